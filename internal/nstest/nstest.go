@@ -1,0 +1,186 @@
+// Package nstest gives tests network namespaces with real links, so that what
+// vipd asks of the kernel is asked of a kernel. A test that cannot have them
+// fails and says why; it is never skipped.
+package nstest
+
+import (
+	"net"
+	"net/netip"
+	"runtime"
+	"testing"
+
+	"github.com/mdlayher/packet"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// NS is a network namespace that ends with the test.
+type NS struct {
+	t      testing.TB
+	handle netns.NsHandle
+	// Links answers netlink questions in the namespace.
+	Links *netlink.Handle
+}
+
+// New makes a namespace with its loopback up.
+func New(t testing.TB) *NS {
+	t.Helper()
+	var h netns.NsHandle
+	err := onOwnThread(func() (err error) {
+		h, err = netns.New()
+		return err
+	})
+	if err != nil {
+		t.Fatalf("make network namespace: %v: this test needs root, or `unshare -Urn go test ...`", err)
+	}
+	links, err := netlink.NewHandleAt(h)
+	if err != nil {
+		t.Fatalf("open netlink in namespace: %v", err)
+	}
+	ns := &NS{t: t, handle: h, Links: links}
+	t.Cleanup(func() { links.Close(); _ = h.Close() })
+	ns.Up("lo")
+	return ns
+}
+
+// Fd is the file descriptor of the namespace, good until the test ends.
+func (ns *NS) Fd() int { return int(ns.handle) }
+
+// Do runs f on a thread that is in the namespace. Goroutines that f starts are
+// not; sockets that it opens stay.
+func (ns *NS) Do(f func() error) error {
+	return onOwnThread(func() error {
+		if err := netns.Set(ns.handle); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// Pair joins two namespaces by a veth pair named eth0 at both ends, with the
+// given addresses, and waits for nothing: a veth has carrier once both are up.
+func Pair(t testing.TB, a, b *NS, addrA, addrB string) {
+	t.Helper()
+	l := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(b.Fd())}
+	if err := a.Links.LinkAdd(l); err != nil {
+		t.Fatalf("add veth: %v", err)
+	}
+	a.AddAddr("eth0", addrA)
+	b.AddAddr("eth0", addrB)
+	a.Up("eth0")
+	b.Up("eth0")
+}
+
+// Link looks a link up by name.
+func (ns *NS) Link(name string) netlink.Link {
+	ns.t.Helper()
+	l, err := ns.Links.LinkByName(name)
+	if err != nil {
+		ns.t.Fatalf("look up %s: %v", name, err)
+	}
+	return l
+}
+
+// Up sets a link up.
+func (ns *NS) Up(name string) {
+	ns.t.Helper()
+	if err := ns.Links.LinkSetUp(ns.Link(name)); err != nil {
+		ns.t.Fatalf("set %s up: %v", name, err)
+	}
+}
+
+// Down sets a link down.
+func (ns *NS) Down(name string) {
+	ns.t.Helper()
+	if err := ns.Links.LinkSetDown(ns.Link(name)); err != nil {
+		ns.t.Fatalf("set %s down: %v", name, err)
+	}
+}
+
+// AddAddr puts an address such as 192.168.35.11/24 on a link, for ever.
+func (ns *NS) AddAddr(name, prefix string) {
+	ns.t.Helper()
+	a, err := netlink.ParseAddr(prefix)
+	if err != nil {
+		ns.t.Fatal(err)
+	}
+	if err := ns.Links.AddrAdd(ns.Link(name), a); err != nil {
+		ns.t.Fatalf("add %s to %s: %v", prefix, name, err)
+	}
+}
+
+// Addrs lists the IPv4 addresses of a link.
+func (ns *NS) Addrs(name string) []netip.Prefix {
+	ns.t.Helper()
+	list, err := ns.Links.AddrList(ns.Link(name), netlink.FAMILY_V4)
+	if err != nil {
+		ns.t.Fatalf("list addresses of %s: %v", name, err)
+	}
+	var out []netip.Prefix
+	for _, a := range list {
+		ip, _ := netip.AddrFromSlice(a.IP.To4())
+		bits, _ := a.Mask.Size()
+		out = append(out, netip.PrefixFrom(ip, bits))
+	}
+	return out
+}
+
+// Frames opens a raw socket for one EtherType on a link.
+func (ns *NS) Frames(name string, etherType int) *packet.Conn {
+	ns.t.Helper()
+	var c *packet.Conn
+	err := ns.Do(func() error {
+		ifi, err := net.InterfaceByName(name)
+		if err != nil {
+			return err
+		}
+		c, err = packet.Listen(ifi, packet.Raw, etherType, nil)
+		return err
+	})
+	if err != nil {
+		ns.t.Fatalf("listen on %s: %v", name, err)
+	}
+	ns.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// EtherTypeARP is what ARP frames carry.
+const EtherTypeARP = unix.ETH_P_ARP
+
+// onOwnThread runs f on a thread of its own that ends with it, so that a
+// namespace it entered cannot leak into other goroutines.
+func onOwnThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the runtime ends the thread
+		done <- f()
+	}()
+	return <-done
+}
+
+// SetNeighbour makes the kernel believe that addr is at mac, as after an
+// exchange a moment ago.
+func (ns *NS) SetNeighbour(name string, addr netip.Addr, mac net.HardwareAddr) {
+	ns.t.Helper()
+	n := &netlink.Neigh{LinkIndex: ns.Link(name).Attrs().Index, Family: netlink.FAMILY_V4,
+		State: netlink.NUD_REACHABLE, IP: addr.AsSlice(), HardwareAddr: mac}
+	if err := ns.Links.NeighSet(n); err != nil {
+		ns.t.Fatalf("set neighbour %s: %v", addr, err)
+	}
+}
+
+// Neighbour is where the kernel believes addr to be, nil if it has no idea.
+func (ns *NS) Neighbour(name string, addr netip.Addr) net.HardwareAddr {
+	ns.t.Helper()
+	list, err := ns.Links.NeighList(ns.Link(name).Attrs().Index, netlink.FAMILY_V4)
+	if err != nil {
+		ns.t.Fatalf("list neighbours: %v", err)
+	}
+	for _, n := range list {
+		if n.IP.Equal(addr.AsSlice()) {
+			return n.HardwareAddr
+		}
+	}
+	return nil
+}
