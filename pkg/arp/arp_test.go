@@ -76,13 +76,13 @@ func FuzzParse(f *testing.F) {
 type recorder struct {
 	start time.Time
 	at    []time.Duration
-	err   error
+	down  atomic.Bool
 	open  *atomic.Int32
 }
 
 func (r *recorder) WriteTo(f []byte, _ net.Addr) (int, error) {
-	if r.err != nil {
-		return 0, r.err
+	if r.down.Load() {
+		return 0, errors.New("network is down")
 	}
 	r.at = append(r.at, time.Since(r.start))
 	return len(f), nil
@@ -134,19 +134,20 @@ func TestSchedule(t *testing.T) {
 func TestSilenceAndLostOwnershipSendNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
-		mine := true
-		a := announcer(t, &r, func() bool { return mine })
+		var mine atomic.Bool
+		mine.Store(true)
+		a := announcer(t, &r, mine.Load)
 		a.Announce(Target{MAC: mac, Addresses: []netip.Addr{vip}})
 		time.Sleep(200 * time.Millisecond)
 		synctest.Wait()
-		mine = false
+		mine.Store(false)
 		sent := len(r.at)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if len(r.at) != sent {
 			t.Errorf("%d frames after ownership was lost", len(r.at)-sent)
 		}
-		mine = true
+		mine.Store(true)
 		a.Silence()
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -162,12 +163,12 @@ func TestSilenceAndLostOwnershipSendNothing(t *testing.T) {
 
 func TestRetriesAfterAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := recorder{err: errors.New("network is down")}
+		var r recorder
+		r.down.Store(true)
 		a := announcer(t, &r, always)
 		a.Announce(Target{MAC: mac, Addresses: []netip.Addr{vip}})
 		time.Sleep(50 * time.Millisecond)
-		synctest.Wait()
-		r.err = nil
+		r.down.Store(false)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if len(r.at) != 4 {
