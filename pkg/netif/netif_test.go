@@ -1,0 +1,244 @@
+package netif
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/vipd-io/vipd/internal/nstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var vip = netip.MustParseAddr("192.168.35.100")
+
+// node is a namespace with eth0 at 192.168.35.11/24 and a handle on it.
+func node(t *testing.T) (*nstest.NS, *Handle) {
+	t.Helper()
+	ns, peer := nstest.New(t), nstest.New(t)
+	nstest.Pair(t, ns, peer, "192.168.35.11/24", "192.168.35.50/24")
+	h, err := Open(ns.Fd())
+	must(t, err)
+	t.Cleanup(h.Close)
+	return ns, h
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func index(t *testing.T, h *Handle) int {
+	t.Helper()
+	l, err := h.Link("eth0")
+	must(t, err)
+	return l.Index
+}
+
+func TestPutAndRemove(t *testing.T) {
+	ns, h := node(t)
+	before := ns.Addrs("eth0")
+	i := index(t, h)
+	must(t, h.Put(i, vip, 2500*time.Millisecond))
+	got := vipAddress(t, h)
+	if got.Prefix.Bits() != 32 || !got.Ours || got.Index != i || got.Valid != 3*time.Second {
+		t.Errorf("address = %+v, want a marked /32 on %d for 3s", got, i)
+	}
+	if routes := prefixRoutes(t, ns); routes != 0 {
+		t.Errorf("%d routes to the VIP outside the local table", routes)
+	}
+	must(t, h.Put(i, vip, 10*time.Second))
+	if got = vipAddress(t, h); got.Valid < 9*time.Second {
+		t.Errorf("lifetime after a refresh = %v, want 10s", got.Valid)
+	}
+	must(t, h.Remove(vip))
+	must(t, h.Remove(vip)) // what is not there is gone
+	if after := ns.Addrs("eth0"); !slices.Equal(after, before) {
+		t.Errorf("addresses = %v, before = %v", after, before)
+	}
+}
+
+func vipAddress(t *testing.T, h *Handle) Address {
+	t.Helper()
+	found, err := h.find(vip)
+	must(t, err)
+	if len(found) != 1 {
+		t.Fatalf("the VIP is there %d times: %v", len(found), found)
+	}
+	return found[0]
+}
+
+func prefixRoutes(t *testing.T, ns *nstest.NS) (n int) {
+	t.Helper()
+	routes, err := ns.Links.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	must(t, err)
+	for _, r := range routes {
+		if r.Dst != nil && r.Dst.IP.Equal(vip.AsSlice()) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestKernelRemovesTheAddressByItself(t *testing.T) {
+	_, h := node(t)
+	changed := watch(t, h)
+	start := time.Now()
+	must(t, h.Put(index(t, h), vip, time.Second))
+	for {
+		found, err := h.find(vip)
+		must(t, err)
+		if len(found) == 0 {
+			break
+		}
+		select {
+		case <-changed:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the address outlived its lifetime by 9s")
+		}
+	}
+	if d := time.Since(start); d < 900*time.Millisecond {
+		t.Errorf("removed after %v, before its time", d)
+	}
+}
+
+func TestPutTakesOverWhatAnotherManagerLeft(t *testing.T) {
+	ns, h := node(t)
+	ns.AddAddr("eth0", "192.168.35.100/32")
+	must(t, h.Put(index(t, h), vip, 3*time.Second))
+	if got := vipAddress(t, h); !got.Ours || got.Valid > 3*time.Second {
+		t.Errorf("address = %+v, want it marked and limited", got)
+	}
+}
+
+func TestLinkErrors(t *testing.T) {
+	_, h := node(t)
+	if _, err := h.Link("eth7"); !errors.Is(err, ErrLinkNotFound) {
+		t.Errorf("Link of a missing interface: %v", err)
+	}
+	if err := h.Put(4711, vip, time.Second); err == nil {
+		t.Error("an address was put on an interface that does not exist")
+	}
+}
+
+// watch returns a channel that has something in it after a change.
+func watch(t *testing.T, h *Handle) <-chan struct{} {
+	t.Helper()
+	changed := make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- h.Watch(ctx, zap.NewNop(), func() {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return changed
+}
+
+func TestWatchTellsOfLinksAndAddresses(t *testing.T) {
+	ns, h := node(t)
+	changed := watch(t, h)
+	until := func(what string, seen func() bool) {
+		t.Helper()
+		for !seen() {
+			select {
+			case <-changed:
+			case <-time.After(10 * time.Second):
+				t.Fatalf("was not told of: %s", what)
+			}
+		}
+	}
+	up := func() bool {
+		l, err := h.Link("eth0")
+		must(t, err)
+		return l.Up
+	}
+	until("link up", up)
+	ns.Down("eth0")
+	until("link down", func() bool { return !up() })
+	ns.Up("eth0")
+	until("link up again", up)
+	ns.AddAddr("eth0", "192.168.35.12/32")
+	until("address added", func() bool {
+		found, err := h.find(netip.MustParseAddr("192.168.35.12"))
+		must(t, err)
+		return len(found) == 1
+	})
+}
+
+func TestChoose(t *testing.T) {
+	links := []Link{{Name: "lo", Index: 1}, {Name: "ens192", Index: 2}, {Name: "ens224", Index: 3}}
+	addr := func(prefix string, index int) Address {
+		return Address{Prefix: netip.MustParsePrefix(prefix), Index: index, Global: true}
+	}
+	tests := []struct {
+		name  string
+		addrs []Address
+		want  string
+	}{
+		{"one", []Address{addr("10.0.0.5/24", 2), addr("192.168.35.11/24", 3)}, "ens224"},
+		{"longest prefix", []Address{addr("192.168.0.5/16", 2), addr("192.168.35.11/24", 3)}, "ens224"},
+		{"longest prefix, other order", []Address{addr("192.168.35.11/24", 2), addr("192.168.0.5/16", 3)}, "ens192"},
+		{"the VIP itself does not count", []Address{addr("192.168.35.100/32", 2), addr("192.168.35.11/24", 3)}, "ens224"},
+		{"bad: none", []Address{addr("10.0.0.5/24", 2)}, ""},
+		{"bad: no address", nil, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Choose(links, tt.addrs, vip)
+			if got != tt.want || (err == nil) != (tt.want != "") {
+				t.Fatalf("Choose = %q, %v, want %q", got, err, tt.want)
+			}
+			if err != nil && (!errors.Is(err, ErrNoSubnet) || len(tt.addrs) > 0 && !strings.Contains(err.Error(), "10.0.0.0/24 (ens192)")) {
+				t.Errorf("error = %v: want the subnets that there are", err)
+			}
+		})
+	}
+}
+
+func TestOwnedByNode(t *testing.T) {
+	links := []Link{{Name: "eth0", Index: 2}, {Name: "eth1", Index: 3}}
+	node := Address{Prefix: netip.MustParsePrefix("192.168.35.11/24"), Index: 2, Global: true}
+	at := func(prefix string, index int, ours bool) Address {
+		return Address{Prefix: netip.MustParsePrefix(prefix), Index: index, Ours: ours, Global: true}
+	}
+	tests := []struct {
+		name  string
+		addrs []Address
+		want  bool
+	}{
+		{"absent", []Address{node}, false},
+		{"ours", []Address{node, at("192.168.35.100/32", 2, true)}, false},
+		{"left behind by kube-vip", []Address{node, at("192.168.35.100/32", 2, false)}, false},
+		{"in a subnet", []Address{node, at("192.168.35.100/24", 2, false)}, true},
+		{"on another interface", []Address{node, at("192.168.35.100/32", 3, false)}, true},
+		{"the interface's only address", []Address{at("192.168.35.100/32", 2, false)}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, got := OwnedByNode(links, tt.addrs, "eth0", vip); got != tt.want {
+				t.Errorf("OwnedByNode = %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
