@@ -1,0 +1,207 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
+)
+
+const (
+	// retryDelay is the pause after a first call that failed; it doubles with
+	// each further one, up to the renew interval.
+	retryDelay = 100 * time.Millisecond
+	// patience is what a release waits for a renewal that is under way. Giving
+	// it up would cost a new connection and a conflict.
+	patience = 100 * time.Millisecond
+)
+
+// errLate means that an answer came when its lease was over: think of a process
+// that was stopped with the answer waiting in its socket.
+var errLate = errors.New("the answer came after the deadline it would have set")
+
+// errUnarmed means that the write was not sent, since nothing would have ended
+// what it allows.
+var errUnarmed = errors.New("not armed")
+
+// start sends a call from a goroutine of its own; Run hears of it in landed.
+func (e *Elector) start(ctx context.Context, o op) {
+	if e.release != nil {
+		ctx = e.release.ctx
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.opts.Timing.Attempt)
+	e.flight = &flight{op: o, why: e.why(), cancel: cancel}
+	base, write := e.view.lease, e.draft(o)
+	go func() { e.results <- e.call(ctx, o, base, write) }()
+}
+
+// why says what a claim follows from.
+func (e *Elector) why() string {
+	v := &e.view
+	switch v.verdict {
+	case released:
+		return v.record.note.Holder + " released the lease"
+	case mine:
+		return "own lease taken up again"
+	case rebooted:
+		return "own lease from before a reboot"
+	case absent, vacant:
+		return "nobody holds the lease"
+	}
+	return "the lease of " + v.record.holder + " expired"
+}
+
+// call runs in its own goroutine and touches nothing of Run's.
+func (e *Elector) call(ctx context.Context, o op, base *lease, w draft) result {
+	r := result{op: o}
+	if o == opRead {
+		r.sent = e.now()
+		r.lease, r.err = e.opts.Store.Get(ctx)
+		return r
+	}
+	if o == opHold {
+		// The kernel's timer starts before the send time is taken, so it ends
+		// no later than the lease.
+		if r.ticket, r.err = e.opts.Arm(e.opts.Timing.Hold()); r.err != nil {
+			r.err = fmt.Errorf("%w: %w", errUnarmed, r.err)
+			return r
+		}
+	}
+	r.sent = e.now()
+	r.lease, r.err = e.opts.Store.Write(ctx, base, w.record, w.annotation)
+	return r
+}
+
+// landed takes in the outcome of the call that was under way.
+func (e *Elector) landed(r result) {
+	e.flight.cancel()
+	why := e.flight.why
+	e.flight = nil
+	switch {
+	case r.op == opRead:
+		e.landedRead(r)
+	case r.err == nil:
+		e.failures = 0
+		e.landedWrite(r, why)
+	default:
+		e.failedWrite(r)
+	}
+}
+
+func (e *Elector) landedRead(r result) {
+	if r.err != nil {
+		e.failed(r.err)
+		return
+	}
+	e.failures, e.readAt = 0, e.now()
+	// A read that was sent before a newer version was seen may be behind it.
+	e.doubt = r.sent <= e.view.at && e.view.lease != nil && (r.lease == nil || e.view.older(r.lease))
+	if !e.doubt {
+		e.observe(r.lease)
+	}
+}
+
+func (e *Elector) landedWrite(r result, why string) {
+	if !e.view.older(r.lease) {
+		e.view.observe(r.lease, e.now())
+	}
+	switch r.op {
+	case opRelease:
+		e.endRelease(nil)
+		return
+	case opSeed:
+		return // an empty Lease in view, to be claimed like any other
+	}
+	until := r.sent.Add(e.opts.Timing.Hold())
+	if until <= e.now() {
+		e.log.Warn("lease write ignored", zap.Error(errLate))
+		return
+	}
+	e.writtenRV, e.sentAt = r.lease.ResourceVersion, r.sent
+	s := Standing{Known: true, Held: true, Term: parse(r.lease).term, Until: until, Ticket: r.ticket,
+		Holder: e.view.self.Node, Why: why}
+	if e.stand.Held {
+		s.Why = e.stand.Why
+	}
+	if !e.stillMine(s.Term) {
+		e.writtenRV = ""
+		return // the watch has shown already that somebody else came after us
+	}
+	if !e.stand.Held {
+		e.log.Info("lease taken", zap.Int("term", s.Term), zap.String("reason", why), zap.Duration("answered_after", e.now().Sub(r.sent)))
+	}
+	e.notify(s)
+}
+
+func (e *Elector) failedWrite(r result) {
+	if apierrors.IsConflict(r.err) || apierrors.IsAlreadyExists(r.err) || apierrors.IsNotFound(r.err) {
+		// Somebody was faster, or our own earlier write came late.
+		e.doubt = true
+		return
+	}
+	e.failed(r.err)
+}
+
+// failed notes that a call got no useful answer.
+func (e *Elector) failed(err error) {
+	e.retryAt = e.now().Add(min(retryDelay<<min(e.failures, 6), e.opts.Timing.Renew))
+	e.failures++
+	if e.release != nil {
+		e.release.err = err
+	}
+	unarmed := errors.Is(err, errUnarmed)
+	if unarmed && !e.unarmed {
+		e.log.Error("lease not written: the address could not be fenced", zap.Error(err))
+	}
+	e.unarmed = unarmed
+	e.log.Debug("lease call failed", zap.Error(err), zap.Int("failures", e.failures))
+}
+
+// beginRelease gives up the holding; act does the rest.
+func (e *Elector) beginRelease(r *release) {
+	if e.release != nil {
+		r.done <- errors.New("release lease: another release is under way")
+		return
+	}
+	r.since = e.now()
+	e.release = r
+	e.candidate.Eligible = false
+	e.retryAt = 0
+}
+
+// settleRelease ends a release that has nothing left to do, or no time left,
+// and gives up a call that stands in its way for too long.
+func (e *Elector) settleRelease(now boottime.Instant) {
+	r := e.release
+	switch {
+	case r == nil:
+	case e.flight != nil:
+		if e.flight.op != opRelease && now.Sub(r.since) >= patience {
+			// The store settles it: if the call is committed before our
+			// release, that meets a conflict and reads again.
+			e.flight.cancel()
+		}
+	case r.ctx.Err() != nil:
+		e.endRelease(errors.Join(r.ctx.Err(), r.err))
+	case e.view.known && !e.doubt && !e.ours():
+		e.endRelease(nil)
+	}
+}
+
+// ours tells whether the record is ours to release.
+func (e *Elector) ours() bool {
+	return e.view.lease != nil && (e.view.verdict == mine || e.stand.Held && e.stillMine(e.stand.Term))
+}
+
+func (e *Elector) endRelease(err error) {
+	if e.stand.Held {
+		e.lose("given up")
+	}
+	e.release.done <- err
+	e.release = nil
+}

@@ -1,0 +1,350 @@
+// Package election decides, with the other nodes, which of them holds a Lease.
+//
+// It differs from client-go's LeaderElector, whose lock and record format it
+// uses, in what a virtual IP needs (docs/adr/0001): the deadline counts from
+// the send of the last good write; a foreign holder in the record ends the
+// holding at once; followers watch and time the expiry exactly; a release is
+// asked for by whoever knows that the address is gone. It knows nothing of
+// addresses. It never ends on a lost lease: it goes on campaigning.
+//
+// Safety, in short (docs/guarantees.md has it in full): a holder stops at s+L-M,
+// s being when its last good write was sent. A candidate writes at o+L at the
+// earliest, o being when it saw the newest version, by compare-and-swap on that
+// version. o >= commit >= s, so the two do not meet.
+package election
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	coordinationv1 "k8s.io/api/coordination/v1"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
+)
+
+// Standing is where an Elector stands. Until is what counts: Held with a
+// deadline that has passed is not held.
+type Standing struct {
+	// Known is false until the Lease was seen for the first time.
+	Known bool
+	Held  bool
+	// Term counts the changes of holder.
+	Term int
+	// Until is the deadline, if Held.
+	Until boottime.Instant
+	// Ticket is what Arm returned for the write that Until counts from.
+	Ticket uint64
+	// Holder is the name in the record, "" for none.
+	Holder string
+	// Why says how it came to this, in words.
+	Why string
+}
+
+// Candidate says whether this node wants the Lease, and from which MAC.
+type Candidate struct {
+	Eligible bool
+	MAC      string
+}
+
+// Options configure an Elector.
+type Options struct {
+	Self   Self
+	Timing Timing
+	Store  Store
+	// Arm is called before each write that would make or keep us the holder,
+	// and before its send time is taken. An error keeps the write from being
+	// sent. It starts whatever must end by itself d later.
+	Arm func(d time.Duration) (ticket uint64, err error)
+	// Notify is called from Run whenever the standing changed. It must not block.
+	Notify func(Standing)
+	Log    *zap.Logger
+	// Now is the clock; nil is CLOCK_BOOTTIME.
+	Now boottime.Clock
+}
+
+// Elector campaigns for one Lease. Make it with New and call Run.
+type Elector struct {
+	opts     Options
+	log      *zap.Logger
+	now      boottime.Clock
+	commands chan func()
+	seen     chan sighting
+	results  chan result
+
+	// The rest belongs to Run's goroutine.
+	view      view
+	candidate Candidate
+	stand     Standing
+	writtenRV string           // the version that our last good write made
+	sentAt    boottime.Instant // of the last good write
+	readAt    boottime.Instant // of the last answer to a read
+	doubt     bool             // read before anything else
+	failures  int              // calls in a row that got no useful answer
+	retryAt   boottime.Instant // nothing is sent before
+	unarmed   bool             // the last Arm failed, which was logged
+	flight    *flight
+	release   *release
+}
+
+// release is a Release that waits for its end.
+type release struct {
+	ctx   context.Context
+	done  chan error
+	since boottime.Instant
+	err   error // of the last try
+}
+
+// flight is the one API call that may be under way.
+type flight struct {
+	op     op
+	why    string // what makes it due, in words
+	cancel context.CancelFunc
+}
+
+type op uint8
+
+const (
+	opNone op = iota
+	opRead
+	opSeed // create an empty Lease where there is none
+	opHold // claim or renew
+	opRelease
+)
+
+// sighting is a version of the Lease that the watch delivered; nil: deleted.
+type sighting struct {
+	lease *coordinationv1.Lease
+}
+
+// result is the outcome of a call.
+type result struct {
+	op     op
+	sent   boottime.Instant
+	ticket uint64
+	lease  *coordinationv1.Lease
+	err    error
+}
+
+// ErrNotRunning is returned by Release when Run has ended.
+var ErrNotRunning = errors.New("elector is not running")
+
+// New returns an elector that does not want the Lease until SetCandidate.
+func New(opts Options) *Elector {
+	if opts.Log == nil {
+		opts.Log = zap.NewNop()
+	}
+	if opts.Now == nil {
+		opts.Now = boottime.Now
+	}
+	e := &Elector{opts: opts, log: opts.Log, now: opts.Now,
+		commands: make(chan func()), seen: make(chan sighting), results: make(chan result, 1)}
+	e.view = view{self: opts.Self, own: opts.Timing.Lease}
+	return e
+}
+
+// SetCandidate says whether this node wants the Lease. It does not give up one
+// that is held: that takes a Release. It returns when ctx ends or Run heard it.
+func (e *Elector) SetCandidate(ctx context.Context, c Candidate) {
+	e.command(ctx, func() {
+		e.candidate = c
+		e.view.self.MAC = c.MAC
+	})
+}
+
+// Release empties the Lease with the mark of an orderly release, if the record
+// still names us and our term. Call it only when nothing answers any more. The
+// elector stops campaigning; SetCandidate makes it campaign again.
+func (e *Elector) Release(ctx context.Context) error {
+	r := &release{ctx: ctx, done: make(chan error, 1)}
+	if !e.command(ctx, func() { e.beginRelease(r) }) {
+		return ErrNotRunning
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("release lease: %w", ctx.Err())
+	}
+}
+
+// command runs f in Run's goroutine.
+func (e *Elector) command(ctx context.Context, f func()) bool {
+	select {
+	case e.commands <- f:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Run campaigns until ctx ends, and waits for what it started. It does not
+// release the Lease.
+func (e *Elector) Run(ctx context.Context) error {
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		e.watch(ctx)
+	}()
+	defer func() { <-watching }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			e.land()
+			return nil
+		case f := <-e.commands:
+			f()
+		case s := <-e.seen:
+			e.sighted(s)
+		case r := <-e.results:
+			e.landed(r)
+		case <-timer.C:
+		}
+		e.expire()
+		timer.Reset(e.act(ctx).Sub(e.now()))
+	}
+}
+
+// land waits for the call that is under way, given up, at the end of Run.
+func (e *Elector) land() {
+	if e.flight != nil {
+		e.flight.cancel()
+		<-e.results
+		e.flight = nil
+	}
+	if e.release != nil {
+		e.release.done <- ErrNotRunning
+		e.release = nil
+	}
+}
+
+// act starts the call that is due, if any, and returns when to look again.
+func (e *Elector) act(ctx context.Context) boottime.Instant {
+	now := e.now()
+	e.settleRelease(now)
+	o, at := e.plan(now)
+	if o != opNone && at <= now {
+		e.start(ctx, o)
+		at = now.Add(e.opts.Timing.Lease) // its end wakes us
+	}
+	if e.stand.Held {
+		at = min(at, e.stand.Until)
+	}
+	return at
+}
+
+// plan says which call comes next and when it is due. It changes nothing.
+func (e *Elector) plan(now boottime.Instant) (op, boottime.Instant) {
+	t := e.opts.Timing
+	switch {
+	case e.flight != nil && e.release != nil:
+		return opNone, max(now, e.release.since).Add(patience)
+	case e.flight != nil:
+		return opNone, now.Add(t.Lease)
+	case e.doubt || !e.view.known:
+		return opRead, e.retryAt
+	case e.release != nil:
+		return opRelease, e.retryAt // settleRelease has seen that there is something to release
+	case e.view.lease == nil && (e.stand.Held || e.candidate.Eligible):
+		return opSeed, e.retryAt
+	case e.stand.Held && !e.asWritten():
+		// Blanked, deleted or edited under us: put it right before somebody
+		// has waited it out.
+		return opHold, e.retryAt
+	case e.stand.Held:
+		return opHold, max(e.retryAt, e.sentAt.Add(t.Renew))
+	}
+	// A watch that has stalled looks like a holder that is silent: ask.
+	stale := max(e.view.at, e.readAt).Add(t.Lease * 2 / 3)
+	if e.view.lease != nil && e.candidate.Eligible && e.view.from <= max(now, stale) {
+		return opHold, max(e.retryAt, e.view.from)
+	}
+	return opRead, max(e.retryAt, stale)
+}
+
+// asWritten tells whether the Lease is as our last write left it.
+func (e *Elector) asWritten() bool {
+	return e.view.lease != nil && e.view.lease.ResourceVersion == e.writtenRV
+}
+
+// sighted takes in what the watch delivered.
+func (e *Elector) sighted(s sighting) {
+	if e.view.older(s.lease) {
+		// The watch lags behind what we read or wrote, or the store went back
+		// to an older state. A read tells; a holder's next write does, too.
+		e.doubt = e.doubt || !e.stand.Held
+		return
+	}
+	e.observe(s.lease)
+}
+
+// observe takes in a version of the Lease and draws the consequences.
+func (e *Elector) observe(l *coordinationv1.Lease) {
+	now := e.now()
+	if !e.view.observe(l, now) {
+		return
+	}
+	v := &e.view
+	if v.verdict == namesake {
+		e.log.Error("another machine campaigns under this node's name: give each node a name of its own",
+			zap.String("node", v.self.Node), zap.String("mac", v.record.note.MAC), zap.String("own_mac", v.self.MAC))
+	}
+	if e.stand.Held && !e.stillMine(e.stand.Term) {
+		e.lose("the lease went to " + describe(v))
+		return
+	}
+	s := e.stand
+	s.Known, s.Holder = true, v.holder()
+	e.notify(s)
+}
+
+// stillMine tells whether the holder may go on with this record in place. Blanked
+// and deleted ones count as ours until they are waited out: others wait.
+func (e *Elector) stillMine(term int) bool {
+	v := &e.view
+	switch v.verdict {
+	case mine, rebooted, vacant, absent:
+		return true
+	case foreign:
+		// Our name and term with the annotation gone: edited by hand.
+		return v.record.holder == v.self.Node && v.record.term == term && !v.record.noted
+	}
+	return false
+}
+
+func describe(v *view) string {
+	switch v.verdict {
+	case released:
+		return "nobody: it was marked as released"
+	case namesake:
+		return fmt.Sprintf("a namesake of %s at %s", v.record.holder, v.record.note.MAC)
+	}
+	return v.record.holder
+}
+
+// expire ends a holding whose deadline has passed.
+func (e *Elector) expire() {
+	if e.stand.Held && e.stand.Until <= e.now() {
+		e.lose("the lease could not be renewed in time")
+	}
+}
+
+func (e *Elector) lose(why string) {
+	e.log.Info("lease lost", zap.String("reason", why), zap.Int("term", e.stand.Term), zap.String("holder", e.view.holder()))
+	e.notify(Standing{Known: true, Term: e.view.term, Holder: e.view.holder(), Why: why})
+}
+
+// notify changes the standing and tells of it if it is another one now.
+func (e *Elector) notify(s Standing) {
+	if s == e.stand {
+		return
+	}
+	e.stand = s
+	if e.opts.Notify != nil {
+		e.opts.Notify(s)
+	}
+}

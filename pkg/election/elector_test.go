@@ -1,0 +1,733 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/vipd-io/vipd/internal/leasetest"
+	"github.com/vipd-io/vipd/pkg/boottime"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const leaseName = "plndr-cp-lock"
+
+// cluster is a set of electors on one Lease, in a synctest bubble.
+type cluster struct {
+	t      *testing.T
+	start  time.Time
+	server leasetest.Server
+	timing Timing
+
+	mu    sync.Mutex
+	nodes []*node
+	// deleted: the Lease was, and with it the term for those who had not seen it.
+	deleted bool
+	// held notes who might have answered, and when.
+	held []interval
+}
+
+// interval is a time in which a node held the lease.
+type interval struct {
+	node     string
+	term     int
+	from, to boottime.Instant
+}
+
+// node is one elector; it stays in the cluster's list after it ended.
+type node struct {
+	c       *cluster
+	name    string
+	self    Self
+	client  *leasetest.Client
+	elector *Elector
+	stop    context.CancelFunc
+	done    chan struct{}
+	err     error // of Run, once done is closed
+
+	stand Standing // the newest
+	quiet bool     // withdrawn: does not answer, whatever the standing
+	arms  int
+	unarm error
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	timing, err := NewTiming(3*time.Second, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &cluster{t: t, start: time.Now(), timing: timing}
+}
+
+// now is CLOCK_BOOTTIME of every node: the bubble's clock.
+func (c *cluster) now() boottime.Instant { return boottime.Instant(time.Since(c.start) + time.Hour) }
+
+// join starts an elector as this node, with the MAC of its name.
+func (c *cluster) join(name string) *node {
+	return c.joinWith(name, nil)
+}
+
+func (c *cluster) joinWith(name string, fault func(string) leasetest.Fault) *node {
+	return c.joinAs(name, Self{Node: name, BootID: "boot-1", Version: "test"}, "mac-of-"+name, fault)
+}
+
+func (c *cluster) joinAs(name string, self Self, mac string, fault func(string) leasetest.Fault) *node {
+	n := &node{c: c, name: name, self: self, client: &leasetest.Client{Server: &c.server}, done: make(chan struct{})}
+	n.elector = New(Options{
+		Self: self, Timing: c.timing, Now: c.now, Notify: n.notified, Arm: n.armed,
+		Store: &KubeStore{API: n.client, Namespace: "kube-system", Name: leaseName, Establish: time.Second},
+	})
+	n.client.SetFault(fault)
+	ctx, cancel := context.WithCancel(c.t.Context())
+	n.stop = cancel
+	c.mu.Lock()
+	c.nodes = append(c.nodes, n)
+	c.mu.Unlock()
+	go func() { defer close(n.done); n.err = n.elector.Run(ctx) }()
+	n.elector.SetCandidate(ctx, Candidate{Eligible: true, MAC: mac})
+	return n
+}
+
+func (n *node) armed(time.Duration) (uint64, error) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	n.arms++
+	return uint64(n.arms), n.unarm
+}
+
+// notified keeps the intervals in which the node could have answered: to the
+// deadline of the newest grant, or to when it was told that it lost.
+func (n *node) notified(s Standing) {
+	c := n.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	n.withdraw(now)
+	if s.Held && !n.quiet {
+		c.held = append(c.held, interval{node: n.name, term: s.Term, from: now, to: s.Until})
+	}
+	n.stand = s
+}
+
+// withdraw ends what this node may answer for, also what an earlier process on
+// it left behind. It needs the lock.
+func (n *node) withdraw(now boottime.Instant) {
+	for i := range n.c.held {
+		if n.c.held[i].node == n.name {
+			n.c.held[i].to = min(n.c.held[i].to, now)
+		}
+	}
+}
+
+func (n *node) lastInterval() *interval {
+	for i := len(n.c.held) - 1; i >= 0; i-- {
+		if n.c.held[i].node == n.name {
+			return &n.c.held[i]
+		}
+	}
+	return &interval{}
+}
+
+// crash ends the process without a word.
+func (n *node) crash() {
+	n.c.t.Helper()
+	n.stop()
+	<-n.done
+	if n.err != nil {
+		n.c.t.Errorf("%s: Run = %v", n.name, n.err)
+	}
+}
+
+// release withdraws first, as whoever calls Release has to.
+func (n *node) release() error {
+	n.c.mu.Lock()
+	n.quiet = true
+	n.withdraw(n.c.now())
+	n.c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(n.c.t.Context(), 900*time.Millisecond)
+	defer cancel()
+	return n.elector.Release(ctx)
+}
+
+// campaign makes a node that released a candidate again.
+func (n *node) campaign() {
+	n.c.mu.Lock()
+	n.quiet = false
+	n.c.mu.Unlock()
+	n.elector.SetCandidate(n.c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-" + n.name})
+}
+
+func (n *node) armCount() int {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	return n.arms
+}
+
+func (n *node) standing() Standing {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	return n.stand
+}
+
+// holder is the node that holds, "" for none.
+func (c *cluster) holder() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.nodes {
+		if n.stand.Held && c.now() < n.stand.Until {
+			return n.name
+		}
+	}
+	return ""
+}
+
+// awaitHolder waits until somebody other than "not" holds, and returns who and
+// how long it took.
+func (c *cluster) awaitHolder(not string, limit time.Duration) (*node, time.Duration) {
+	c.t.Helper()
+	start := time.Now()
+	for time.Since(start) <= limit {
+		if name := c.holder(); name != "" && name != not {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			for _, n := range c.nodes {
+				if n.name == name && n.stand.Held {
+					return n, time.Since(start)
+				}
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+	c.t.Fatalf("nobody holds after %v; lease: %+v", limit, c.server.Lease())
+	return nil, 0
+}
+
+// end stops everybody and checks that no two ever held at once and that the
+// term grew with every change of holder.
+func (c *cluster) end() {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		n.stop()
+	}
+	for _, n := range c.nodes {
+		select {
+		case <-n.done:
+		case <-time.After(10 * time.Second):
+			c.t.Errorf("%s does not end", n.name)
+		}
+	}
+	c.checkExclusion()
+	time.Sleep(time.Minute) // requests that were given up end, too
+	synctest.Wait()
+}
+
+func (c *cluster) checkExclusion() {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, a := range c.held {
+		for _, b := range c.held[i+1:] {
+			if a.node != b.node && a.from < b.to && b.from < a.to {
+				c.t.Errorf("two held at once: %+v and %+v", a, b)
+			}
+		}
+		if i > 0 && c.held[i-1].node != a.node && c.held[i-1].term >= a.term && !c.deleted {
+			c.t.Errorf("term did not grow: %+v then %+v", c.held[i-1], a)
+		}
+	}
+}
+
+func inBubble(t *testing.T, f func(c *cluster)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		f(c)
+		c.end()
+	})
+}
+
+func TestFirstClaimWaitsOutADeletedLease(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		c.join("n1")
+		n, took := c.awaitHolder("", 10*time.Second)
+		if took < c.timing.Lease || took > c.timing.Lease+100*time.Millisecond {
+			t.Errorf("%s took a lease that did not exist after %v", n.name, took)
+		}
+		time.Sleep(time.Minute)
+		if s := n.standing(); !s.Held || s.Term != 1 {
+			t.Errorf("after a minute: %+v", s)
+		}
+		// 60 renewals, not more: a renewal is a write to etcd.
+		if got := len(c.server.History()); got < 55 || got > 65 {
+			t.Errorf("%d writes in a minute at a renew interval of %v", got, c.timing.Renew)
+		}
+	})
+}
+
+func TestReleaseHandsOverAtOnce(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		c.join("n1")
+		first, _ := c.awaitHolder("", 10*time.Second)
+		c.join("n2")
+		c.join("n3")
+		time.Sleep(5 * time.Second)
+		if err := first.release(); err != nil {
+			t.Fatal(err)
+		}
+		second, took := c.awaitHolder("n1", time.Second)
+		if took > 5*time.Millisecond {
+			t.Errorf("hand-over to %s took %v on a store without latency", second.name, took)
+		}
+		if s := second.standing(); s.Why != "n1 released the lease" {
+			t.Errorf("why = %q", s.Why)
+		}
+		time.Sleep(10 * time.Second)
+		if got := c.holder(); got != second.name {
+			t.Errorf("holder = %q: a node that released must not campaign before it is told to", got)
+		}
+	})
+}
+
+func TestCrashIsWaitedOutExactly(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		first := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		c.join("n2")
+		c.join("n3")
+		time.Sleep(5*time.Second + 300*time.Millisecond)
+		renewed := first.standing().Until.Add(-c.timing.Hold())
+		first.crash()
+		second, _ := c.awaitHolder("n1", 10*time.Second)
+		after := second.lastInterval().from.Sub(renewed)
+		if after < c.timing.Lease || after > c.timing.Lease+5*time.Millisecond {
+			t.Errorf("taken %v after the last renewal, want %v", after, c.timing.Lease)
+		}
+	})
+}
+
+func TestRestartAdoptsTheTerm(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		first := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		c.join("n2")
+		time.Sleep(5 * time.Second)
+		first.crash()
+		time.Sleep(500 * time.Millisecond)
+		again := c.join("n1")
+		time.Sleep(10 * time.Millisecond)
+		if s := again.standing(); !s.Held || s.Term != first.standing().Term {
+			t.Errorf("after a restart inside the lease: %+v, before it term %d", s, first.standing().Term)
+		}
+	})
+}
+
+func TestRebootClaimsAtOnceWithANewTerm(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		first := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		first.crash()
+		self := first.self
+		self.BootID = "boot-2"
+		again := c.joinAs("n1", self, "mac-of-n1", nil)
+		time.Sleep(10 * time.Millisecond)
+		if s := again.standing(); !s.Held || s.Term != first.standing().Term+1 {
+			t.Errorf("after a reboot: %+v", s)
+		}
+	})
+}
+
+func TestNamesakeIsAForeignHolder(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		other := c.joinAs("other", Self{Node: "n1", BootID: "boot-9"}, "mac-of-other", nil)
+		time.Sleep(20 * time.Second)
+		if other.standing().Held {
+			t.Error("a namesake on another machine took the lease")
+		}
+	})
+}
+
+func TestForeignHolderEndsTheHoldingAtOnce(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		time.Sleep(1500 * time.Millisecond)
+		c.server.Edit(func(l *coordinationv1.Lease) {
+			thief, term := "thief", *l.Spec.LeaseTransitions+1
+			l.Spec.HolderIdentity, l.Spec.LeaseTransitions = &thief, &term
+		})
+		time.Sleep(time.Millisecond)
+		if s := n.standing(); s.Held || s.Holder != "thief" {
+			t.Fatalf("a millisecond after the theft: %+v", s)
+		}
+		_, took := c.awaitHolder("", 10*time.Second)
+		if took < c.timing.Lease-time.Millisecond*2 {
+			t.Errorf("took it back after %v: the thief's lease was not waited out", took)
+		}
+	})
+}
+
+// TestDamagedLeaseIsPutRight: whatever people write into the Lease of a living
+// holder, nobody else takes it and the holder goes on.
+func TestDamagedLeaseIsPutRight(t *testing.T) {
+	damages := map[string]func(*leasetest.Server){
+		"deleted": (*leasetest.Server).Delete,
+		"blanked": func(s *leasetest.Server) {
+			s.Edit(func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil })
+		},
+		"emptied": func(s *leasetest.Server) {
+			s.Edit(func(l *coordinationv1.Lease) { l.Spec = coordinationv1.LeaseSpec{} })
+		},
+		"annotation deleted": func(s *leasetest.Server) {
+			s.Edit(func(l *coordinationv1.Lease) { l.Annotations = nil })
+		},
+		"duration huge": func(s *leasetest.Server) {
+			s.Edit(func(l *coordinationv1.Lease) { d := int32(1 << 30); l.Spec.LeaseDurationSeconds = &d })
+		},
+		"times in the future": func(s *leasetest.Server) {
+			s.Edit(func(l *coordinationv1.Lease) {
+				at := metav1.NewMicroTime(time.Now().Add(10 * 365 * 24 * time.Hour))
+				l.Spec.RenewTime, l.Spec.AcquireTime = &at, &at
+			})
+		},
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(c *cluster) {
+				c.join("n1")
+				c.awaitHolder("", 10*time.Second)
+				c.join("n2")
+				time.Sleep(1500 * time.Millisecond)
+				damage(&c.server)
+				time.Sleep(50 * time.Millisecond)
+				l := c.server.Lease()
+				if l == nil || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != "n1" || *l.Spec.LeaseDurationSeconds != 3 {
+					t.Errorf("lease was not put right: %+v", l)
+				}
+				time.Sleep(10 * time.Second)
+				if got := c.holder(); got != "n1" {
+					t.Errorf("holder = %q, want n1 all along", got)
+				}
+				if len(c.held) > 0 && c.held[0].term != c.held[len(c.held)-1].term {
+					t.Error("the term changed though the holder did not")
+				}
+			})
+		})
+	}
+}
+
+func TestForgedReleaseMarkEndsTheHolding(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		c.join("n1")
+		n, _ := c.awaitHolder("", 10*time.Second)
+		c.join("n2")
+		time.Sleep(1500 * time.Millisecond)
+		c.server.Edit(func(l *coordinationv1.Lease) {
+			l.Spec.HolderIdentity = nil
+			l.Annotations[Annotation] = strings.Replace(l.Annotations[Annotation], "}", `,"released":true}`, 1)
+		})
+		c.awaitHolder("", time.Second)
+		time.Sleep(time.Second)
+		if c.holder() == "" {
+			t.Error("nobody holds")
+		}
+		_ = n
+	})
+}
+
+func TestSnapshotRestoreIsNews(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		c.join("n2")
+		time.Sleep(4 * time.Second)
+		old := c.server.History()[0].DeepCopy()
+		dead, term := "n9", int32(1)
+		old.Spec.HolderIdentity, old.Spec.LeaseTransitions = &dead, &term
+		c.server.Put(old, 1)
+		// The holder learns of it with its next renewal at the latest.
+		time.Sleep(2 * time.Second)
+		if got := c.holder(); got != "" {
+			t.Errorf("%q holds while the restored record names n9", got)
+		}
+		c.awaitHolder("", 10*time.Second)
+	})
+}
+
+func TestAnswerAfterTheDeadlineCountsForNothing(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		c.timing.Attempt = time.Minute // as a process that is stopped cannot give up
+		n := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		n.client.SetFault(func(verb string) leasetest.Fault {
+			if verb == "update" {
+				return leasetest.Fault{After: 2900 * time.Millisecond}
+			}
+			return leasetest.Fault{}
+		})
+		time.Sleep(20 * time.Second)
+		for _, i := range c.held[1:] {
+			if i.from >= i.to {
+				t.Errorf("held from %v to %v", i.from, i.to)
+			}
+		}
+	})
+}
+
+func TestLostAnswersDoNotLoseTheLease(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		c.join("n1")
+		n, _ := c.awaitHolder("", 10*time.Second)
+		c.join("n2")
+		lost := 0
+		n.client.SetFault(func(verb string) leasetest.Fault {
+			if lost++; verb == "update" && lost%3 == 0 {
+				return leasetest.Fault{Lose: errors.New("connection reset")}
+			}
+			return leasetest.Fault{}
+		})
+		time.Sleep(2 * time.Minute)
+		if got := c.holder(); got != "n1" || len(c.server.Lease().Spec.String()) == 0 {
+			t.Errorf("holder = %q", got)
+		}
+		for _, i := range c.held {
+			if i.node != "n1" {
+				t.Errorf("a needless move to %s", i.node)
+			}
+		}
+	})
+}
+
+func TestNoWriteWithoutAFence(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		n.c.mu.Lock()
+		n.unarm = errors.New("no buffer space")
+		n.c.mu.Unlock()
+		time.Sleep(20 * time.Second)
+		if got := len(c.server.History()); got != 0 {
+			t.Errorf("%d writes by a node that cannot fence itself", got)
+		}
+		n.c.mu.Lock()
+		n.unarm = nil
+		n.c.mu.Unlock()
+		c.awaitHolder("", 5*time.Second)
+	})
+}
+
+func TestReleaseLeavesAForeignRecordAlone(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		// The watch does not tell in time: a pause, then a release at once.
+		n.client.SetFault(func(verb string) leasetest.Fault {
+			return leasetest.Fault{Before: 50 * time.Millisecond}
+		})
+		c.server.Edit(func(l *coordinationv1.Lease) {
+			thief, term := "thief", *l.Spec.LeaseTransitions+1
+			l.Spec.HolderIdentity, l.Spec.LeaseTransitions = &thief, &term
+		})
+		if err := n.release(); err != nil {
+			t.Error(err)
+		}
+		if got := *c.server.Lease().Spec.HolderIdentity; got != "thief" {
+			t.Errorf("the release wrote over %q's record", "thief")
+		}
+	})
+}
+
+func TestReleaseReportsWhatItCouldNotWrite(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		n.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{Before: time.Hour} })
+		start := time.Now()
+		if err := n.release(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Release = %v", err)
+		}
+		if took := time.Since(start); took > 950*time.Millisecond {
+			t.Errorf("Release took %v over its deadline of 900ms", took)
+		}
+		n.crash()
+		if err := n.release(); err == nil {
+			t.Error("Release after Run ended must not claim success")
+		}
+		n.client.SetFault(nil)
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+func TestIneligibleNodeDoesNotCampaign(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		n.elector.SetCandidate(c.t.Context(), Candidate{MAC: "mac-of-n1"})
+		time.Sleep(time.Minute)
+		if got := len(c.server.History()); got != 0 {
+			t.Errorf("%d writes by a node that may not campaign", got)
+		}
+	})
+}
+
+func TestStalledWatchIsNotASilentHolder(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		n2 := c.joinWith("n2", func(verb string) leasetest.Fault {
+			if verb == "watch" {
+				return leasetest.Fault{After: time.Hour}
+			}
+			return leasetest.Fault{}
+		})
+		time.Sleep(time.Minute)
+		if got := c.holder(); got != "n1" || n2.standing().Held {
+			t.Errorf("holder = %q", got)
+		}
+		if n := n2.armCount(); n > 0 {
+			t.Errorf("n2 tried %d times to take a lease that is renewed", n)
+		}
+	})
+}
+
+// TestAlongsideClientGo is what a rolling migration from kube-vip meets: electors
+// of client-go on the same Lease, named after their nodes.
+func TestAlongsideClientGo(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		first := c.clientGo("k1")
+		time.Sleep(time.Second)
+		n := c.join("n1")
+		time.Sleep(20 * time.Second)
+		if got := *c.server.Lease().Spec.HolderIdentity; got != "k1" {
+			t.Fatalf("holder = %q, want k1: it never stopped renewing", got)
+		}
+		first.stop() // releases, without a mark
+		released := time.Now()
+		<-first.done
+		c.awaitHolder("", 5*time.Second)
+		if d := time.Since(released); d < minWait || d > minWait+100*time.Millisecond {
+			t.Errorf("taken %v after kube-vip's release, want %v", d, minWait)
+		}
+		second := c.clientGo("k2")
+		time.Sleep(20 * time.Second)
+		if got := c.holder(); got != "n1" {
+			t.Fatalf("holder = %q, want n1", got)
+		}
+		if err := n.release(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		l := c.server.Lease()
+		if got := *l.Spec.HolderIdentity; got != "k2" {
+			t.Errorf("holder = %q, want k2 after vipd's release", got)
+		}
+		second.stop()
+		<-second.done
+	})
+}
+
+type clientGoElector struct {
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// clientGo starts client-go's own LeaderElector with kube-vip's timing.
+func (c *cluster) clientGo(name string) clientGoElector {
+	client := &leasetest.Client{Server: &c.server}
+	le, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{LeaseMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: leaseName},
+			Client: client, LockConfig: resourcelock.ResourceLockConfig{Identity: name}},
+		LeaseDuration: 5 * time.Second, RenewDeadline: 3 * time.Second, RetryPeriod: time.Second, ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: func(context.Context) {}, OnStoppedLeading: func() {}},
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(c.t.Context())
+	e := clientGoElector{stop: cancel, done: make(chan struct{})}
+	go func() { defer close(e.done); le.Run(ctx) }()
+	return e
+}
+
+// TestNeverTwoUnderRandomFaults runs many clusters, each from a seed, in which
+// requests are delayed, lost before and after their commit, and refused, and
+// nodes crash, restart, release and have their Lease edited.
+func TestNeverTwoUnderRandomFaults(t *testing.T) {
+	seeds := 150
+	if testing.Short() {
+		seeds = 20
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			inBubble(t, func(c *cluster) { c.torment(rand.New(rand.NewPCG(uint64(seed), 7))) })
+		})
+	}
+}
+
+func (c *cluster) torment(r *rand.Rand) {
+	var mu sync.Mutex // guards r: faults are drawn from several goroutines
+	draw := func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.IntN(n)
+	}
+	fault := func(string) leasetest.Fault {
+		f := leasetest.Fault{Before: time.Duration(draw(30)) * time.Millisecond, After: time.Duration(draw(30)) * time.Millisecond}
+		switch draw(12) {
+		case 0:
+			f.Before = time.Duration(draw(4000)) * time.Millisecond
+		case 1:
+			f.After = time.Duration(draw(4000)) * time.Millisecond
+		case 2:
+			f.Lose = errors.New("connection reset")
+		case 3:
+			f.Refuse = errors.New("connection refused")
+		}
+		return f
+	}
+	nodes := make([]*node, 3+draw(3))
+	start := func(i int) {
+		nodes[i] = c.joinWith(fmt.Sprintf("n%d", i), fault)
+	}
+	for i := range nodes {
+		start(i)
+	}
+	for range 25 {
+		time.Sleep(time.Duration(draw(3000)) * time.Millisecond)
+		i := draw(len(nodes))
+		switch draw(6) {
+		case 0:
+			nodes[i].crash()
+			start(i)
+		case 1:
+			_ = nodes[i].release() // may fail: the store is tormented
+			nodes[i].campaign()
+		case 2:
+			if c.server.Lease() != nil {
+				c.server.Edit(func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil })
+			}
+		case 3:
+			if c.server.Lease() != nil {
+				c.server.Delete()
+				c.deleted = true
+			}
+		}
+	}
+	for _, n := range nodes {
+		n.client.SetFault(nil)
+	}
+	c.awaitHolder("", 30*time.Second)
+}

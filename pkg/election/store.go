@@ -1,0 +1,214 @@
+package election
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+type lease = coordinationv1.Lease
+
+// Store is where the Lease lives.
+type Store interface {
+	// Get reads the newest version, nil if there is none.
+	Get(ctx context.Context) (*coordinationv1.Lease, error)
+	// Write writes the record and its annotation over base, or creates the Lease
+	// (without annotation) if base is nil, and returns the new version. If base is not the newest version any more,
+	// nothing is written and the error is a Conflict, AlreadyExists or NotFound
+	// of k8s.io/apimachinery/pkg/api/errors.
+	Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotation string) (*coordinationv1.Lease, error)
+	// Watch delivers the present version and each later one, with nil for a
+	// deletion. It returns when the stream or ctx ends.
+	Watch(ctx context.Context, deliver func(*coordinationv1.Lease)) error
+}
+
+// API runs a call against an API server.
+type API interface {
+	Do(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error
+}
+
+// KubeStore is the Lease in a cluster. It is client-go's LeaseLock underneath,
+// so the record reads as that of any other elector.
+type KubeStore struct {
+	API       API
+	Namespace string
+	Name      string
+	// Establish is how long a watch may take to be answered.
+	Establish time.Duration
+}
+
+var _ Store = (*KubeStore)(nil)
+
+// Get reads the Lease from the store itself, not from a cache of it.
+func (k *KubeStore) Get(ctx context.Context) (*coordinationv1.Lease, error) {
+	var out *coordinationv1.Lease
+	err := k.API.Do(ctx, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (err error) {
+		out, err = c.Leases(k.Namespace).Get(ctx, k.Name, metav1.GetOptions{})
+		return err
+	})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read lease %s/%s: %w", k.Namespace, k.Name, err)
+	}
+	return out, nil
+}
+
+func (k *KubeStore) Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotation string) (*coordinationv1.Lease, error) {
+	var out *coordinationv1.Lease
+	err := k.API.Do(ctx, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) error {
+		p := &pinned{LeaseInterface: c.Leases(k.Namespace), base: base, annotation: annotation}
+		lock := &resourcelock.LeaseLock{LeaseMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: k.Name}, Client: p}
+		if base == nil {
+			err := lock.Create(ctx, rec)
+			out = p.written
+			return err
+		}
+		// Get answers with base: the write is tied to the very version that was
+		// decided on, and not to one that is newer by now.
+		if _, _, err := lock.Get(ctx); err != nil {
+			return err
+		}
+		err := lock.Update(ctx, rec)
+		out = p.written
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write lease %s/%s: %w", k.Namespace, k.Name, err)
+	}
+	return out, nil
+}
+
+// pinned lets a LeaseLock write over one known version, with vipd's annotation.
+type pinned struct {
+	coordinationv1client.LeaseInterface
+	base       *coordinationv1.Lease
+	annotation string
+	written    *coordinationv1.Lease
+}
+
+func (p *pinned) Leases(string) coordinationv1client.LeaseInterface { return p }
+
+func (p *pinned) Get(context.Context, string, metav1.GetOptions) (*coordinationv1.Lease, error) {
+	return p.base.DeepCopy(), nil
+}
+
+func (p *pinned) Create(ctx context.Context, l *coordinationv1.Lease, opts metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	out, err := p.LeaseInterface.Create(ctx, l, opts)
+	p.written = out
+	return out, err
+}
+
+func (p *pinned) Update(ctx context.Context, l *coordinationv1.Lease, opts metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	metav1.SetMetaDataAnnotation(&l.ObjectMeta, Annotation, p.annotation)
+	out, err := p.LeaseInterface.Update(ctx, l, opts)
+	p.written = out
+	return out, err
+}
+
+// Watch begins with whatever version the server has at hand: an older one than
+// is known is told from its resourceVersion.
+func (k *KubeStore) Watch(ctx context.Context, deliver func(*coordinationv1.Lease)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := k.establish(ctx, cancel)
+	if err != nil {
+		return fmt.Errorf("watch lease %s/%s: %w", k.Namespace, k.Name, err)
+	}
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case ev, ok := <-w.ResultChan():
+			if !ok {
+				return nil // servers end a watch after half an hour or so
+			}
+			if ev.Type == watch.Error {
+				return fmt.Errorf("watch lease %s/%s: %w", k.Namespace, k.Name, apierrors.FromObject(ev.Object))
+			}
+			l, ok := ev.Object.(*coordinationv1.Lease)
+			if !ok {
+				continue // a bookmark
+			}
+			if ev.Type == watch.Deleted {
+				l = nil
+			}
+			deliver(l)
+		}
+	}
+}
+
+func (k *KubeStore) establish(ctx context.Context, cancel func()) (watch.Interface, error) {
+	hung := time.AfterFunc(k.Establish, cancel)
+	defer hung.Stop()
+	var w watch.Interface
+	err := k.API.Do(ctx, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (err error) {
+		w, err = c.Leases(k.Namespace).Watch(ctx, metav1.ListOptions{
+			FieldSelector: "metadata.name=" + k.Name, ResourceVersion: "0"})
+		return err
+	})
+	return w, err
+}
+
+// draft is what a write would put into the Lease.
+type draft struct {
+	record     resourcelock.LeaderElectionRecord
+	annotation string
+}
+
+// draft makes the record for a claim, a renewal, a release or a new Lease. The
+// times in it are for people: nothing is decided on them.
+//
+// A Lease is never created with a name in it. Creating is not tied to a version,
+// so one that was created, held and deleted behind our back would go unnoticed.
+// An empty one is created instead, waited out, and claimed like any other.
+func (e *Elector) draft(o op) draft {
+	v, wall := &e.view, metav1.Now()
+	seconds := int(e.opts.Timing.Lease / time.Second)
+	rec := resourcelock.LeaderElectionRecord{LeaseDurationSeconds: seconds, AcquireTime: wall, RenewTime: wall}
+	switch o {
+	case opSeed:
+		rec.LeaderTransitions = v.term
+		return draft{record: rec}
+	case opHold, opRelease:
+	default:
+		return draft{}
+	}
+	n := note{Holder: v.self.Node, Term: e.termFor(), Seconds: seconds, MAC: v.self.MAC, BootID: v.self.BootID,
+		Version: v.self.Version, Released: o == opRelease}
+	rec.HolderIdentity, rec.LeaderTransitions = v.self.Node, n.Term
+	if v.verdict == mine && v.lease.Spec.AcquireTime != nil {
+		rec.AcquireTime = metav1.Time{Time: v.lease.Spec.AcquireTime.Time}
+	}
+	if n.Released {
+		// As client-go's electors release: no name, one second.
+		rec.HolderIdentity, rec.LeaseDurationSeconds = "", 1
+	}
+	b, err := json.Marshal(n)
+	if err != nil {
+		panic("encode annotation: " + err.Error()) // strings and ints
+	}
+	return draft{record: rec, annotation: string(b)}
+}
+
+// termFor is the term of the next write: the one that is held, adopted or put
+// right again, else the next.
+func (e *Elector) termFor() int {
+	if e.stand.Held {
+		return e.stand.Term
+	}
+	if e.view.verdict == mine {
+		return e.view.record.term
+	}
+	return next(e.view.term)
+}

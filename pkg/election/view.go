@@ -1,0 +1,79 @@
+package election
+
+import (
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
+)
+
+// view is what this process has seen of the Lease, and when. It is pure: it
+// asks no clock and no network.
+type view struct {
+	self Self
+	own  time.Duration // our own lease duration, for records that do not say
+
+	known   bool                  // the Lease, or its absence, was seen
+	lease   *coordinationv1.Lease // nil: absent
+	record  record
+	verdict verdict
+	at      boottime.Instant // when this version was first seen
+	from    boottime.Instant // from when on it may be claimed
+	term    int              // the highest seen
+}
+
+// older tells whether l is an earlier version than the one that is known, as a
+// watch that lags behind our own reads and writes delivers.
+func (v *view) older(l *coordinationv1.Lease) bool {
+	if v.lease == nil || l == nil {
+		return false
+	}
+	c, err := resourceversion.CompareResourceVersion(l.ResourceVersion, v.lease.ResourceVersion)
+	return err == nil && c < 0
+}
+
+// observe takes in a version of the Lease (nil: there is none) that was seen at
+// now. Any difference is news, also a resourceVersion that went back. It tells
+// whether it was news.
+func (v *view) observe(l *coordinationv1.Lease, now boottime.Instant) bool {
+	if v.known && same(v.lease, l) {
+		return false
+	}
+	v.known, v.lease, v.at = true, l, now
+	v.record = parse(l)
+	v.verdict = absent
+	if l != nil {
+		v.verdict = v.record.verdict(v.self)
+	}
+	v.term = max(v.term, v.record.term)
+	v.from = v.claimable()
+	return true
+}
+
+func same(a, b *coordinationv1.Lease) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.UID == b.UID && a.ResourceVersion == b.ResourceVersion
+}
+
+// claimable is the instant from which the record just observed may be claimed.
+// It is counted from when it was seen here, which is no earlier than when its
+// holder sent it.
+//
+// A record that was blanked or deleted is not free: its holder may not know
+// yet, and its last renewal may be one that was not seen here. So it is waited
+// out from when the blank was seen, not from when the last record was.
+func (v *view) claimable() boottime.Instant {
+	switch v.verdict {
+	case released, mine, rebooted:
+		return v.at
+	default: // vacant, namesake, foreign; absent is never claimed, see opSeed
+		return v.at.Add(v.record.wait(v.own))
+	}
+}
+
+// holder names who holds the Lease by the record, "" for nobody.
+func (v *view) holder() string { return v.record.holder }
