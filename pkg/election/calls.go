@@ -110,12 +110,13 @@ func (e *Elector) landedWrite(r result, why string) {
 	if !e.view.older(r.lease) {
 		e.view.observe(r.lease, e.now())
 	}
-	switch r.op {
-	case opRelease:
+	switch {
+	case r.op == opRelease:
+		e.log.Info("lease released", zap.Int("term", parse(r.lease).term))
 		e.endRelease(nil)
 		return
-	case opSeed:
-		return // an empty Lease in view, to be claimed like any other
+	case r.op == opSeed, e.release != nil:
+		return // an empty Lease, to be claimed like any other; one to be released
 	}
 	until := r.sent.Add(e.opts.Timing.Hold())
 	if until <= e.now() {
@@ -162,7 +163,8 @@ func (e *Elector) failed(err error) {
 	e.log.Debug("lease call failed", zap.Error(err), zap.Int("failures", e.failures))
 }
 
-// beginRelease gives up the holding; act does the rest.
+// beginRelease gives up the holding: from here on nothing makes us the holder
+// again before SetCandidate does. act does the rest.
 func (e *Elector) beginRelease(r *release) {
 	if e.release != nil {
 		r.done <- errors.New("release lease: another release is under way")
@@ -172,6 +174,9 @@ func (e *Elector) beginRelease(r *release) {
 	e.release = r
 	e.candidate.Eligible = false
 	e.retryAt = 0
+	if e.stand.Held {
+		e.lose("given up")
+	}
 }
 
 // settleRelease ends a release that has nothing left to do, or no time left,
@@ -194,14 +199,9 @@ func (e *Elector) settleRelease(now boottime.Instant) {
 }
 
 // ours tells whether the record is ours to release.
-func (e *Elector) ours() bool {
-	return e.view.lease != nil && (e.view.verdict == mine || e.stand.Held && e.stillMine(e.stand.Term))
-}
+func (e *Elector) ours() bool { return e.view.verdict == mine }
 
 func (e *Elector) endRelease(err error) {
-	if e.stand.Held {
-		e.lose("given up")
-	}
 	e.release.done <- err
 	e.release = nil
 }

@@ -1,0 +1,293 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
+)
+
+// Network is this node's addresses and links.
+type Network interface {
+	// Look reads what is there now.
+	Look() (Looked, error)
+	// Put makes sure that the addresses are on the link, for valid.
+	Put(l Link, valid time.Duration) error
+	// Remove takes the addresses away and confirms that they are gone.
+	Remove() error
+}
+
+// Fence is what the kernel enforces when this process cannot.
+type Fence interface {
+	// Permit lets the addresses be answered for while the ticket lasts.
+	Permit(ticket uint64) error
+	// Forbid ends that at once.
+	Forbid() error
+	// Rest takes the fence away behind addresses that are gone.
+	Rest() error
+}
+
+// Announcer tells the network where the addresses are.
+type Announcer interface {
+	Announce(l Link)
+	// Silence returns when no announcement will be sent any more.
+	Silence()
+}
+
+// Election hands out the grants that Manager.Granted is told of.
+type Election interface {
+	Campaign(ctx context.Context, c Campaign)
+	// GiveBack returns the grant. No grant is handed out after it was called,
+	// until Campaign asks for one.
+	GiveBack(ctx context.Context) error
+}
+
+// Options configure a Manager.
+type Options struct {
+	Node      string
+	Network   Network
+	Fence     Fence
+	Announcer Announcer
+	Election  Election
+	// Slack is how much earlier than the deadline the addresses' own lifetime
+	// has to end: 0 beside a fence, else what the kernel may take to remove them.
+	Slack time.Duration
+	Log   *zap.Logger
+	// Now is the clock; nil is CLOCK_BOOTTIME.
+	Now boottime.Clock
+}
+
+// Budgets of an orderly end, together under a second.
+const (
+	withdrawBudget = 250 * time.Millisecond
+	giveBackBudget = 650 * time.Millisecond
+)
+
+// ErrNotWithdrawn means that the process ends and the addresses may still be on
+// this node. The grant was not given back; fence and lifetime end them.
+var ErrNotWithdrawn = errors.New("the address could not be taken away")
+
+// Manager carries out what step decides. One goroutine, Run's, owns the state;
+// everybody else only says that there is something to look at.
+type Manager struct {
+	opts Options
+	log  *zap.Logger
+	now  boottime.Clock
+
+	wakeUp chan struct{}         // one slot
+	grant  atomic.Pointer[Grant] // newest, nil once taken
+	look   atomic.Bool           // look at the kernel's state again
+	until  atomic.Int64          // what Mine goes by
+
+	state     State
+	campaign  *Campaign // last told
+	lookError string    // last logged
+}
+
+// New returns a manager; nothing happens before Run.
+func New(opts Options) *Manager {
+	if opts.Log == nil {
+		opts.Log = zap.NewNop()
+	}
+	if opts.Now == nil {
+		opts.Now = boottime.Now
+	}
+	return &Manager{opts: opts, log: opts.Log, now: opts.Now, wakeUp: make(chan struct{}, 1), state: State{Node: opts.Node}}
+}
+
+// Granted tells of a new standing in the election. It does not block; only the
+// newest counts.
+func (m *Manager) Granted(g Grant) {
+	m.grant.Store(&g)
+	m.nudge()
+}
+
+// Changed tells that links or addresses may have changed. It does not block.
+func (m *Manager) Changed() {
+	m.look.Store(true)
+	m.nudge()
+}
+
+func (m *Manager) nudge() {
+	select {
+	case m.wakeUp <- struct{}{}:
+	default:
+	}
+}
+
+// Mine tells whether this node holds the addresses at this moment, with enough
+// time left to say so. It is safe to call from any goroutine.
+func (m *Manager) Mine() bool {
+	const enough = 100 * time.Millisecond
+	return m.now().Add(enough) < boottime.Instant(m.until.Load())
+}
+
+// Run serves until ctx ends, and then withdraws, confirms, and gives the grant
+// back, in this order. The Election must go on running until Run has returned.
+func (m *Manager) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	stop := ctx.Done()
+	ctx = context.WithoutCancel(ctx)
+	var stopBy boottime.Instant
+	m.look.Store(true)
+	for {
+		select {
+		case <-stop:
+			stop, stopBy = nil, m.now().Add(withdrawBudget)
+			m.handle(ctx, Stop{})
+		case <-m.wakeUp:
+		case <-timer.C:
+			m.look.Store(true)
+		}
+		m.handle(ctx, Tick{}) // the deadline before anything else
+		if g := m.grant.Swap(nil); g != nil {
+			m.handle(ctx, Granted{*g})
+		}
+		if m.look.Swap(false) {
+			m.observe(ctx)
+		}
+		if m.state.Done {
+			return nil
+		}
+		now := m.now()
+		if stopBy != 0 && now >= stopBy {
+			return ErrNotWithdrawn
+		}
+		timer.Reset(wake(m.state, now).Sub(now))
+	}
+}
+
+// observe looks at the kernel's state. What could not be looked at is not taken
+// for absent: the state stays as it was.
+func (m *Manager) observe(ctx context.Context) {
+	seen, err := m.opts.Network.Look()
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != m.lookError && text != "" {
+		m.log.Warn("waiting for a usable interface", zap.Error(err))
+	} else if text != m.lookError {
+		m.log.Info("interface usable", zap.String("mac", seen.Link.MAC), zap.Bool("up", seen.Link.Up))
+	}
+	m.lookError = text
+	if err == nil || errors.Is(err, ErrNoLink) {
+		m.handle(ctx, seen)
+	}
+}
+
+// ErrNoLink is what a Network's Look returns, beside what it saw otherwise, when
+// there is no fitting interface.
+var ErrNoLink = errors.New("no usable interface")
+
+// handle runs one event through step, its actions, and what comes of them.
+func (m *Manager) handle(ctx context.Context, e Event) {
+	for e != nil {
+		before := m.state
+		var actions []Action
+		m.state, actions = step(m.state, m.now(), e)
+		m.tell(before)
+		e = nil
+		for _, a := range actions {
+			if outcome := m.do(ctx, a); outcome != nil {
+				e = outcome
+			}
+		}
+	}
+}
+
+// do carries out one action and returns its outcome, if step wants to know it.
+func (m *Manager) do(ctx context.Context, a Action) Event {
+	switch a := a.(type) {
+	case Raise:
+		return m.raise(a)
+	case Withdraw:
+		return Withdrawn{Err: m.withdraw()}
+	case GiveBack:
+		ctx, cancel := context.WithTimeout(ctx, giveBackBudget)
+		defer cancel()
+		if err := m.opts.Election.GiveBack(ctx); err != nil {
+			m.log.Warn("lease not released, it will run out by itself", zap.Error(err))
+		}
+		m.rest()
+	case Campaign:
+		if m.campaign == nil || *m.campaign != a {
+			m.campaign = &a
+			m.opts.Election.Campaign(ctx, a)
+		}
+	}
+	return nil
+}
+
+// raise opens the fence, puts the addresses up and announces them, in this order.
+func (m *Manager) raise(a Raise) Event {
+	out := Raised{Refresh: !a.Announce}
+	if out.Err = m.opts.Fence.Permit(a.Grant.Ticket); out.Err != nil {
+		return out
+	}
+	valid := a.Grant.Until.Sub(m.now()) - m.opts.Slack
+	if m.opts.Slack > 0 {
+		valid = valid.Truncate(time.Second) // the kernel counts whole ones
+	}
+	switch {
+	case valid > 0:
+		out.Err = m.opts.Network.Put(a.Link, valid)
+	case a.Announce:
+		out.Err = fmt.Errorf("too little of the lease is left: %s", valid)
+	}
+	if out.Err != nil {
+		return out
+	}
+	m.until.Store(int64(a.Grant.Until))
+	if a.Announce {
+		m.opts.Announcer.Announce(a.Link)
+		m.log.Info("holding the VIP", zap.String("reason", m.state.Cause), zap.Int("term", a.Grant.Term),
+			zap.String("mac", a.Link.MAC), zap.Duration("deadline_in", a.Grant.Until.Sub(m.now())))
+	}
+	return out
+}
+
+// withdraw falls silent, closes the fence, takes the addresses away and confirms
+// it. Each step is done whatever came of the one before.
+func (m *Manager) withdraw() error {
+	m.until.Store(0)
+	m.opts.Announcer.Silence()
+	forbidden := m.opts.Fence.Forbid()
+	removed := m.opts.Network.Remove()
+	if err := errors.Join(forbidden, removed); err != nil {
+		m.log.Error("the VIP could not be withdrawn, trying again", zap.Error(err))
+	}
+	if removed != nil {
+		return removed
+	}
+	return nil // a fence that cannot be closed has nothing left to keep back
+}
+
+// rest takes the fence away behind addresses that are gone. It is out of the
+// way of the hand-over; a fence that stays rests by itself.
+func (m *Manager) rest() {
+	if err := m.opts.Fence.Rest(); err != nil {
+		m.log.Warn("fence not taken away, it ends by itself", zap.Error(err))
+	}
+}
+
+// tell logs a change of phase, once.
+func (m *Manager) tell(before State) {
+	s := m.state
+	if s.Phase == before.Phase {
+		return
+	}
+	switch s.Phase {
+	case Withdrawing:
+		m.log.Info("withdrawing the VIP", zap.String("reason", s.Cause), zap.Int("term", before.Grant.Term))
+	case Standby:
+		m.log.Info("standing by", zap.String("reason", s.Cause), zap.String("holder", s.Grant.Holder))
+	case Holding:
+	}
+}
