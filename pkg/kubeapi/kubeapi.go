@@ -81,7 +81,7 @@ func New(opts Options) *Client {
 }
 
 // Call is one request to an API server.
-type Call func(context.Context, coordinationv1client.CoordinationV1Interface) error
+type Call = func(context.Context, coordinationv1client.CoordinationV1Interface) error
 
 // Do runs call with the credentials that worked last, and after a failure that
 // other credentials could mend with the next ones. An answer about the object

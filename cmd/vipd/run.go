@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vipd-io/vipd/pkg/arp"
+	"github.com/vipd-io/vipd/pkg/config"
+	"github.com/vipd-io/vipd/pkg/election"
+	"github.com/vipd-io/vipd/pkg/kubeapi"
+	"github.com/vipd-io/vipd/pkg/netif"
+	"github.com/vipd-io/vipd/pkg/vip"
+)
+
+func newRunCommand(stderr io.Writer) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Hold the address whenever this node holds the Lease",
+		Long: `Campaign for the Lease and hold the virtual IP address while this node has it.
+
+Each flag has an environment variable: --node-name is VIPD_NODE_NAME, and so on;
+the flag comes first.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("run takes flags only, not %q", args[0])}
+			}
+			return nil
+		},
+	}
+	for _, s := range config.Settings {
+		if s.Repeat {
+			cmd.Flags().StringArray(s.Name, nil, s.Usage)
+		} else {
+			cmd.Flags().String(s.Name, s.Default, s.Usage)
+		}
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := readConfig(cmd, os.Environ())
+		if err != nil {
+			return usageError{err}
+		}
+		log, err := newLogger(c, stderr)
+		if err != nil {
+			return err
+		}
+		return run(cmd.Context(), c, log)
+	}
+	return cmd
+}
+
+// readConfig puts flags over environment variables over defaults.
+func readConfig(cmd *cobra.Command, environ []string) (config.Config, error) {
+	values, errs := config.FromEnviron(environ)
+	for _, s := range config.Settings {
+		f := cmd.Flags().Lookup(s.Name)
+		if !f.Changed {
+			continue
+		}
+		if s.Repeat {
+			values[s.Name], _ = cmd.Flags().GetStringArray(s.Name)
+		} else {
+			values[s.Name] = []string{f.Value.String()}
+		}
+	}
+	c, err := config.Parse(values)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return config.Config{}, err
+	}
+	if c.Node == "" {
+		c.Node, err = nodeName()
+	}
+	return c, err
+}
+
+func nodeName() (string, error) {
+	if n := os.Getenv("NODE_NAME"); n != "" {
+		return n, nil
+	}
+	n, err := os.Hostname()
+	if err != nil || n == "" {
+		return "", fmt.Errorf("--node-name: not given, and the host has no name: %w", err)
+	}
+	return strings.ToLower(n), nil // as kubelet does
+}
+
+// run wires the parts together and owns the order in which they end:
+//
+//	signal -> Manager withdraws, confirms, gives back -> elector, announcer and
+//	watcher end -> the fence is removed
+func run(ctx context.Context, c config.Config, log *zap.Logger) (err error) {
+	timing, err := election.NewTiming(c.LeaseDuration, c.RenewInterval)
+	if err != nil {
+		return usageError{err}
+	}
+	handle, err := netif.Open(0)
+	if err != nil {
+		return fmt.Errorf("open netlink (needs CAP_NET_ADMIN): %w", err)
+	}
+	defer handle.Close()
+	network := &network{handle: handle, addresses: c.Addresses, configured: c.Interface, log: log.Named("network")}
+	if err := network.refuseOwnAddress(); err != nil {
+		return usageError{err}
+	}
+	log.Info("starting", zap.String("version", versionString()), zap.String("node", c.Node), zap.Stringer("vip", c.Addresses[0]),
+		zap.String("apiserver", c.APIServer), zap.String("lease", c.LeaseNamespace+"/"+c.LeaseName),
+		zap.Duration("lease_duration", timing.Lease), zap.Duration("renew_interval", timing.Renew))
+	unlock, err := lock(ctx, c.Addresses[0], log)
+	if err != nil || unlock == nil {
+		return err
+	}
+	defer unlock()
+	fence, err := openFence(c, timing, log)
+	if err != nil {
+		return err
+	}
+
+	d := newDaemon(c, timing, network, fence, log)
+	if err := d.run(ctx); err != nil {
+		return err
+	}
+	if err := fence.remove(); err != nil {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// daemon is the parts that run.
+type daemon struct {
+	log       *zap.Logger
+	network   *network
+	elector   *election.Elector
+	announcer *arp.Announcer
+	manager   *vip.Manager
+}
+
+func newDaemon(c config.Config, timing election.Timing, network *network, fence fence, log *zap.Logger) *daemon {
+	d := &daemon{log: log, network: network}
+	d.announcer = arp.New(arp.Options{Mine: func() bool { return d.manager.Mine() }, Log: log.Named("arp")})
+	api := kubeapi.New(kubeapi.Options{Server: c.APIServer, Kubeconfigs: c.Kubeconfigs,
+		UserAgent: "vipd/" + versionString(), Log: log.Named("kubeapi")})
+	d.elector = election.New(election.Options{
+		Self:   election.Self{Node: c.Node, BootID: bootID(), Version: versionString()},
+		Timing: timing,
+		Store:  &election.KubeStore{API: api, Namespace: c.LeaseNamespace, Name: c.LeaseName, Establish: 2 * timing.Attempt},
+		Arm:    fence.arm,
+		Notify: func(s election.Standing) { d.manager.Granted(toGrant(s)) },
+		Log:    log.Named("election"),
+	})
+	d.manager = vip.New(vip.Options{
+		Node:      c.Node,
+		Network:   network,
+		Fence:     fence,
+		Announcer: announcer{d.announcer, c.Addresses},
+		Election:  elector{d.elector},
+		Slack:     fence.slack(),
+		Log:       log.Named("vip"),
+	})
+	return d
+}
+
+// run ends when ctx does, or when a part fails.
+func (d *daemon) run(ctx context.Context) error {
+	// The parts outlive ctx: the Manager needs them to end in order.
+	parts, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	g, parts := errgroup.WithContext(parts)
+	g.Go(func() error { return d.elector.Run(parts) })
+	g.Go(func() error { return d.announcer.Run(parts) })
+	g.Go(func() error {
+		return d.network.handle.Watch(parts, d.log.Named("network"), d.manager.Changed)
+	})
+	g.Go(func() error {
+		defer end()
+		return d.manager.Run(ctx)
+	})
+	return g.Wait()
+}

@@ -1,0 +1,82 @@
+package analyse
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// alternation is how soon after its last answer a node may not answer again
+// when another has answered in between: the VIP does not move there and back
+// in less, so both held it.
+const alternation = time.Second
+
+// A Violation is evidence that two nodes answered for the VIP at once.
+type Violation struct {
+	At  record.Time
+	Seq uint32
+	Why string
+}
+
+func (v Violation) String() string { return fmt.Sprintf("%v (probe %d): %s", v.At, v.Seq, v.Why) }
+
+// Overlap returns where two MACs answered at once, in two ways. A probe goes
+// to all nodes at the same time, so one that two answer is a violation
+// outright. And the answers, in the order in which they came, may change from
+// A to B; one more by A within a second is a violation.
+//
+// The one allowance is for a frame that overtook another: an answer by A to
+// an earlier probe than B's first, not later than one interval after it, is
+// part of A's time.
+func Overlap(answers []record.Answer) []Violation {
+	violations, single := answeredTwice(answers)
+	return append(violations, alternating(single)...)
+}
+
+// answeredTwice finds the probes with answers by more than one MAC, and
+// returns the answers to the others in order of arrival.
+func answeredTwice(answers []record.Answer) (violations []Violation, single []record.Answer) {
+	answers = byTime(answers)
+	macs := make(map[uint32][]string)
+	for _, a := range answers {
+		if !slices.Contains(macs[a.Seq], a.MAC) {
+			macs[a.Seq] = append(macs[a.Seq], a.MAC)
+		}
+	}
+	told := make(map[uint32]bool)
+	for _, a := range answers {
+		switch who := macs[a.Seq]; {
+		case len(who) == 1:
+			single = append(single, a)
+		case !told[a.Seq]:
+			told[a.Seq] = true
+			violations = append(violations, Violation{At: a.At, Seq: a.Seq, Why: "answered by " + strings.Join(who, " and ")})
+		}
+	}
+	return violations, single
+}
+
+func alternating(answers []record.Answer) []Violation {
+	var violations []Violation
+	last := make(map[string]record.Time) // latest answer of each MAC
+	var first record.Answer              // of the MAC that answers now
+	for _, a := range answers {
+		before, seen := last[a.MAC]
+		last[a.MAC] = a.At
+		if a.MAC == first.MAC {
+			continue
+		}
+		if seen && a.Seq < first.Seq && a.At.Sub(first.At) <= record.ProbeInterval {
+			continue // overtaken on its way
+		}
+		if gap := a.At.Sub(before); seen && gap < alternation {
+			violations = append(violations, Violation{At: a.At, Seq: a.Seq, Why: fmt.Sprintf(
+				"%s answers %v after its last answer, and %s in between, since %v", a.MAC, gap, first.MAC, first.At)})
+		}
+		first = a
+	}
+	return violations
+}

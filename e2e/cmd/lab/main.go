@@ -1,0 +1,37 @@
+// Command lab starts, lists and ends labs: real control planes of three nodes
+// on this machine, to try vipd on.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// After the first signal the default is back: a second one kills. What
+	// is then left, the next lab sweeps up.
+	context.AfterFunc(ctx, stop)
+	if err := newRoot(os.Stdout).ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "lab: error: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func newRoot(out io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "lab",
+		Short:         "A real Kubernetes control plane of three nodes on this machine",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(newUp(out), newDown(out), newList(out))
+	return root
+}

@@ -1,0 +1,195 @@
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Binaries are the paths of what a lab runs.
+type Binaries struct {
+	Etcd      string
+	Kubeadm   string
+	APIServer string
+	Vipd      string // "" with ControlPlaneOnly
+}
+
+// BuildOptions say where to build.
+type BuildOptions struct {
+	// Root is the root of the vipd repository. Default: the folder that has
+	// e2e/binaries, from the working directory upwards.
+	Root string
+	// Cache is where binaries are kept. Default: $VIPD_LAB_CACHE, else
+	// vipd-lab in the user's cache folder.
+	Cache string
+	// Progress is told what is being built; nil for nobody.
+	Progress *os.File
+	// ControlPlaneOnly leaves vipd out.
+	ControlPlaneOnly bool
+}
+
+// ldflags make the commands tell their real version, on which kubeadm's
+// checks of versions depend, and drop 40 MB of symbols from the largest.
+var ldflags = strings.Join([]string{
+	"-s -w",
+	"-X k8s.io/component-base/version.gitVersion=" + KubernetesVersion,
+	"-X k8s.io/component-base/version.gitMajor=1",
+	"-X k8s.io/component-base/version.gitMinor=36",
+	"-X k8s.io/client-go/pkg/version.gitVersion=" + KubernetesVersion,
+}, " ")
+
+// A target is one command to build.
+type target struct {
+	name    string // also the file's
+	pkg     string
+	ldflags string
+	title   string // for the progress display
+}
+
+const slow = "; a first build takes about 5 minutes on 2 cores, cached afterwards"
+
+var controlPlane = []target{
+	{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", ldflags, "kube-apiserver " + KubernetesVersion + slow},
+	{"kubeadm", "k8s.io/kubernetes/cmd/kubeadm", ldflags, "kubeadm " + KubernetesVersion},
+	{"etcd", "go.etcd.io/etcd/server/v3", ldflags, "etcd"},
+}
+
+var vipdTarget = target{"vipd", "./cmd/vipd", "-s -w", "vipd"}
+
+// Build builds what a lab runs, from source, with the Go toolchain alone. The
+// control plane takes minutes once and is then cached; vipd is built each
+// time. Builds of several processes wait for one another.
+func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
+	if err := opts.setDefaults(); err != nil {
+		return Binaries{}, err
+	}
+	source := filepath.Join(opts.Root, "e2e", "binaries")
+	key, err := cacheKey(ctx, source)
+	if err != nil {
+		return Binaries{}, err
+	}
+	dir := filepath.Join(opts.Cache, key)
+	vipd := filepath.Join(opts.Cache, "vipd-"+shortHash([]byte(opts.Root)))
+	err = withLock(ctx, opts.Cache, func() error {
+		for _, t := range controlPlane {
+			to := filepath.Join(dir, t.name)
+			if _, err := os.Stat(to); err == nil {
+				continue
+			}
+			if err := goBuild(ctx, source, to, t, opts.Progress); err != nil {
+				return err
+			}
+		}
+		if opts.ControlPlaneOnly {
+			vipd = ""
+			return nil
+		}
+		return goBuild(ctx, opts.Root, vipd, vipdTarget, opts.Progress)
+	})
+	if err != nil {
+		return Binaries{}, err
+	}
+	return Binaries{
+		Etcd:      filepath.Join(dir, "etcd"),
+		Kubeadm:   filepath.Join(dir, "kubeadm"),
+		APIServer: filepath.Join(dir, "kube-apiserver"),
+		Vipd:      vipd,
+	}, nil
+}
+
+func (o *BuildOptions) setDefaults() error {
+	if o.Root == "" {
+		root, err := findRoot()
+		if err != nil {
+			return err
+		}
+		o.Root = root
+	}
+	if o.Cache == "" {
+		o.Cache = os.Getenv("VIPD_LAB_CACHE")
+	}
+	if o.Cache == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return fmt.Errorf("find cache folder: %w", err)
+		}
+		o.Cache = filepath.Join(cache, "vipd-lab")
+	}
+	return nil
+}
+
+// findRoot looks for the repository from the working directory upwards.
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find vipd's repository: %w", err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "e2e", "binaries", "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("find vipd's repository: no e2e/binaries/go.mod here or above")
+		}
+		dir = parent
+	}
+}
+
+// cacheKey changes with everything that changes the binaries.
+func cacheKey(ctx context.Context, source string) (string, error) {
+	var all []byte
+	for _, name := range []string{"go.mod", "go.sum"} {
+		b, err := os.ReadFile(filepath.Join(source, name))
+		if err != nil {
+			return "", fmt.Errorf("read modules to build: %w", err)
+		}
+		all = append(all, b...)
+	}
+	version, err := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOARCH").Output()
+	if err != nil {
+		return "", fmt.Errorf("ask go for its version: %w", err)
+	}
+	all = append(all, version...)
+	return shortHash(append(all, ldflags...)), nil
+}
+
+func shortHash(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:6])
+}
+
+// goBuild builds one command and puts it in place when it is whole.
+func goBuild(ctx context.Context, dir, to string, t target, out *os.File) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return fmt.Errorf("build %s: %w", t.name, err)
+	}
+	part := to + ".part"
+	defer os.Remove(part) // gone if all went well
+	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", t.ldflags, "-o", part, t.pkg)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // go stops its compilers
+	p := newProgress(out, t.title)
+	cmd.Stderr = p
+	stop := p.start()
+	err := cmd.Run()
+	stop()
+	if ctx.Err() != nil {
+		return fmt.Errorf("build %s: %w", t.name, ctx.Err())
+	}
+	if err != nil {
+		return fmt.Errorf("build %s: %w\n%s", t.name, err, p.tail())
+	}
+	if err := os.Rename(part, to); err != nil {
+		return fmt.Errorf("build %s: %w", t.name, err)
+	}
+	p.done()
+	return nil
+}

@@ -1,0 +1,243 @@
+// Package lab runs a real Kubernetes control plane of three nodes on one
+// Linux machine: a network namespace per node, in each an etcd member and an
+// API server with kubeadm's certificates and flags, and vipd. It breaks them
+// in the ways that machines and networks break. There is no kubelet and no
+// container: what vipd meets in a static pod is tested elsewhere.
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"syscall"
+)
+
+// StateRoot holds a folder per lab. It is on a disk, as etcd's data should be.
+const StateRoot = "/var/tmp/vipd-lab"
+
+var validName = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
+
+// Options say what to start.
+type Options struct {
+	// Name is part of the names of the lab's namespaces and folder.
+	// Default: random, so that labs can run side by side.
+	Name string
+	// Binaries are what Build returned.
+	Binaries Binaries
+	// Progress, if set, is told what is being done.
+	Progress func(string)
+}
+
+// A Lab is a running control plane.
+type Lab struct {
+	Name    string
+	Dir     string
+	Nodes   []*Node // n1, n2, n3
+	Clients []*Host // c1, c2
+
+	sw   *netSwitch
+	kept bool
+
+	mu    sync.Mutex
+	procs []*Process
+}
+
+// Start makes a lab and returns when its three API servers are ready. If ctx
+// ends before that, or anything fails, nothing is left. Afterwards ctx has no
+// further say: call Close.
+func Start(ctx context.Context, opts Options) (*Lab, error) {
+	say := opts.Progress
+	if say == nil {
+		say = func(string) {}
+	}
+	if opts.Name == "" {
+		opts.Name = randomName()
+	}
+	if !validName.MatchString(opts.Name) {
+		return nil, fmt.Errorf("bad lab name %q: want 1 to 16 of a-z and 0-9", opts.Name)
+	}
+	if err := Sweep(ctx); err != nil {
+		return nil, err
+	}
+	l := &Lab{Name: opts.Name, Dir: filepath.Join(StateRoot, opts.Name)}
+	if err := claim(ctx, l.Dir); err != nil {
+		return nil, fmt.Errorf("start lab %s: %w", l.Name, err)
+	}
+	if err := l.start(ctx, opts.Binaries, say); err != nil {
+		return nil, errors.Join(fmt.Errorf("start lab %s: %w", l.Name, err), l.Close())
+	}
+	return l, nil
+}
+
+func (l *Lab) start(ctx context.Context, bin Binaries, say func(string)) error {
+	say("making the network")
+	if err := l.makeHosts(bin); err != nil {
+		return err
+	}
+	say("making certificates with kubeadm " + KubernetesVersion)
+	if err := l.makePKI(ctx, bin.Kubeadm); err != nil {
+		return err
+	}
+	say("starting three etcd members and three API servers")
+	return l.startControlPlane(ctx)
+}
+
+func randomName() string {
+	var b [3]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// makeHosts makes the switch and everything that is plugged into it.
+func (l *Lab) makeHosts(bin Binaries) error {
+	vipd := ""
+	if bin.Vipd != "" {
+		// A copy, as the next Build replaces the file and a restart in a
+		// running lab should be of the same vipd.
+		vipd = filepath.Join(l.Dir, "vipd")
+		if err := copyFile(bin.Vipd, vipd, 0o755); err != nil {
+			return fmt.Errorf("copy vipd: %w", err)
+		}
+	}
+	sw, err := newSwitch(l.namespace("sw"))
+	if err != nil {
+		return err
+	}
+	l.sw = sw
+	for i := range 3 {
+		host, err := l.makeHost(fmt.Sprintf("n%d", i+1), byte(11+i))
+		if err != nil {
+			return err
+		}
+		l.Nodes = append(l.Nodes, &Node{Host: host, vipdBinary: vipd})
+	}
+	for i := range 2 {
+		host, err := l.makeHost(fmt.Sprintf("c%d", i+1), byte(50+i))
+		if err != nil {
+			return err
+		}
+		l.Clients = append(l.Clients, host)
+	}
+	for _, n := range l.Nodes {
+		n.Etcd = l.NewProcess(n.Host, "etcd", n.etcdArgs(bin.Etcd, l.Nodes)...)
+		n.APIServer = l.NewProcess(n.Host, "kube-apiserver", n.apiServerArgs(bin.APIServer)...)
+		n.Vipd = l.NewProcess(n.Host, "vipd")
+	}
+	return nil
+}
+
+func (l *Lab) makeHost(name string, lastByte byte) (*Host, error) {
+	ip := Subnet.Addr().As4()
+	ip[3] = lastByte
+	dir := filepath.Join(l.Dir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return newHost(l.sw, l.namespace(name), name, dir, netip.AddrFrom4(ip))
+}
+
+func (l *Lab) namespace(host string) string { return namespacePrefix(l.Name) + host }
+
+func namespacePrefix(lab string) string { return "vipd-" + lab + "-" }
+
+// NewProcess prepares a command in a host, to be started with its Start. Its
+// log is NAME.log in the host's folder.
+func (l *Lab) NewProcess(h *Host, name string, argv ...string) *Process {
+	p := newProcess(h.NS, name, h.Dir, argv...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.procs = append(l.procs, p)
+	return p
+}
+
+// Node returns the node with the given MAC, nil if there is none.
+func (l *Lab) Node(mac string) *Node {
+	for _, n := range l.Nodes {
+		if n.MAC.String() == mac {
+			return n
+		}
+	}
+	return nil
+}
+
+// Keep makes the lab outlive this process and its Close: only Remove ends it.
+func (l *Lab) Keep() error {
+	if err := os.WriteFile(filepath.Join(l.Dir, keptFile), nil, 0o644); err != nil {
+		return fmt.Errorf("keep lab %s: %w", l.Name, err)
+	}
+	l.kept = true
+	return nil
+}
+
+// SaveLogs copies the logs of all hosts to DIR/HOST/NAME.log: Close deletes
+// the originals.
+func (l *Lab) SaveLogs(dir string) error {
+	logs, err := filepath.Glob(filepath.Join(l.Dir, "*", "*.log"))
+	if err != nil {
+		return err
+	}
+	for _, from := range logs {
+		to := filepath.Join(dir, filepath.Base(filepath.Dir(from)), filepath.Base(from))
+		if err := copyFile(from, to, 0o644); err != nil {
+			return fmt.Errorf("save logs: %w", err)
+		}
+	}
+	return nil
+}
+
+// Close ends the lab and leaves nothing of it: no process, no namespace, no
+// file. A kept lab is only let go of.
+func (l *Lab) Close() error {
+	for _, n := range l.Nodes {
+		n.closeClients()
+	}
+	var errs []error
+	if !l.kept {
+		errs = append(errs, l.killAll(), destroy(l.Name))
+	}
+	if l.sw != nil {
+		errs = append(errs, l.sw.ns.close())
+	}
+	for _, n := range l.Nodes {
+		errs = append(errs, n.NS.close())
+	}
+	for _, c := range l.Clients {
+		errs = append(errs, c.NS.close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close lab %s: %w", l.Name, err)
+	}
+	return nil
+}
+
+// killAll kills all the lab's processes and reaps them.
+func (l *Lab) killAll() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return killProcesses(l.procs...)
+}
+
+// killProcesses sends SIGKILL to all before it waits for any.
+func killProcesses(procs ...*Process) error {
+	var errs []error
+	for _, p := range procs {
+		if _, err := p.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, ErrNotRunning) {
+			errs = append(errs, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
+	defer cancel()
+	for _, p := range procs {
+		if _, err := p.Wait(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,214 @@
+package lab_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+)
+
+// within is a context for one test's waiting.
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestAPIServersReady(t *testing.T) {
+	ctx := within(t, 10*time.Second)
+	for _, n := range shared.Nodes {
+		if err := n.WaitReady(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Each node's admin.conf works at each node's API server, and all see the
+// same store.
+func TestLease(t *testing.T) {
+	ctx := within(t, 10*time.Second)
+	n1, n2, n3 := shared.Nodes[0], shared.Nodes[1], shared.Nodes[2]
+	leases, err := n1.Leases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = leases.Create(ctx, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: lab.LeaseName},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: new("n1")},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := n2.Holder(ctx); got != "n1" || err != nil {
+		t.Errorf("holder = %q, %v, want n1", got, err)
+	}
+	if err := n2.EditLease(ctx, func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = new("n2") }); err != nil {
+		t.Error(err)
+	}
+	if got, err := n3.Holder(ctx); got != "n2" || err != nil {
+		t.Errorf("holder = %q, %v, want n2", got, err)
+	}
+	if err := n3.DeleteLease(ctx); err != nil {
+		t.Error(err)
+	}
+	if got, err := n1.Holder(ctx); got != "" || err != nil {
+		t.Errorf("holder = %q, %v, want none", got, err)
+	}
+}
+
+func TestProcess(t *testing.T) {
+	ctx := within(t, 10*time.Second)
+	p := shared.NewProcess(shared.Clients[0], "sleep", "sleep", "1000")
+	if _, err := p.Kill(); err == nil {
+		t.Error("killed a process that was not started")
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err == nil {
+		t.Error("started twice")
+	}
+	if _, err := p.Pause(); err != nil {
+		t.Error(err)
+	}
+	first := p.Pid()
+	if _, err := p.Stop(50 * time.Millisecond); err == nil {
+		t.Error("a paused process ended by SIGTERM")
+	}
+	if p.Running() {
+		t.Error("runs after Stop")
+	}
+	if err := p.Restart(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if p.Pid() == first {
+		t.Error("restarted with the same process id")
+	}
+	at, err := p.Stop(5 * time.Second)
+	if err != nil {
+		t.Error(err)
+	}
+	state, err := p.Wait(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := state.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
+		t.Errorf("ended with %v, want SIGTERM", state)
+	}
+	if ended, ok := p.Ended(); !ok || ended < at {
+		t.Errorf("ended at %v, %t, before its signal at %v", ended, ok, at)
+	}
+}
+
+// reaches reports whether a TCP connection from one host to the API server
+// of another comes about.
+func reaches(t *testing.T, from *lab.Host, to *lab.Node) bool {
+	t.Helper()
+	conn, err := from.NS.Dial(within(t, 300*time.Millisecond), "tcp", fmt.Sprintf("%s:%d", to.IP, lab.Port))
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+func TestCut(t *testing.T) {
+	n1, n2, n3, c1 := shared.Nodes[0], shared.Nodes[1], shared.Nodes[2], shared.Clients[0]
+	check := func(when string, from *lab.Host, to *lab.Node, want bool) {
+		t.Helper()
+		if got := reaches(t, from, to); got != want {
+			t.Errorf("%s: %s reaches %s: %t, want %t", when, from.Name, to.Name, got, want)
+		}
+	}
+	steps := []struct {
+		name string
+		do   func() error
+		undo func() error
+		n1n2 bool
+		c1n1 bool
+	}{
+		{"cut off n2", func() error { return n1.Cut(n2.Host) }, n2.Heal, false, true},
+		{"cut off from all", func() error { return n1.Cut() }, n1.Heal, false, false},
+		{"link down", n1.LinkDown, n1.LinkUp, false, false},
+		{"eth0 down", func() error { return n1.SetAdminLink(false) }, func() error { return n1.SetAdminLink(true) }, false, false},
+	}
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			t.Fatal(err)
+		}
+		check(s.name, n1.Host, n2, s.n1n2)
+		check(s.name, n2.Host, n1, s.n1n2)
+		check(s.name, c1, n1, s.c1n1)
+		check(s.name, c1, n2, true)
+		check(s.name, n2.Host, n3, true)
+		if err := s.undo(); err != nil {
+			t.Fatal(err)
+		}
+		// The kernel takes up to a second to tell of a carrier that is back.
+		for ctx := within(t, 5*time.Second); ctx.Err() == nil && !reaches(t, c1, n1); {
+		}
+		check("after "+s.name, c1, n1, true)
+		check("after "+s.name, n1.Host, n2, true)
+	}
+}
+
+func TestPowerOff(t *testing.T) {
+	ctx := within(t, time.Minute)
+	n := shared.Nodes[2]
+	if err := n.AddAddress(lab.VIP); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.PowerOff(); err != nil {
+		t.Fatal(err)
+	}
+	if n.Etcd.Running() || n.APIServer.Running() || reaches(t, shared.Clients[0], n) {
+		t.Error("there is life in a node without power")
+	}
+	addrs, err := n.Addresses()
+	if err != nil || slices.Contains(addrs, lab.VIP) || !slices.Contains(addrs, n.IP) {
+		t.Errorf("addresses %v, %v, want %v alone", addrs, err, n.IP)
+	}
+	// The other two go on.
+	if _, err := shared.Nodes[0].Holder(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := n.PowerOn(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if !reaches(t, shared.Clients[0], n) {
+		t.Error("not reached after power on")
+	}
+}
+
+// An API server's certificate is checked, not just any answer taken.
+func TestCertificateIsChecked(t *testing.T) {
+	config, err := shared.Nodes[0].RESTConfig("admin.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ServerName = "someone-else"
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(within(t, 5*time.Second), http.MethodGet, "https://"+net.JoinHostPort("127.0.0.1", "6443")+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := client.Do(req); err == nil {
+		resp.Body.Close()
+		t.Error("accepted a certificate for another name")
+	}
+}

@@ -1,0 +1,125 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// A Node is a control-plane machine.
+type Node struct {
+	*Host
+	Etcd      *Process
+	APIServer *Process
+	Vipd      *Process // not started by Start: see StartVipd
+
+	vipdBinary string
+
+	mu     sync.Mutex
+	leases *coordinationclient.CoordinationV1Client
+}
+
+// PKI is kubeadm's certificatesDir on the node.
+func (n *Node) PKI() string { return filepath.Join(n.Dir, "pki") }
+
+// Kubeconfig is the path of the node's admin.conf.
+func (n *Node) Kubeconfig() string { return filepath.Join(n.Dir, "admin.conf") }
+
+// CAFile is the path of the cluster's CA certificate.
+func (n *Node) CAFile() string { return filepath.Join(n.PKI(), "ca.crt") }
+
+// StartVipd starts vipd on the node. Flags in extra win over the lab's. After
+// it, Vipd.Start and Vipd.Restart use the same flags again.
+func (n *Node) StartVipd(extra ...string) error {
+	if n.vipdBinary == "" {
+		return fmt.Errorf("start vipd on %s: the lab was started without a vipd binary", n.Name)
+	}
+	argv := []string{
+		n.vipdBinary, "run",
+		"--interface", Interface,
+		"--address", VIP.String(),
+		"--port", strconv.Itoa(Port),
+		"--node-name", n.Name,
+		"--kubeconfig", n.Kubeconfig(),
+		"--lease-duration", "3s",
+		"--log-format", "json",
+	}
+	return n.Vipd.startWith(append(argv, extra...))
+}
+
+// PowerOff does what a pulled power cord does: nothing leaves the node any
+// more, not even the kernel's RST for the connections of its killed
+// processes, and whatever the kernel had been told is forgotten. The time is
+// that just before the first of it.
+func (n *Node) PowerOff() (record.Time, error) {
+	at := record.Now()
+	err := errors.Join(
+		n.LinkDown(),
+		killProcesses(n.Vipd, n.APIServer, n.Etcd),
+		n.forget(),
+	)
+	if err != nil {
+		return at, fmt.Errorf("power off %s: %w", n.Name, err)
+	}
+	return at, nil
+}
+
+// PowerOn brings a node back, without vipd, and waits until its API server is
+// ready. That needs a second node with etcd.
+func (n *Node) PowerOn(ctx context.Context) error {
+	if err := errors.Join(n.LinkUp(), n.Etcd.Start(), n.APIServer.Start()); err != nil {
+		return fmt.Errorf("power on %s: %w", n.Name, err)
+	}
+	return n.WaitReady(ctx)
+}
+
+// forget drops what a reboot would not bring back: addresses other than the
+// node's own, and all of nftables.
+func (n *Node) forget() error {
+	nft, err := nftables.New(nftables.WithNetNSFd(int(n.NS.handle)))
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	nft.FlushRuleset()
+	if err := nft.Flush(); err != nil {
+		return fmt.Errorf("flush nftables: %w", err)
+	}
+	return withHandle(n.NS, func(h *netlink.Handle) error {
+		link, err := h.LinkByName(Interface)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", Interface, err)
+		}
+		addrs, err := h.AddrList(link, unix.AF_INET)
+		if err != nil {
+			return fmt.Errorf("list addresses: %w", err)
+		}
+		for _, a := range addrs {
+			if a.IP.Equal(n.IP.AsSlice()) {
+				continue
+			}
+			if err := h.AddrDel(link, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				return fmt.Errorf("remove %s: %w", a.IP, err)
+			}
+		}
+		return nil
+	})
+}
+
+func (n *Node) closeClients() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.leases != nil {
+		closeIdle(n.leases.RESTClient())
+		n.leases = nil
+	}
+}

@@ -1,0 +1,217 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Config is what vipd runs with.
+type Config struct {
+	// Addresses go up and down together. One for now.
+	Addresses []netip.Addr
+	Port      uint16
+	// Interface is "" if it is to be chosen by its subnet.
+	Interface string
+	// Node is "" if the host's name is to be used.
+	Node        string
+	Kubeconfigs []string
+	// APIServer is host:port.
+	APIServer      string
+	LeaseNamespace string
+	LeaseName      string
+	LeaseDuration  time.Duration
+	// RenewInterval is 0 if it follows from the lease duration.
+	RenewInterval time.Duration
+	Fence         Fence
+	LogFormat     string
+	LogLevel      string
+}
+
+// Fence is how the kernel is made to end what this process cannot.
+type Fence string
+
+const (
+	FenceAuto     Fence = "auto"     // nftables where the kernel has it
+	FenceNftables Fence = "nftables" // or do not start
+	FenceLifetime Fence = "lifetime" // the address's own, with a longer lease
+)
+
+// Parse validates what was set. The error holds one error per line, each naming
+// the setting, what was given and what would be right.
+func Parse(v Values) (Config, error) {
+	p := &parser{values: v}
+	c := Config{
+		Addresses:      p.addresses(),
+		Port:           p.port(),
+		Interface:      p.interfaceName(),
+		Node:           p.name("node-name", validation.IsDNS1123Subdomain),
+		Kubeconfigs:    p.kubeconfigs(),
+		LeaseNamespace: p.name("lease-namespace", validation.IsDNS1123Label),
+		LeaseName:      p.name("lease-name", validation.IsDNS1123Subdomain),
+		Fence:          Fence(p.oneOf("fence", string(FenceAuto), string(FenceNftables), string(FenceLifetime))),
+		LogFormat:      p.oneOf("log-format", "json", "console"),
+		LogLevel:       p.oneOf("log-level", "debug", "info", "warn", "error"),
+	}
+	c.LeaseDuration = p.leaseDuration()
+	if _, set := p.get("renew-interval"); set {
+		c.RenewInterval = p.duration("renew-interval")
+	}
+	c.APIServer = p.apiServer(c)
+	return c, errors.Join(p.errs...)
+}
+
+type parser struct {
+	values Values
+	errs   []error
+}
+
+func (p *parser) fail(name, format string, args ...any) {
+	p.errs = append(p.errs, fmt.Errorf("--%s: %s", name, fmt.Sprintf(format, args...)))
+}
+
+// get returns the value of a setting, or its default and false.
+func (p *parser) get(name string) (string, bool) {
+	if v, ok := p.values[name]; ok && len(v) > 0 {
+		return v[len(v)-1], true
+	}
+	for _, s := range Settings {
+		if s.Name == name {
+			return s.Default, false
+		}
+	}
+	panic("no setting " + name)
+}
+
+func (p *parser) addresses() []netip.Addr {
+	values := p.values["address"]
+	if len(values) == 0 {
+		p.fail("address", "missing: the virtual IP address, such as 192.168.35.100")
+		return nil
+	}
+	if len(values) > 1 {
+		p.fail("address", "given %d times: one IPv4 address is what this version holds", len(values))
+		return nil
+	}
+	a, err := netip.ParseAddr(values[0])
+	switch {
+	case strings.Contains(values[0], "/"):
+		p.fail("address", "%q has a prefix length: give the address alone, it is put up as a /32", values[0])
+	case err != nil:
+		p.fail("address", "%q is not an IP address", values[0])
+	case !a.Is4():
+		p.fail("address", "%s is not an IPv4 address, which is what this version holds", a)
+	case !a.IsGlobalUnicast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		p.fail("address", "%s is not an address that a host can have on a network", a)
+	default:
+		return []netip.Addr{a}
+	}
+	return nil
+}
+
+func (p *parser) port() uint16 {
+	s, _ := p.get("port")
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		p.fail("port", "%q is not a port, 1 to 65535", s)
+	}
+	return uint16(n)
+}
+
+func (p *parser) interfaceName() string {
+	s, set := p.get("interface")
+	// IFNAMSIZ is 16 with the final 0; alternative names may be longer.
+	if set && (s == "" || len(s) > 127 || strings.ContainsAny(s, "/ \t\n\x00")) {
+		p.fail("interface", "%q is not the name of an interface; leave it out to have it chosen by its subnet", s)
+	}
+	return s
+}
+
+func (p *parser) name(setting string, check func(string) []string) string {
+	s, set := p.get(setting)
+	if s == "" && !set {
+		return s
+	}
+	if problems := check(s); len(problems) > 0 {
+		p.fail(setting, "%q: %s", s, problems[0])
+	}
+	return s
+}
+
+func (p *parser) kubeconfigs() []string {
+	values := p.values["kubeconfig"]
+	if len(values) == 0 {
+		p.fail("kubeconfig", "missing: a file with credentials, such as /etc/kubernetes/admin.conf")
+	}
+	for _, v := range values {
+		if v == "" {
+			p.fail("kubeconfig", "empty: name a file")
+		}
+	}
+	return values
+}
+
+func (p *parser) oneOf(name string, allowed ...string) string {
+	s, _ := p.get(name)
+	for _, a := range allowed {
+		if s == a {
+			return s
+		}
+	}
+	p.fail(name, "%q is not one of %s", s, strings.Join(allowed, ", "))
+	return s
+}
+
+func (p *parser) duration(name string) time.Duration {
+	s, _ := p.get(name)
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		p.fail(name, "%q is not a duration: write 3s or 500ms", s)
+		return 0
+	}
+	if d <= 0 {
+		p.fail(name, "%s is not a length of time", d)
+	}
+	return d
+}
+
+// leaseDuration is that of the profile, unless it is set by itself.
+func (p *parser) leaseDuration() time.Duration {
+	profile, profileSet := p.get("profile")
+	p.oneOf("profile", "fast", "default", "safe")
+	ofProfile, _ := time.ParseDuration(profiles[profile])
+	if _, set := p.get("lease-duration"); !set {
+		return ofProfile
+	}
+	d := p.duration("lease-duration")
+	if profileSet && ofProfile != 0 && d != ofProfile {
+		p.fail("lease-duration", "%s contradicts --profile %s, which means %s: give one of the two", d, profile, ofProfile)
+	}
+	return d
+}
+
+func (p *parser) apiServer(c Config) string {
+	s, set := p.get("apiserver")
+	if !set {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(c.Port)))
+	}
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(s, "https://"))
+	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || host == "" || strings.ContainsAny(host, "/@? ") {
+		p.fail("apiserver", "%q is not host:port, such as 127.0.0.1:6443", s)
+		return ""
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		for _, vip := range c.Addresses {
+			if a == vip {
+				p.fail("apiserver", "%s is the virtual IP itself: vipd must reach an API server to put that up", a)
+			}
+		}
+	}
+	return net.JoinHostPort(host, port)
+}

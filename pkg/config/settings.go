@@ -1,0 +1,99 @@
+// Package config turns flags and environment variables into one validated,
+// immutable value. It is pure: it reads no file, no interface and no clock.
+package config
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+)
+
+// Setting is one thing that can be set, by a flag and by an environment
+// variable.
+type Setting struct {
+	// Name is the flag's, without dashes.
+	Name string
+	// Default is what holds if nothing is set; "" may mean that it is worked out.
+	Default string
+	// Usage is a line for a person.
+	Usage string
+	// Repeat: the flag may be given several times, the variable may hold
+	// several values with a colon between them.
+	Repeat bool
+}
+
+// Settings is everything that can be set, in the order of the help text.
+var Settings = []Setting{
+	{Name: "address", Repeat: true, Usage: "virtual IP address to hold, an IPv4 address (required)"},
+	{Name: "port", Default: "6443", Usage: "port of the API servers behind it"},
+	{Name: "interface", Usage: "interface to put the address on (default: the one whose subnet holds the address)"},
+	{Name: "node-name", Usage: "name of this node (default: $NODE_NAME, then the host name)"},
+	{Name: "kubeconfig", Repeat: true, Usage: "credentials to use; several are tried in order; the server in it is not used (required)"},
+	{Name: "apiserver", Usage: "host:port of the API server to talk to (default: 127.0.0.1 and --port)"},
+	{Name: "lease-namespace", Default: "kube-system", Usage: "namespace of the Lease"},
+	{Name: "lease-name", Default: "plndr-cp-lock", Usage: "name of the Lease; the default is kube-vip's, so that both agree on one holder"},
+	{Name: "profile", Default: "default", Usage: "fast, default or safe: a lease of 2s, 3s or 10s"},
+	{Name: "lease-duration", Usage: "lease duration in whole seconds, instead of a profile's"},
+	{Name: "renew-interval", Usage: "time between renewals (default: a third of the lease duration, 2s at most)"},
+	{Name: "fence", Default: "auto", Usage: "auto, nftables or lifetime: what ends the address if this process cannot"},
+	{Name: "log-format", Default: "json", Usage: "json or console"},
+	{Name: "log-level", Default: "info", Usage: "debug, info, warn or error"},
+}
+
+// profiles are lease durations by name.
+var profiles = map[string]string{"fast": "2s", "default": "3s", "safe": "10s"}
+
+const prefix = "VIPD_"
+
+// Env is the environment variable of the setting.
+func (s Setting) Env() string {
+	return prefix + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
+}
+
+// Values are what was set, by the setting's name. A name that is missing was
+// not set; an empty value was set to nothing.
+type Values map[string][]string
+
+// FromEnviron reads the settings among environment variables ("NAME=value").
+// Flags, which come over it, are the caller's. A variable of vipd's that there
+// is no setting for is an error: it is a misspelt one.
+func FromEnviron(environ []string) (Values, []error) {
+	known := make(map[string]Setting)
+	for _, s := range Settings {
+		known[s.Env()] = s
+	}
+	v := make(Values)
+	var errs []error
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, prefix) || serviceLink(name) {
+			continue
+		}
+		s, ok := known[name]
+		switch {
+		case !ok:
+			errs = append(errs, fmt.Errorf("environment variable %s is not one of vipd's: there are %s", name, envNames()))
+		case s.Name == "port" && strings.Contains(value, "://"):
+			errs = append(errs, fmt.Errorf("%s=%s is what Kubernetes sets for a Service named vipd: set enableServiceLinks: false in the pod", name, value))
+		case s.Repeat:
+			v[s.Name] = strings.Split(value, ":")
+		default:
+			v[s.Name] = []string{value}
+		}
+	}
+	return v, errs
+}
+
+// serviceLink tells variables that Kubernetes sets for a Service named vipd.
+func serviceLink(name string) bool {
+	return strings.HasPrefix(name, prefix+"SERVICE_") || strings.HasPrefix(name, prefix+"PORT_")
+}
+
+func envNames() string {
+	var out []string
+	for _, s := range Settings {
+		out = append(out, s.Env())
+	}
+	sort.Strings(out)
+	return strings.Join(out, ", ")
+}
