@@ -11,16 +11,17 @@ import (
 	"github.com/vipd-io/vipd/e2e/record"
 )
 
-// Outage returns the longest stretch without a successful request that
-// overlaps the window: the time between the starts of two successive
-// successful requests, less the interval at which requests are made. Starts
-// and not ends, as a request is served by who had the VIP when it began. A
-// stretch that is open at either end of the record counts within the window.
+// Outage returns the longest stretch that overlaps the window in which no
+// request was answered: the time between two successive answers, less the
+// interval at which requests are made. Answers and not the starts of answered
+// requests: one that began in the dark and was held up until the VIP was back
+// did not find it reachable. A stretch that is open at either end of the record
+// counts within the window.
 func Outage(requests []record.Request, from, to record.Time) time.Duration {
 	var good []record.Time
 	for _, r := range requests {
 		if r.OK() {
-			good = append(good, r.Start)
+			good = append(good, r.End)
 		}
 	}
 	slices.Sort(good)
@@ -31,9 +32,9 @@ func Outage(requests []record.Request, from, to record.Time) time.Duration {
 		good = append(good, to)
 	}
 	var longest time.Duration
-	for i, start := range good[1:] {
-		if before := good[i]; before < to && start > from {
-			longest = max(longest, start.Sub(before)-record.RequestInterval)
+	for i, end := range good[1:] {
+		if before := good[i]; before < to && end > from {
+			longest = max(longest, end.Sub(before)-record.RequestInterval)
 		}
 	}
 	return longest

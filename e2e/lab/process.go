@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,6 +76,7 @@ func (p *Process) start(argv []string) error {
 	defer log.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = environ()
 	// A group of its own, so that Ctrl-C at a terminal reaches the lab only.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.ns.Do(cmd.Start); err != nil {
@@ -89,6 +91,12 @@ func (p *Process) start(argv []string) error {
 	}()
 	p.cur, p.argv = r, argv
 	return nil
+}
+
+// environ is ours without what is meant for vipd or the lab: a lab's vipd is
+// set up by its flags alone, and refuses variables that it does not know.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "VIPD_") })
 }
 
 // Signal sends a signal and returns the time just before it.

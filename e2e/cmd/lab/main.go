@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,7 +23,7 @@ func main() {
 	}
 }
 
-func newRoot(out io.Writer) *cobra.Command {
+func newRoot(out *os.File) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "lab",
 		Short:         "A real Kubernetes control plane of three nodes on this machine",
@@ -32,6 +31,6 @@ func newRoot(out io.Writer) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newUp(out), newDown(out), newList(out))
+	root.AddCommand(newUp(out), newDown(out), newList(out), newDemo(out), newBench(out))
 	return root
 }

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vipd-io/vipd/e2e/failover"
+	"github.com/vipd-io/vipd/e2e/lab"
+)
+
+type benchOptions struct {
+	runs   int
+	quiet  time.Duration
+	faults []string
+}
+
+func newBench(out io.Writer) *cobra.Command {
+	var opts benchOptions
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure how long the VIP is unreachable after each fault",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return bench(cmd.Context(), out, opts) },
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&opts.runs, "runs", 10, "runs of each fault, interleaved")
+	flags.DurationVar(&opts.quiet, "quiet", time.Minute, "how long to watch without a fault, 0 to leave it out")
+	flags.StringSliceVar(&opts.faults, "faults", nil, "names of the faults (default all)")
+	return cmd
+}
+
+// row is one line of the table.
+type row struct {
+	title       string
+	unreachable []time.Duration
+	announced   []time.Duration
+	failed      int
+	twice       int
+}
+
+func (r *row) add(o failover.Outcome) {
+	r.unreachable = append(r.unreachable, o.Unreachable)
+	r.failed += o.Failed
+	r.twice += len(o.Twice)
+	if o.Moved {
+		r.announced = append(r.announced, o.Announced)
+	}
+}
+
+func bench(ctx context.Context, out io.Writer, opts benchOptions) (err error) {
+	faults, err := chosen(opts.faults)
+	if err != nil {
+		return err
+	}
+	bin, err := lab.Build(ctx, lab.BuildOptions{Progress: os.Stderr})
+	if err != nil {
+		return err
+	}
+	release, err := lab.Exclusive(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	l, err := lab.Start(ctx, lab.Options{Binaries: bin})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	if err := failover.Start(l); err != nil {
+		return err
+	}
+	idle, err := measureIdle(ctx, l)
+	if err != nil {
+		return err
+	}
+	table, err := measure(ctx, out, l, faults, opts)
+	if err != nil {
+		return err
+	}
+	return report(out, table, idle)
+}
+
+func chosen(names []string) ([]failover.Fault, error) {
+	if len(names) == 0 {
+		return failover.Faults, nil
+	}
+	var out []failover.Fault
+	for _, n := range names {
+		f, err := failover.ByName(n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+// measure runs the faults in turn, so that a change of the machine's mood hits
+// all of them alike.
+func measure(ctx context.Context, out io.Writer, l *lab.Lab, faults []failover.Fault, opts benchOptions) ([]*row, error) {
+	var table []*row
+	rows := make(map[string]*row)
+	into := func(title string) *row {
+		if rows[title] == nil {
+			rows[title] = &row{title: title}
+			table = append(table, rows[title])
+		}
+		return rows[title]
+	}
+	say := func(string, ...any) {}
+	if opts.quiet > 0 {
+		o, err := failover.Run(ctx, l, failover.None(opts.quiet), say)
+		if err != nil {
+			return nil, err
+		}
+		into(o.Fault.Title).add(o)
+	}
+	for _, f := range faults {
+		into(f.Title)
+	}
+	for i := range opts.runs {
+		for _, f := range faults {
+			o, err := failover.Run(ctx, l, f, say)
+			if err != nil {
+				return nil, err
+			}
+			into(f.Title).add(o)
+			if f.Name == "poweroff" {
+				into(f.Title + ", of which " + etcdRole(o)).add(o)
+			}
+			fmt.Fprintf(out, "%2d/%d  %-28s %s -> %s  unreachable %-8s announced after %-6s %s\n", i+1, opts.runs, f.Title,
+				o.Holder, o.Next, round(o.Unreachable), round(o.Announced), strings.Repeat("TWO NODES ANSWERED ", min(1, len(o.Twice))))
+		}
+	}
+	return table, nil
+}
+
+func etcdRole(o failover.Outcome) string {
+	if o.EtcdLeader {
+		return "etcd's leader went, too"
+	}
+	return "etcd's leader stayed"
+}
+
+func report(out io.Writer, table []*row, idle []usage) error {
+	fmt.Fprintf(out, "\nUnreachable over HTTPS, fresh connections, a request every 10 ms; lease duration 3s\n\n")
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "fault on the holder\truns\tmedian\tp95\tmax\tfailed requests\ttwo MACs answering\tfirst announcement, max")
+	for _, r := range table {
+		s := failover.Summarize(r.unreachable)
+		twice := "never"
+		if r.twice > 0 {
+			twice = fmt.Sprintf("%d TIMES", r.twice)
+		}
+		announced := "-"
+		if len(r.announced) > 0 {
+			announced = fmt.Sprintf("%.1f ms", float64(failover.Summarize(r.announced).Max.Microseconds())/1000)
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\n", r.title, s.N, round(s.Median), round(s.P95), round(s.Max), r.failed, twice, announced)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "\nvipd at rest")
+	for _, u := range idle {
+		fmt.Fprintf(out, "  %s  %-8s %.2f %% of a core, %.1f MiB resident (%.1f MiB of it not file pages)\n", u.node, u.role, u.cpu*100, u.resident/1024, u.anonymous/1024)
+	}
+	return nil
+}

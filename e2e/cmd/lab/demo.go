@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vipd-io/vipd/e2e/failover"
+	"github.com/vipd-io/vipd/e2e/lab"
+)
+
+// demoFaults are the three ways in which the demo ends the holder.
+var demoFaults = []string{"sigterm", "sigkill", "poweroff"}
+
+func newDemo(out *os.File) *cobra.Command {
+	var keep bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show what a client sees when the holder ends in three ways",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), newScreen(out), keep) },
+	}
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave the lab running and say how to look around in it")
+	return cmd
+}
+
+func demo(ctx context.Context, s *screen, keep bool) (err error) {
+	bin, err := lab.Build(ctx, lab.BuildOptions{Progress: os.Stderr})
+	if err != nil {
+		return err
+	}
+	s.line("Starting three control-plane nodes: real etcd and kube-apiserver %s, and vipd.", lab.KubernetesVersion)
+	l, err := lab.Start(ctx, lab.Options{Binaries: bin})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	if err := failover.Start(l); err != nil {
+		return err
+	}
+	stop := s.follow(ctx, l)
+	defer stop()
+	for i, name := range demoFaults {
+		f, err := failover.ByName(name)
+		if err != nil {
+			return err
+		}
+		s.line("")
+		s.line("%s", s.bold(fmt.Sprintf("%d. To the holder: %s", i+1, f.Title)))
+		began := time.Now()
+		o, err := failover.Run(ctx, l, f, func(format string, args ...any) {
+			s.line("   %5.2f s  %s", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+		})
+		if err != nil {
+			return err
+		}
+		s.verdict(o)
+	}
+	stop()
+	s.line("")
+	if !keep {
+		s.line("Ending the lab; nothing of it stays on this machine.")
+		return nil
+	}
+	describe(s.out, l)
+	s.line("\n  watch it move   ip netns exec %s ip -4 monitor address", l.Nodes[0].NS.Name)
+	s.line("  end the holder  kill PID of a vipd above (start it again: make demo)")
+	s.line("\nThe lab stays until:  cd e2e && go run ./cmd/lab down %s", l.Name)
+	return l.Keep()
+}
