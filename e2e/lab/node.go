@@ -123,3 +123,20 @@ func (n *Node) closeClients() {
 		n.leases = nil
 	}
 }
+
+// Tables lists the nftables tables of the node.
+func (n *Node) Tables() ([]string, error) {
+	nft, err := nftables.New(nftables.WithNetNSFd(int(n.NS.handle)))
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	tables, err := nft.ListTables()
+	if err != nil {
+		return nil, fmt.Errorf("list nftables tables: %w", err)
+	}
+	var names []string
+	for _, t := range tables {
+		names = append(names, t.Name)
+	}
+	return names, nil
+}

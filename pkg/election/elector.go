@@ -310,8 +310,10 @@ func (e *Elector) stillMine(term int) bool {
 	case mine, rebooted, vacant, absent:
 		return true
 	case foreign:
-		// Our name and term with the annotation gone: edited by hand.
-		return v.record.holder == v.self.Node && v.record.term == term && !v.record.noted
+		// Our name with the annotation gone, or with the annotation as we wrote
+		// it and another term: edited by hand. Another elector of our name would
+		// have left both as they were.
+		return v.record.holder == v.self.Node && (v.record.term == term && v.record.note == note{} || v.record.note == e.note(term))
 	}
 	return false
 }

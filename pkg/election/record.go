@@ -47,8 +47,8 @@ type record struct {
 	holder  string
 	term    int
 	seconds int  // of the lease, as the spec says: may be nonsense
-	note    note // zero unless it speaks of this holder and term
-	noted   bool
+	note    note // as it stands in the annotation
+	noted   bool // it speaks of this holder and term
 }
 
 // parse reads a Lease, nil for one that does not exist. No content is an error:
@@ -72,9 +72,8 @@ func parse(l *coordinationv1.Lease) record {
 		return r
 	}
 	// A blanked record is still spoken for by the note of its last holder.
-	if n.Term == r.term && n.Holder != "" && (n.Holder == r.holder && !n.Released || r.holder == "") {
-		r.note, r.noted = n, true
-	}
+	r.note = n
+	r.noted = n.Term == r.term && n.Holder != "" && (n.Holder == r.holder && !n.Released || r.holder == "")
 	return r
 }
 

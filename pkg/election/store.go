@@ -184,8 +184,8 @@ func (e *Elector) draft(o op) draft {
 	default:
 		return draft{}
 	}
-	n := note{Holder: v.self.Node, Term: e.termFor(), Seconds: seconds, MAC: v.self.MAC, BootID: v.self.BootID,
-		Version: v.self.Version, Released: o == opRelease}
+	n := e.note(e.termFor())
+	n.Released = o == opRelease
 	rec.HolderIdentity, rec.LeaderTransitions = v.self.Node, n.Term
 	if v.verdict == mine && v.lease.Spec.AcquireTime != nil {
 		rec.AcquireTime = metav1.Time{Time: v.lease.Spec.AcquireTime.Time}
@@ -199,6 +199,12 @@ func (e *Elector) draft(o op) draft {
 		panic("encode annotation: " + err.Error()) // strings and ints
 	}
 	return draft{record: rec, annotation: string(b)}
+}
+
+// note is what we say of ourselves in a term.
+func (e *Elector) note(term int) note {
+	s := e.view.self
+	return note{Holder: s.Node, Term: term, Seconds: int(e.opts.Timing.Lease / time.Second), MAC: s.MAC, BootID: s.BootID, Version: s.Version}
 }
 
 // termFor is the term of the next write: the one that is held, adopted or put
