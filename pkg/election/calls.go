@@ -170,6 +170,10 @@ func (e *Elector) beginRelease(r *release) {
 		r.done <- errors.New("release lease: another release is under way")
 		return
 	}
+	if !e.view.known {
+		r.done <- nil // never seen, so never held: what an earlier process left runs out
+		return
+	}
 	r.since = e.now()
 	e.release = r
 	e.candidate.Eligible = false

@@ -141,12 +141,13 @@ func (f *Fence) Permit(t Ticket) error {
 	return nil
 }
 
-// Forbid closes the fence at once, whatever was permitted. Tables that are not
+// Forbid closes the fence at once, whatever was permitted. A ticket that was
+// armed and not permitted yet still can be. Tables that are not
 // there have nothing to close.
 func (f *Fence) Forbid() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.newest, f.inForce = armed{}, armed{slot: f.inForce.slot}
+	f.inForce = armed{slot: f.inForce.slot}
 	err := f.apply(func(c *nftables.Conn, l layout) error { l.forbid(c); return nil })
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("close fence: %w", err)
