@@ -293,7 +293,7 @@ func TestRemoveLeavesForeignTablesAlone(t *testing.T) {
 	must(t, err)
 	must(t, r.fence.Permit(ticket))
 	s := ruleset()
-	for _, want := range []string{"table arp vipd-test", "table ip vipd-test", "arp saddr ip @inforce1 arp saddr ip @armed1 accept", "ip daddr @fenced drop"} {
+	for _, want := range []string{"table arp vipd-test", "table ip vipd-test", "arp saddr ip @inforce1 arp saddr ip @armed1 accept", "ip daddr @fenced1 drop"} {
 		if !strings.Contains(s, want) {
 			t.Errorf("nft does not list %q in:\n%s", want, s)
 		}

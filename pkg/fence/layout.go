@@ -2,6 +2,7 @@ package fence
 
 import (
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/google/nftables"
@@ -15,30 +16,37 @@ const slots = 2
 
 // layout is one table. `nft list table arp NAME` prints it as
 //
-//	set fenced   { type ipv4_addr; flags timeout; }  addresses that need a ticket
-//	set armed1   { type ipv4_addr; flags timeout; }  a ticket whose time runs
-//	set inforce1 { type ipv4_addr; }                 that ticket is the one in force
-//	set armed2, inforce2                             the same for the other ticket
+//	set fenced1  { type ipv4_addr; flags timeout; }  addresses that need a ticket
+//	set armed1   { type ipv4_addr; flags timeout; }  the ticket whose time runs
+//	set inforce1 { type ipv4_addr; }                 that ticket is in force
+//	set fenced2, armed2, inforce2                    the same for the other ticket
 //	chain answers {
 //		type filter hook output priority filter; policy accept;
 //		arp saddr ip @inforce1 arp saddr ip @armed1 accept
 //		arp saddr ip @inforce2 arp saddr ip @armed2 accept
-//		arp saddr ip @fenced drop
+//		arp saddr ip @fenced1 drop
+//		arp saddr ip @fenced2 drop
 //	}
 //
-// A map from address to ticket would need one rule less, and makes nft 1.0.6
-// abort when it lists the ruleset. A change of this layout needs new set or
-// chain names: make takes over a table in which it finds these.
+// A transaction is atomic, but a packet that looks up several sets may see one
+// before and the next after it, and up to Linux 6.16 a lookup may find neither
+// the old nor the new element in that moment. Hence: a change touches one slot,
+// and what the other one says of the packet holds meanwhile.
+//
+// A map from address to ticket would need fewer sets, and makes nft 1.0.6 abort
+// when it lists the ruleset. A change of this layout needs new set or chain
+// names: make takes over a table in which it finds these.
 type layout struct {
 	familyName string
 	table      *nftables.Table
 	chain      *nftables.Chain
-	fenced     *nftables.Set
-	armed      [slots]*nftables.Set
-	inForce    [slots]*nftables.Set
+	slots      [slots]slot
 	// offset of the address that a packet speaks of, in its network header.
 	offset uint32
 }
+
+// slot is the sets of one ticket.
+type slot struct{ fenced, armed, inForce *nftables.Set }
 
 // arpOut is NF_ARP_OUT (include/uapi/linux/netfilter_arp.h), which the kernel's
 // own replies pass (net/ipv4/arp.c, arp_xmit).
@@ -59,20 +67,25 @@ func newLayout(name, familyName string, family nftables.TableFamily, hook *nftab
 		return &nftables.Set{Table: t, Name: name, KeyType: nftables.TypeIPAddr, HasTimeout: timeout}
 	}
 	policy := nftables.ChainPolicyAccept
-	return layout{
+	l := layout{
 		familyName: familyName,
 		table:      t,
 		chain: &nftables.Chain{Name: chain, Table: t, Type: nftables.ChainTypeFilter, Hooknum: hook,
 			Priority: nftables.ChainPriorityFilter, Policy: &policy},
-		fenced:  set("fenced", true),
-		armed:   [slots]*nftables.Set{set("armed1", true), set("armed2", true)},
-		inForce: [slots]*nftables.Set{set("inforce1", false), set("inforce2", false)},
-		offset:  offset,
+		offset: offset,
 	}
+	for i := range l.slots {
+		n := strconv.Itoa(i + 1)
+		l.slots[i] = slot{fenced: set("fenced"+n, true), armed: set("armed"+n, true), inForce: set("inforce"+n, false)}
+	}
+	return l
 }
 
-func (l layout) sets() []*nftables.Set {
-	return []*nftables.Set{l.fenced, l.armed[0], l.inForce[0], l.armed[1], l.inForce[1]}
+func (l layout) sets() (all []*nftables.Set) {
+	for _, s := range l.slots {
+		all = append(all, s.fenced, s.armed, s.inForce)
+	}
+	return all
 }
 
 // make makes the table in one transaction, unless it is there already.
@@ -96,10 +109,12 @@ func (f *Fence) make(l layout) error {
 		}
 	}
 	c.AddChain(l.chain)
-	for i := range slots {
-		l.addRule(c, expr.VerdictAccept, l.inForce[i], l.armed[i])
+	for _, s := range l.slots {
+		l.addRule(c, expr.VerdictAccept, s.inForce, s.armed)
 	}
-	l.addRule(c, expr.VerdictDrop, l.fenced)
+	for _, s := range l.slots {
+		l.addRule(c, expr.VerdictDrop, s.fenced)
+	}
 	return c.Flush()
 }
 
@@ -122,7 +137,7 @@ func (l layout) find(c *nftables.Conn) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		return len(rules) == slots+1 && sameNames(sets, l.sets()), nil
+		return len(rules) == 2*slots && sameNames(sets, l.sets()), nil
 	}
 	return false, nil
 }
@@ -152,42 +167,50 @@ func (l layout) addRule(c *nftables.Conn, verdict expr.VerdictKind, sets ...*nft
 	c.AddRule(&nftables.Rule{Table: l.table, Chain: l.chain, Exprs: exprs})
 }
 
-// slotInForce reads which slot an earlier process left in force.
+// slotInForce reads which slot an earlier process left in force. If it left
+// both, one is about to end; that one may be lost.
 func (l layout) slotInForce(c *nftables.Conn) (int, error) {
-	for i, s := range l.inForce {
-		elements, err := c.GetSetElements(s)
+	best, left := 0, time.Duration(-1)
+	for i, s := range l.slots {
+		inForce, err := c.GetSetElements(s.inForce)
 		if err != nil {
 			return 0, err
 		}
-		if len(elements) > 0 {
-			return i, nil
+		armed, err := c.GetSetElements(s.armed)
+		if err != nil {
+			return 0, err
+		}
+		if len(inForce) > 0 && len(armed) > 0 && armed[0].Expires > left {
+			best, left = i, armed[0].Expires
 		}
 	}
-	return 0, nil
+	return best, nil
 }
 
-// arm queues the timer of a slot and renews the fence around the addresses.
+// arm queues the timer of a slot and the fence around the addresses, in place of
+// whatever the slot was before.
 //
 // Flush and add renews a timeout on every kernel; adding alone does so only
-// since Linux 6.12. It is one transaction: a packet sees before or after.
-func (l layout) arm(c *nftables.Conn, addrs []netip.Addr, slot int, d time.Duration) error {
-	c.FlushSet(l.fenced)
-	if err := c.SetAddElements(l.fenced, elements(addrs, d+linger)); err != nil {
+// since Linux 6.12.
+func (l layout) arm(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration) error {
+	s := l.slots[i]
+	c.FlushSet(s.inForce)
+	c.FlushSet(s.armed)
+	c.FlushSet(s.fenced)
+	if err := c.SetAddElements(s.fenced, elements(addrs, d+linger)); err != nil {
 		return err
 	}
-	c.FlushSet(l.armed[slot])
-	return c.SetAddElements(l.armed[slot], elements(addrs, d))
+	return c.SetAddElements(s.armed, elements(addrs, d))
 }
 
-// permit queues a slot as the one in force.
-func (l layout) permit(c *nftables.Conn, addrs []netip.Addr, slot int) error {
-	l.forbid(c)
-	return c.SetAddElements(l.inForce[slot], elements(addrs, 0))
+// permit queues a slot as in force. The other one, if it is, ends by itself.
+func (l layout) permit(c *nftables.Conn, addrs []netip.Addr, i int) error {
+	return c.SetAddElements(l.slots[i].inForce, elements(addrs, 0))
 }
 
 func (l layout) forbid(c *nftables.Conn) {
-	for _, s := range l.inForce {
-		c.FlushSet(s)
+	for _, s := range l.slots {
+		c.FlushSet(s.inForce)
 	}
 }
 
