@@ -41,6 +41,7 @@ func (n *network) Look() (vip.Looked, error) {
 		ours := false
 		for _, a := range addrs {
 			if a.Prefix.Addr() == vip {
+				seen.Marked = seen.Marked || a.Ours
 				ours = ours || a.Ours && a.Index == link.Index
 				seen.Stray = seen.Stray || !a.Ours || a.Index != link.Index
 			}

@@ -173,6 +173,9 @@ func (d *daemon) run(ctx context.Context) error {
 	parts, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	g, parts := errgroup.WithContext(parts)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(parts, stop)()
 	g.Go(func() error { return d.elector.Run(parts) })
 	g.Go(func() error { return d.announcer.Run(parts) })
 	g.Go(func() error {

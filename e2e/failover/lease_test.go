@@ -56,8 +56,6 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // TestDamagedLease edits the Lease of a living holder into nonsense, in every
 // way that a real API server lets through. Nobody may notice.
 func TestDamagedLease(t *testing.T) {
@@ -72,8 +70,8 @@ func TestDamagedLease(t *testing.T) {
 		{"holder blanked", edit(func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil })},
 		{"emptied", edit(func(l *coordinationv1.Lease) { l.Spec = coordinationv1.LeaseSpec{} })},
 		{"annotation nonsense", edit(func(l *coordinationv1.Lease) { l.Annotations["vipd.io/holder"] = `{"holder":[` })},
-		{"duration huge", edit(func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = ptr(int32(1<<31 - 1)) })},
-		{"term huge", edit(func(l *coordinationv1.Lease) { l.Spec.LeaseTransitions = ptr(int32(1<<31 - 1)) })},
+		{"duration huge", edit(func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = new(int32(1<<31 - 1)) })},
+		{"term huge", edit(func(l *coordinationv1.Lease) { l.Spec.LeaseTransitions = new(int32(1<<31 - 1)) })},
 		{"times in the future", edit(func(l *coordinationv1.Lease) {
 			at := metav1.NewMicroTime(time.Now().AddDate(50, 0, 0))
 			l.Spec.RenewTime, l.Spec.AcquireTime = &at, &at
@@ -113,7 +111,7 @@ func TestStolenLease(t *testing.T) {
 		edit func(*coordinationv1.Lease)
 	}{
 		{"by a stranger", func(l *coordinationv1.Lease) {
-			l.Spec.HolderIdentity, l.Spec.LeaseTransitions = ptr("stranger"), ptr(*l.Spec.LeaseTransitions+1)
+			l.Spec.HolderIdentity, l.Spec.LeaseTransitions = new("stranger"), new(*l.Spec.LeaseTransitions+1)
 		}},
 		{"by a namesake", func(l *coordinationv1.Lease) {
 			l.Annotations["vipd.io/holder"] = fmt.Sprintf(`{"holder":%q,"term":%d,"leaseDurationSeconds":3,"mac":"02:ff:ff:ff:ff:ff","bootID":"b"}`,

@@ -85,6 +85,7 @@ type Elector struct {
 	failures  int              // calls in a row that got no useful answer
 	retryAt   boottime.Instant // nothing is sent before
 	unarmed   bool             // the last Arm failed, which was logged
+	namesake  string           // the MAC of one that was logged
 	flight    *flight
 	release   *release
 }
@@ -150,7 +151,8 @@ func New(opts Options) *Elector {
 func (e *Elector) SetCandidate(ctx context.Context, c Candidate) {
 	e.command(ctx, func() {
 		e.candidate = c
-		e.view.self.MAC = c.MAC
+		e.view.setMAC(c.MAC)
+		e.warnNamesake()
 	})
 }
 
@@ -288,11 +290,8 @@ func (e *Elector) observe(l *coordinationv1.Lease) {
 	if !e.view.observe(l, now) {
 		return
 	}
+	e.warnNamesake()
 	v := &e.view
-	if v.verdict == namesake {
-		e.log.Error("another machine campaigns under this node's name: give each node a name of its own",
-			zap.String("node", v.self.Node), zap.String("mac", v.record.note.MAC), zap.String("own_mac", v.self.MAC))
-	}
 	if e.stand.Held && !e.stillMine(e.stand.Term) {
 		e.lose("the lease went to " + describe(v))
 		return
@@ -300,6 +299,19 @@ func (e *Elector) observe(l *coordinationv1.Lease) {
 	s := e.stand
 	s.Known, s.Holder = true, v.holder()
 	e.notify(s)
+}
+
+// warnNamesake logs once for each MAC that campaigns under our name.
+func (e *Elector) warnNamesake() {
+	v, mac := &e.view, ""
+	if v.verdict == namesake && v.self.MAC != "" {
+		mac = v.record.note.MAC
+	}
+	if mac != "" && mac != e.namesake {
+		e.log.Error("another machine campaigns under this node's name: give each node a name of its own",
+			zap.String("node", v.self.Node), zap.String("mac", mac), zap.String("own_mac", v.self.MAC))
+	}
+	e.namesake = mac
 }
 
 // stillMine tells whether the holder may go on with this record in place. Blanked

@@ -335,6 +335,47 @@ func TestRestartAdoptsTheTerm(t *testing.T) {
 	})
 }
 
+// TestRestartBeforeTheMACIsKnown: the store answers before the kernel does.
+func TestRestartBeforeTheMACIsKnown(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		first := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		c.join("n2")
+		time.Sleep(5 * time.Second)
+		first.crash()
+		again := c.joinAs("n1", first.self, "", nil)
+		time.Sleep(200 * time.Millisecond)
+		again.campaign()
+		time.Sleep(10 * time.Millisecond)
+		if s := again.standing(); !s.Held || s.Term != first.standing().Term {
+			t.Errorf("after the MAC was known: %+v, before the restart term %d", s, first.standing().Term)
+		}
+	})
+}
+
+// TestMACChanges: whatever is under way then, a record of this process stays its own.
+func TestMACChanges(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		// Each write is answered late, and the watch delivers it before that.
+		n.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{After: 50 * time.Millisecond} })
+		for i := range 300 {
+			time.Sleep(37 * time.Millisecond)
+			n.elector.SetCandidate(c.t.Context(), Candidate{Eligible: true, MAC: fmt.Sprint("mac-", i)})
+			if s := n.standing(); !s.Held || s.Term != 1 {
+				t.Fatalf("after %d changes: %+v", i, s)
+			}
+		}
+		if err := n.release(); err != nil {
+			t.Error(err)
+		}
+		if h := *c.server.Lease().Spec.HolderIdentity; h != "" {
+			t.Errorf("holder after the release = %q", h)
+		}
+	})
+}
+
 func TestRebootClaimsAtOnceWithANewTerm(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		first := c.join("n1")

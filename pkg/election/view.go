@@ -1,6 +1,7 @@
 package election
 
 import (
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -13,6 +14,7 @@ import (
 // asks no clock and no network.
 type view struct {
 	self Self
+	macs []string      // all that were ours in the life of this process
 	own  time.Duration // our own lease duration, for records that do not say
 
 	known   bool                  // the Lease, or its absence, was seen
@@ -45,11 +47,35 @@ func (v *view) observe(l *coordinationv1.Lease, now boottime.Instant) bool {
 	v.record = parse(l)
 	v.verdict = absent
 	if l != nil {
-		v.verdict = v.record.verdict(v.self)
+		v.verdict = v.judge()
 	}
 	v.term = max(v.term, v.record.term)
 	v.from = v.claimable()
 	return true
+}
+
+// setMAC says which MAC is ours from now on. Until it is known, our own record
+// looks like a namesake's.
+func (v *view) setMAC(mac string) {
+	if mac == "" || mac == v.self.MAC {
+		return
+	}
+	v.macs = append(v.macs, mac)
+	v.self.MAC = mac
+	if v.lease != nil {
+		v.verdict = v.judge()
+		v.from = v.claimable()
+	}
+}
+
+// judge tells whom the record speaks of. One with a MAC that our interface had
+// before is ours: it may have been under way when the MAC changed.
+func (v *view) judge() verdict {
+	self := v.self
+	if slices.Contains(v.macs, v.record.note.MAC) {
+		self.MAC = v.record.note.MAC
+	}
+	return v.record.verdict(self)
 }
 
 func same(a, b *coordinationv1.Lease) bool {

@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -52,7 +53,7 @@ type Client struct {
 	mu      sync.Mutex
 	sources []*source
 	current int
-	state   string // last one logged
+	health  health
 }
 
 // source is one kubeconfig with the client made from it.
@@ -182,13 +183,19 @@ func (c *Client) load(path string, info os.FileInfo) (*rest.Config, error) {
 		// The library's error quotes the line it could not read, which may be a key.
 		return nil, errors.New("read kubeconfig: not readable as one")
 	}
+	if err := clientcmd.ResolveLocalPaths(file); err != nil {
+		return nil, fmt.Errorf("use kubeconfig: %w", err)
+	}
+	for _, cluster := range file.Clusters {
+		// The file's server is not used, nor is the way to it, nor its wish
+		// not to be verified.
+		cluster.Server, cluster.ProxyURL = "https://"+c.opts.Server, ""
+		cluster.TLSServerName, cluster.InsecureSkipTLSVerify = serverName, false
+	}
 	config, err := clientcmd.NewDefaultClientConfig(*file, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("use kubeconfig: %w", err)
 	}
-	config.Host = "https://" + c.opts.Server
-	config.ServerName = serverName
-	config.Insecure = false // the file's server is not used, nor is its wish not to be verified
 	config.UserAgent = c.opts.UserAgent
 	config.Dial = c.opts.Dial
 	config.QPS = -1 // paced by the lease, not by the client
@@ -200,13 +207,22 @@ func (c *Client) load(path string, info os.FileInfo) (*rest.Config, error) {
 }
 
 // impatient keeps client-go from waiting for as long as a server asks
-// (Retry-After) and trying again: vipd has a deadline of its own.
+// (Retry-After) and trying again: vipd has a deadline of its own. Nor does it
+// let client-go take a connection that breaks for an answer, as it does for a
+// read (asked again a second later) and a watch (taken for one that ended).
 type impatient struct{ http.RoundTripper }
+
+// errHungUp stands for every way in which a server breaks a connection. It
+// names no port of ours, which is another one each time.
+var errHungUp = errors.New("the connection was closed without an answer")
 
 func (i impatient) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := i.RoundTripper.RoundTrip(r)
 	if resp != nil {
 		resp.Header.Del("Retry-After")
+	}
+	if utilnet.IsProbableEOF(err) && r.Context().Err() == nil {
+		return nil, errHungUp
 	}
 	return resp, err
 }

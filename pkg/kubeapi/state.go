@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -16,7 +18,8 @@ import (
 // aboutObject tells answers about the Lease itself, which other credentials
 // would not change, from troubles with server or credentials.
 func aboutObject(err error) bool {
-	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsInvalid(err)
+	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsInvalid(err) ||
+		apierrors.IsGone(err) || apierrors.IsResourceExpired(err)
 }
 
 // explain adds to an error what a person needs to mend it.
@@ -44,36 +47,80 @@ func explain(err error, server string) error {
 // kind names what is wrong, so that the same trouble is logged once.
 func kind(err error) string {
 	var verify *tls.CertificateVerificationError
+	var errno unix.Errno
+	var request *url.Error
 	switch {
-	case errors.Is(err, unix.ECONNREFUSED):
-		return "refused"
 	case errors.As(err, &verify):
 		return "untrusted"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
 	case apierrors.ReasonForError(err) != metav1.StatusReasonUnknown:
 		return string(apierrors.ReasonForError(err))
+	case errors.As(err, &errno):
+		return errno.Error() // without addresses and ports
+	case errors.As(err, &request):
+		return request.Err.Error() // without what was asked for
 	}
 	return err.Error()
+}
+
+const (
+	// steady is how long nothing may fail before a recovery is believed that
+	// follows soon after another one.
+	steady = 5 * time.Second
+	// often is how soon that is.
+	often = time.Minute
+)
+
+// health is what was logged of the server's state. Reads, writes and a watch go
+// on side by side and may fare differently, for long (think of a user that may
+// not watch): so each kind of trouble is logged once, and a recovery that did
+// not last is not believed a second time before nothing has failed for a while.
+type health struct {
+	failing   map[string]bool // the kinds that were logged since the last recovery
+	failed    time.Time
+	recovered time.Time
+	working   string // the kubeconfig that was logged as working
+}
+
+// failure tells whether a kind of trouble is news.
+func (h *health) failure(kind string, now time.Time) bool {
+	h.failed = now
+	if h.failing[kind] {
+		return false
+	}
+	if h.failing == nil {
+		h.failing = make(map[string]bool)
+	}
+	h.failing[kind] = true
+	return true
+}
+
+// success tells whether an answer, by the credentials in path, is news.
+func (h *health) success(path string, now time.Time) bool {
+	recovered := len(h.failing) > 0 && (now.Sub(h.failed) >= steady || now.Sub(h.recovered) >= often)
+	if recovered {
+		clear(h.failing)
+		h.recovered = now
+	}
+	news := recovered || path != h.working
+	h.working = path
+	return news
 }
 
 func (c *Client) succeeded(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = n
-	state := "ok " + c.sources[n].path
-	if c.state != state {
-		c.opts.Log.Info("API server answers", zap.String("server", c.opts.Server), zap.String("kubeconfig", c.sources[n].path))
+	if path := c.sources[n].path; c.health.success(path, time.Now()) {
+		c.opts.Log.Info("API server answers", zap.String("server", c.opts.Server), zap.String("kubeconfig", path))
 	}
-	c.state = state
 }
 
 func (c *Client) failed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	state := kind(err)
-	if c.state != state {
+	if c.health.failure(kind(err), time.Now()) {
 		c.opts.Log.Warn("API server not usable", zap.String("server", c.opts.Server), zap.Error(err))
 	}
-	c.state = state
 }

@@ -135,7 +135,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	stop := ctx.Done()
 	ctx = context.WithoutCancel(ctx)
 	var stopBy boottime.Instant
-	m.look.Store(true)
+	m.observe(ctx) // before a wish to end: an earlier process may have left something here
 	for {
 		select {
 		case <-stop:
@@ -171,10 +171,14 @@ func (m *Manager) observe(ctx context.Context) {
 	if err != nil {
 		text = err.Error()
 	}
-	if text != m.lookError && text != "" {
-		m.log.Warn("waiting for a usable interface", zap.Error(err))
-	} else if text != m.lookError {
+	switch {
+	case text == m.lookError:
+	case err == nil:
 		m.log.Info("interface usable", zap.String("mac", seen.Link.MAC), zap.Bool("up", seen.Link.Up))
+	case errors.Is(err, ErrNoLink):
+		m.log.Warn("waiting for a usable interface", zap.Error(err))
+	default:
+		m.log.Warn("could not look at interfaces and addresses, going on from what was seen last", zap.Error(err))
 	}
 	m.lookError = text
 	if err == nil || errors.Is(err, ErrNoLink) {
@@ -219,6 +223,9 @@ func (m *Manager) do(ctx context.Context, a Action) Event {
 	case Campaign:
 		if m.campaign == nil || *m.campaign != a {
 			m.campaign = &a
+			// An election that does not listen has ended, and must not keep us.
+			ctx, cancel := context.WithTimeout(ctx, giveBackBudget)
+			defer cancel()
 			m.opts.Election.Campaign(ctx, a)
 		}
 	}

@@ -60,9 +60,12 @@ type State struct {
 	Cause string
 	Grant Grant
 	Link  Link
-	// Ours: an address with vipd's mark is on the link. Stray: one of the
-	// addresses is here otherwise, put there by somebody else.
+	// Ours: the addresses are on the link, with vipd's mark. Stray: one of them
+	// is here otherwise, put there by somebody else or left on another link.
 	Ours, Stray bool
+	// Clean: it is known that none with vipd's mark is here. False while nothing
+	// could be looked at.
+	Clean bool
 	// Broken: a holder's address or link is not as it was put up.
 	Broken bool
 	// Stopping: the process is to end. Done: nothing of it is here any more.
@@ -101,6 +104,8 @@ type Granted struct{ Grant Grant }
 type Looked struct {
 	Link        Link
 	Ours, Stray bool
+	// Marked: an address with vipd's mark is here, on whatever link.
+	Marked bool
 }
 
 // Raised tells how putting the addresses up went, or a refresh of what is up.
@@ -165,9 +170,12 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 	switch e := e.(type) {
 	case Granted:
 		renewed := s.Phase == Holding && e.Grant.Held && now < e.Grant.Until
+		// Lost and won again, and only the newest grant is told of: another node
+		// may have announced itself in between.
+		other := e.Grant.Term != s.Grant.Term
 		s.Grant = e.Grant
 		if renewed {
-			return s, []Action{Raise{Grant: s.Grant, Link: s.Link}}
+			return s, []Action{Raise{Grant: s.Grant, Link: s.Link, Announce: other}}
 		}
 	case Looked:
 		s = looked(s, now, e)
@@ -177,9 +185,9 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 		return withdrawn(s, now, e)
 	case Stop:
 		s.Stopping, s.GiveBack = true, true
-		if s.Phase == Standby && !s.Ours {
+		if s.Phase == Standby && s.Clean {
 			s.Done, s.GiveBack = true, false
-			return s, []Action{Campaign{}, GiveBack{}}
+			return s, []Action{s.campaign(now), GiveBack{}}
 		}
 		return withdraw(s, "stopping")
 	}
@@ -189,10 +197,13 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 // looked takes in the levels that were seen. A link that is another one now, or
 // an address that went, leaves a holder's work broken.
 func looked(s State, now boottime.Instant, e Looked) State {
+	if e.Link.MAC == "" {
+		e.Link.MAC = s.Link.MAC // a link that went does not change who we are in the election
+	}
 	if s.Phase == Holding && (!e.Ours || e.Link.Index != s.Link.Index || e.Link.MAC != s.Link.MAC || e.Link.Up && !s.Link.Up) {
 		s.Broken = true
 	}
-	s.Link, s.Ours, s.Stray = e.Link, e.Ours, e.Stray
+	s.Link, s.Ours, s.Stray, s.Clean = e.Link, e.Ours, e.Stray, !e.Marked
 	switch {
 	case e.Link.Up:
 		s.DownSince = 0
@@ -260,6 +271,7 @@ func withdraw(s State, why string) (State, []Action) {
 
 // raised takes in how putting the addresses up went.
 func raised(s State, now boottime.Instant, e Raised) (State, []Action) {
+	s.Clean = false // one that failed may have put something up all the same
 	if e.Err == nil {
 		s.Ours = true
 		return s, nil
@@ -286,7 +298,7 @@ func withdrawn(s State, now boottime.Instant, e Withdrawn) (State, []Action) {
 		s.WithdrawAt = now.Add(withdrawRetry)
 		return s, nil
 	}
-	s.Phase, s.Ours, s.Stray, s.WithdrawAt = Standby, false, false, 0
+	s.Phase, s.Ours, s.Stray, s.Clean, s.WithdrawAt = Standby, false, false, true, 0
 	if !s.GiveBack {
 		return settleStandby(s, now)
 	}

@@ -101,7 +101,7 @@ func TestStepFromAnyHistory(t *testing.T) {
 				k.handle(t, Granted{Grant{Known: true, Holder: rapid.SampledFrom([]string{"", "n1", "n2"}).Draw(t, "holder"), Why: "lost"}})
 			},
 			"looked": func(t *rapid.T) {
-				k.handle(t, Looked{Link: link(t), Ours: k.present && rapid.Bool().Draw(t, "ours"), Stray: rapid.Bool().Draw(t, "stray")})
+				k.handle(t, Looked{Link: link(t), Ours: k.present && rapid.Bool().Draw(t, "ours"), Stray: rapid.Bool().Draw(t, "stray"), Marked: k.present})
 			},
 			"time passes": func(t *rapid.T) {
 				// As the Manager does: no later than it asked to be woken.
@@ -189,6 +189,9 @@ func TestStepTransitions(t *testing.T) {
 		{name: "link stays down", events: append(holding, Looked{Link: down, Ours: true}), later: time.Second, last: Tick{}, phase: Withdrawing, remove: true},
 		{name: "stop while holding", events: holding, last: Stop{}, phase: Withdrawing, remove: true},
 		{name: "stop while standing by", events: []Event{Looked{Link: up}}, last: Stop{}, phase: Standby, give: true},
+		{name: "stop before anything was looked at", last: Stop{}, phase: Withdrawing, remove: true},
+		{name: "stop with an address left on another link", events: []Event{Looked{Link: up, Stray: true, Marked: true}}, last: Stop{}, phase: Withdrawing, remove: true},
+		{name: "stop beside somebody else's address", events: []Event{Looked{Link: up, Stray: true}}, last: Stop{}, phase: Standby, give: true},
 		{name: "gone after stop", events: append(holding, Stop{}), last: Withdrawn{}, phase: Standby, give: true},
 		{name: "not gone after stop", events: append(holding, Stop{}), last: Withdrawn{Err: errKernel}, phase: Withdrawing},
 		{name: "cannot be put up", events: []Event{Looked{Link: up}, grantFor(now, 3*time.Second)}, last: Raised{Err: errKernel}, phase: Withdrawing, remove: true},

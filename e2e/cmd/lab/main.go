@@ -31,6 +31,6 @@ func newRoot(out *os.File) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newUp(out), newDown(out), newList(out), newDemo(out), newBench(out))
+	root.AddCommand(newBuild(), newUp(out), newDown(out), newList(out), newDemo(out), newBench(out))
 	return root
 }

@@ -1,0 +1,69 @@
+# `make` alone lists the targets. Parameters: KEEP=1 with demo, RUNS with bench,
+# FUZZTIME with fuzz, VERSION with build and image.
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # the parts of test share the processors
+SHELL := /bin/bash -o pipefail
+
+RUNS     ?= 10
+FUZZTIME ?= 30s
+IMAGE    ?= vipd
+DOCKER   ?= docker
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# The version comes from VERSION alone, so nothing else of git enters a binary.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+
+# No paths, no dates: the same source and toolchain give the same bytes.
+GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/vipd, static
+	$(GOBUILD) -o bin/vipd ./cmd/vipd
+
+.PHONY: demo
+demo: deps ## watch failovers in a real control plane on this machine (root; KEEP=1 leaves it running)
+	cd e2e && go run ./cmd/lab demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+.PHONY: bench
+bench: deps ## measure each way of failing over RUNS=10 times (root)
+	cd e2e && go run ./cmd/lab bench --runs $(RUNS)
+
+.PHONY: test
+test: deps lint test-unit test-lab ## all of the following four, as CI does (root)
+
+.PHONY: deps
+deps: ## install what the tests need besides Go, where it is missing
+	@hack/install-deps
+
+.PHONY: lint
+lint: ## check style and the directions of imports, in both modules
+	hack/golangci-lint run ./...
+	cd e2e && ../hack/golangci-lint run ./...
+
+.PHONY: test-unit
+test-unit: ## test the product with the race detector, in network namespaces (root)
+	CGO_ENABLED=1 go test -race -shuffle=on ./...
+
+.PHONY: test-lab
+test-lab: ## test it in real control planes; takes minutes (root)
+	cd e2e && go run ./cmd/lab build && go test -count=1 -p 1 -timeout 30m ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz each parser for FUZZTIME=30s
+	hack/fuzz $(FUZZTIME)
+
+.PHONY: image
+image: ## build the container image with DOCKER=docker
+	$(DOCKER) build --build-arg VERSION=$(VERSION) -t $(IMAGE):$(VERSION) .
+
+.PHONY: repro
+repro: build ## build again elsewhere with an empty cache, and compare
+	hack/repro bin/vipd $(VERSION)
+
+.PHONY: clean
+clean: ## remove what was built here; caches stay (go clean -cache, lab down --all)
+	rm -rf bin e2e/reports
