@@ -29,7 +29,7 @@ func newLogger(c config.Config, w io.Writer) (*zap.Logger, error) {
 		e.EncodeDuration = zapcore.SecondsDurationEncoder
 		encoder = zapcore.NewJSONEncoder(e)
 	}
-	log := zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level))
+	log := zap.New(zapcore.NewCore(encoder, zapcore.AddSync(w), level))
 	// client-go says at its own level what is a state of ours already.
 	klog.SetLogger(zapr.NewLogger(log.Named("client-go").WithOptions(zap.IncreaseLevel(zapcore.WarnLevel))))
 	return log, nil

@@ -35,6 +35,7 @@ the flag comes first.`,
 			return nil
 		},
 	}
+	cmd.Flags().SortFlags = false
 	for _, s := range config.Settings {
 		if s.Repeat {
 			cmd.Flags().StringArray(s.Name, nil, s.Usage)
@@ -47,7 +48,9 @@ the flag comes first.`,
 		if err != nil {
 			return usageError{err}
 		}
-		log, err := newLogger(c, stderr)
+		sink := newSink(stderr)
+		defer sink.Close()
+		log, err := newLogger(c, sink)
 		if err != nil {
 			return err
 		}
@@ -85,8 +88,11 @@ func nodeName() (string, error) {
 		return n, nil
 	}
 	n, err := os.Hostname()
-	if err != nil || n == "" {
-		return "", fmt.Errorf("--node-name: not given, and the host has no name: %w", err)
+	if err != nil {
+		return "", fmt.Errorf("--node-name: not given, and the host's name is not to be had: %w", err)
+	}
+	if n == "" {
+		return "", errors.New("--node-name: not given, and the host has no name")
 	}
 	return strings.ToLower(n), nil // as kubelet does
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -159,12 +160,9 @@ func (p *parser) kubeconfigs() []string {
 
 func (p *parser) oneOf(name string, allowed ...string) string {
 	s, _ := p.get(name)
-	for _, a := range allowed {
-		if s == a {
-			return s
-		}
+	if !slices.Contains(allowed, s) {
+		p.fail(name, "%q is not one of %s", s, strings.Join(allowed, ", "))
 	}
-	p.fail(name, "%q is not one of %s", s, strings.Join(allowed, ", "))
 	return s
 }
 

@@ -1,13 +1,14 @@
 package config
 
 import (
+	"maps"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"net/netip"
 )
 
 // minimal is the least that has to be set.
@@ -80,9 +81,7 @@ func TestParse(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			v := minimal()
-			for name, values := range tt.set {
-				v[name] = values
-			}
+			maps.Copy(v, tt.set)
 			c, err := Parse(v)
 			if tt.err == "" {
 				if err != nil || !tt.check(c) {

@@ -52,8 +52,9 @@ func (e *Elector) why() string {
 		return "own lease from before a reboot"
 	case absent, vacant:
 		return "nobody holds the lease"
+	default:
+		return "the lease of " + v.record.holder + " expired"
 	}
-	return "the lease of " + v.record.holder + " expired"
 }
 
 // call runs in its own goroutine and touches nothing of Run's.

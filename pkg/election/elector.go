@@ -326,8 +326,9 @@ func (e *Elector) stillMine(term int) bool {
 		// it and another term: edited by hand. Another elector of our name would
 		// have left both as they were.
 		return v.record.holder == v.self.Node && (v.record.term == term && v.record.note == note{} || v.record.note == e.note(term))
+	default:
+		return false
 	}
-	return false
 }
 
 func describe(v *view) string {
@@ -336,8 +337,9 @@ func describe(v *view) string {
 		return "nobody: it was marked as released"
 	case namesake:
 		return fmt.Sprintf("a namesake of %s at %s", v.record.holder, v.record.note.MAC)
+	default:
+		return v.record.holder
 	}
-	return v.record.holder
 }
 
 // expire ends a holding whose deadline has passed.

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
 // aboutObject tells answers about the Lease itself, which other credentials
@@ -78,13 +80,13 @@ const (
 // not last is not believed a second time before nothing has failed for a while.
 type health struct {
 	failing   map[string]bool // the kinds that were logged since the last recovery
-	failed    time.Time
-	recovered time.Time
-	working   string // the kubeconfig that was logged as working
+	failed    boottime.Instant
+	recovered boottime.Instant // 0: never
+	working   string           // the kubeconfig that was logged as working
 }
 
 // failure tells whether a kind of trouble is news.
-func (h *health) failure(kind string, now time.Time) bool {
+func (h *health) failure(kind string, now boottime.Instant) bool {
 	h.failed = now
 	if h.failing[kind] {
 		return false
@@ -97,8 +99,8 @@ func (h *health) failure(kind string, now time.Time) bool {
 }
 
 // success tells whether an answer, by the credentials in path, is news.
-func (h *health) success(path string, now time.Time) bool {
-	recovered := len(h.failing) > 0 && (now.Sub(h.failed) >= steady || now.Sub(h.recovered) >= often)
+func (h *health) success(path string, now boottime.Instant) bool {
+	recovered := len(h.failing) > 0 && (h.recovered == 0 || now.Sub(h.failed) >= steady || now.Sub(h.recovered) >= often)
 	if recovered {
 		clear(h.failing)
 		h.recovered = now
@@ -112,7 +114,7 @@ func (c *Client) succeeded(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = n
-	if path := c.sources[n].path; c.health.success(path, time.Now()) {
+	if path := c.sources[n].path; c.health.success(path, boottime.Now()) {
 		c.opts.Log.Info("API server answers", zap.String("server", c.opts.Server), zap.String("kubeconfig", path))
 	}
 }
@@ -120,7 +122,7 @@ func (c *Client) succeeded(n int) {
 func (c *Client) failed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.health.failure(kind(err), time.Now()) {
+	if c.health.failure(kind(err), boottime.Now()) {
 		c.opts.Log.Warn("API server not usable", zap.String("server", c.opts.Server), zap.Error(err))
 	}
 }

@@ -111,8 +111,7 @@ func (h *Handle) Links() ([]Link, error) {
 // ErrLinkNotFound if there is none, ErrNotEthernet if ARP means nothing on it.
 func (h *Handle) Link(name string) (Link, error) {
 	l, err := h.h.LinkByName(name)
-	var notFound netlink.LinkNotFoundError
-	if errors.As(err, &notFound) {
+	if _, none := errors.AsType[netlink.LinkNotFoundError](err); none {
 		return Link{}, fmt.Errorf("interface %q: %w", name, ErrLinkNotFound)
 	}
 	if err != nil {

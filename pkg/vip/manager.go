@@ -196,13 +196,13 @@ func (m *Manager) handle(ctx context.Context, e Event) {
 		before := m.state
 		var actions []Action
 		m.state, actions = step(m.state, m.now(), e)
-		m.tell(before)
 		e = nil
 		for _, a := range actions {
 			if outcome := m.do(ctx, a); outcome != nil {
 				e = outcome
 			}
 		}
+		m.tell(before) // behind what is urgent
 	}
 }
 

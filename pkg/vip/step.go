@@ -223,8 +223,9 @@ func settle(s State, now boottime.Instant) (State, []Action) {
 			return s, []Action{Withdraw{}}
 		}
 		return s, nil
+	default:
+		return settleStandby(s, now)
 	}
-	return settleStandby(s, now)
 }
 
 func settleHolding(s State, now boottime.Instant) (State, []Action) {

@@ -17,7 +17,6 @@ type kernel struct {
 	state   State
 	now     boottime.Instant
 	present bool
-	granted int // GiveBacks not yet answered by a lost grant
 	// raiseErr and withdrawErr are what the next ones come to.
 	raiseErr, withdrawErr error
 }

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+)
+
+// TestMain makes the test binary a vipd when it is called by that name, which
+// is in PATH.
+func TestMain(m *testing.M) {
+	testscript.Main(leakFree{m}, map[string]func(){"vipd": main})
+}
+
+// leakFree is goleak.VerifyTestMain for a testscript.Main.
+type leakFree struct{ *testing.M }
+
+func (m leakFree) Run() int {
+	code := m.M.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	return code
+}
+
+// TestScripts runs the command lines in testdata/script. None of them gets as
+// far as the network.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode": exitCode,
+			"refuses":  refuses,
+		},
+	})
+}
+
+// exitCode N COMMAND... runs a command that is to exit with status N.
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode N command [args]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if got := status(ts.Exec(args[1], args[2:]...)); got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// status is the exit status behind an error of os/exec.
+func status(err error) int {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+// refuses NAME VALUE PATTERN runs vipd with a setting, once as a flag and once
+// as an environment variable, and no other but the required ones. It is to exit
+// with status 2, silent but for one line on stderr.
+func refuses(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: refuses name value pattern")
+	}
+	name, value := args[0], args[1]
+	want, err := regexp.Compile("^vipd: error: " + args[2] + "\n$")
+	ts.Check(err)
+	variable := "VIPD_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "=" + value
+	for _, way := range []struct{ flags, env []string }{
+		{flags: []string{"--" + name + "=" + value}},
+		{env: []string{variable}},
+	} {
+		var stdout, stderr bytes.Buffer
+		cmd := exec.Command("vipd", append([]string{"run"}, way.flags...)...)
+		// Of a variable given twice, the last one counts.
+		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "VIPD_ADDRESS=192.168.35.100", "VIPD_KUBECONFIG=/etc/kubernetes/admin.conf"}, way.env...)
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		ts.Check(cmd.Start())
+		tooLong := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+		code := status(cmd.Wait())
+		tooLong.Stop()
+		if code != exitUsage || stdout.Len() > 0 || !want.MatchString(stderr.String()) {
+			ts.Fatalf("vipd run %v with %v:\nexit status %d, want %d\nstdout: %s\nstderr: %swant: %s",
+				way.flags, way.env, code, exitUsage, stdout.String(), stderr.String(), want)
+		}
+	}
+}
