@@ -19,11 +19,19 @@ const receiveBuffer = 1 << 20
 // returns nil when ctx ends.
 func (h *Handle) Watch(ctx context.Context, log *zap.Logger, changed func()) error {
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := h.watch(ctx, changed)
 		if ctx.Err() != nil {
 			break
 		}
-		log.Warn("netlink subscription lost, subscribing again", zap.Error(err))
+		// One that lasted may be lost to a full buffer, or to a program that
+		// sends to the kernel's groups (vishvananda/netlink does, to list what
+		// exists when it subscribes): nothing to wake somebody for.
+		level := zap.DebugLevel
+		if time.Since(began) < time.Second {
+			level = zap.WarnLevel
+		}
+		log.Log(level, "netlink subscription lost, subscribing again", zap.Error(err))
 		changed()
 		select {
 		case <-ctx.Done():

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,12 +15,14 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/record"
 )
 
 type benchOptions struct {
 	runs   int
 	quiet  time.Duration
 	faults []string
+	save   string
 }
 
 func newBench(out io.Writer) *cobra.Command {
@@ -33,6 +36,7 @@ func newBench(out io.Writer) *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&opts.runs, "runs", 10, "runs of each fault, interleaved")
 	flags.DurationVar(&opts.quiet, "quiet", time.Minute, "how long to watch without a fault, 0 to leave it out")
+	flags.StringVar(&opts.save, "save", "", "folder to keep the record of each run in, as JSON lines")
 	flags.StringSliceVar(&opts.faults, "faults", nil, "names of the faults (default all)")
 	return cmd
 }
@@ -133,6 +137,9 @@ func measure(ctx context.Context, out io.Writer, l *lab.Lab, faults []failover.F
 				return nil, err
 			}
 			into(f.Title).add(o)
+			if err := save(opts.save, fmt.Sprintf("%s-%02d.jsonl", f.Name, i+1), o.History); err != nil {
+				return nil, err
+			}
 			if f.Name == "poweroff" {
 				into(f.Title + ", of which " + etcdRole(o)).add(o)
 			}
@@ -141,6 +148,21 @@ func measure(ctx context.Context, out io.Writer, l *lab.Lab, faults []failover.F
 		}
 	}
 	return table, nil
+}
+
+// save keeps what was seen of a run, for a closer look at one that stands out.
+func save(dir, name string, h record.History) error {
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(filepath.Join(dir, name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(record.Write(f, h), f.Close())
 }
 
 func etcdRole(o failover.Outcome) string {
