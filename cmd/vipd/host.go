@@ -29,9 +29,10 @@ func bootID() string {
 // during an upgrade; unlock is nil if ctx ended first.
 func lock(ctx context.Context, vip netip.Addr, log *zap.Logger) (unlock func(), err error) {
 	name := "@vipd-" + vip.String()
-	var told bool
-	for ctx.Err() == nil {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "unix", name)
+	// At least once, however early the wish to end came: what an earlier process
+	// left here is then still taken away in order.
+	for told, ended := false, false; !ended; told, ended = true, ctx.Err() != nil {
+		l, err := (&net.ListenConfig{}).Listen(context.WithoutCancel(ctx), "unix", name)
 		if err == nil {
 			return func() { _ = l.Close() }, nil
 		}
@@ -40,7 +41,6 @@ func lock(ctx context.Context, vip netip.Addr, log *zap.Logger) (unlock func(), 
 		}
 		if !told {
 			log.Warn("another vipd holds the lock for this address on this node, waiting for it to end", zap.String("lock", name))
-			told = true
 		}
 		awaitEnd(ctx, name)
 	}

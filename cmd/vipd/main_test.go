@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakFree{m}, map[string]func(){"vipd": main})
 }
 
+// quickExit keeps the race detector from sleeping for a second at the end of
+// every process (https://go.dev/doc/articles/race_detector#Options).
+const quickExit = "GORACE=atexit_sleep_ms=0"
+
 // leakFree is goleak.VerifyTestMain for a testscript.Main.
 type leakFree struct{ *testing.M }
 
@@ -40,6 +44,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Vars = append(env.Vars, quickExit)
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": exitCode,
 			"refuses":  refuses,
@@ -89,7 +97,7 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 		var stdout, stderr bytes.Buffer
 		cmd := exec.Command("vipd", append([]string{"run"}, way.flags...)...)
 		// Of a variable given twice, the last one counts.
-		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "VIPD_ADDRESS=192.168.35.100", "VIPD_KUBECONFIG=/etc/kubernetes/admin.conf"}, way.env...)
+		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), quickExit, "VIPD_ADDRESS=192.168.35.100", "VIPD_KUBECONFIG=/etc/kubernetes/admin.conf"}, way.env...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		ts.Check(cmd.Start())
 		tooLong := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })

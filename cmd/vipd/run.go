@@ -67,8 +67,8 @@ func readConfig(cmd *cobra.Command, environ []string) (config.Config, error) {
 		if !f.Changed {
 			continue
 		}
-		if s.Repeat {
-			values[s.Name], _ = cmd.Flags().GetStringArray(s.Name)
+		if repeated, ok := f.Value.(interface{ GetSlice() []string }); ok {
+			values[s.Name] = repeated.GetSlice() // GetStringArray takes one empty value for none
 		} else {
 			values[s.Name] = []string{f.Value.String()}
 		}

@@ -16,6 +16,7 @@ import (
 type Fault struct {
 	Name  string // for the command line
 	Title string // for people
+	Note  string // what to expect, for the demo
 	// Moves: another node is to take the VIP. Otherwise nobody may notice.
 	Moves bool
 	// inject breaks the holder and returns the time just before.
@@ -45,11 +46,13 @@ func None(d time.Duration) Fault {
 var Faults = []Fault{
 	{
 		Name: "sigterm", Title: "SIGTERM", Moves: true,
+		Note:   "It withdraws, makes sure, and releases the lease: the next one need not wait.",
 		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Stop(5 * time.Second) },
 		heal:   startVipd,
 	},
 	{
 		Name: "sigkill", Title: "SIGKILL, not restarted", Moves: true,
+		Note:   "Its kernel answers until the lease's deadline and then falls silent by itself; only then another one starts.",
 		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
 		heal:   startVipd,
 	},
@@ -82,6 +85,7 @@ var Faults = []Fault{
 	},
 	{
 		Name: "poweroff", Title: "power-off", Moves: true,
+		Note:   "vipd, API server, etcd and the link at once: the others wait until the lease has run out.",
 		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.PowerOff() },
 		heal: func(ctx context.Context, holder *lab.Node) error {
 			if err := holder.PowerOn(ctx); err != nil {

@@ -18,17 +18,18 @@ type Setting struct {
 	// Usage is a line for a person.
 	Usage string
 	// Repeat: the flag may be given several times, the variable may hold
-	// several values with a colon between them.
-	Repeat bool
+	// several values with Separator between them.
+	Repeat    bool
+	Separator string
 }
 
 // Settings is everything that can be set, in the order of the help text.
 var Settings = []Setting{
-	{Name: "address", Repeat: true, Usage: "virtual IP address to hold, an IPv4 address (required)"},
+	{Name: "address", Repeat: true, Separator: ",", Usage: "virtual IP address to hold, an IPv4 address (required)"},
 	{Name: "port", Default: "6443", Usage: "port of the API servers behind it"},
 	{Name: "interface", Usage: "interface to put the address on (default: the one whose subnet holds the address)"},
 	{Name: "node-name", Usage: "name of this node (default: $NODE_NAME, then the host name)"},
-	{Name: "kubeconfig", Repeat: true, Usage: "credentials to use; several are tried in order; the server in it is not used (required)"},
+	{Name: "kubeconfig", Repeat: true, Separator: ":", Usage: "credentials to use; several are tried in order; the server in it is not used (required)"},
 	{Name: "apiserver", Usage: "host:port of the API server to talk to (default: 127.0.0.1 and --port)"},
 	{Name: "lease-namespace", Default: "kube-system", Usage: "namespace of the Lease"},
 	{Name: "lease-name", Default: "plndr-cp-lock", Usage: "name of the Lease; the default is kube-vip's, so that both agree on one holder"},
@@ -76,7 +77,7 @@ func FromEnviron(environ []string) (Values, []error) {
 		case s.Name == "port" && strings.Contains(value, "://"):
 			errs = append(errs, fmt.Errorf("%s=%s is what Kubernetes sets for a Service named vipd: set enableServiceLinks: false in the pod", name, value))
 		case s.Repeat:
-			v[s.Name] = strings.Split(value, ":")
+			v[s.Name] = strings.Split(value, s.Separator)
 		default:
 			v[s.Name] = []string{value}
 		}

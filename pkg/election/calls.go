@@ -171,13 +171,13 @@ func (e *Elector) beginRelease(r *release) {
 		r.done <- errors.New("release lease: another release is under way")
 		return
 	}
+	e.candidate.Eligible = false
 	if !e.view.known {
 		r.done <- nil // never seen, so never held: what an earlier process left runs out
 		return
 	}
 	r.since = e.now()
 	e.release = r
-	e.candidate.Eligible = false
 	e.retryAt = 0
 	if e.stand.Held {
 		e.lose("given up")

@@ -661,7 +661,8 @@ func TestAlongsideClientGo(t *testing.T) {
 		first := c.clientGo("k1")
 		time.Sleep(time.Second)
 		n := c.join("n1")
-		time.Sleep(20 * time.Second)
+		// Between two of its renewals, with one of which its release would conflict.
+		time.Sleep(20*time.Second + 500*time.Millisecond)
 		if got := *c.server.Lease().Spec.HolderIdentity; got != "k1" {
 			t.Fatalf("holder = %q, want k1: it never stopped renewing", got)
 		}

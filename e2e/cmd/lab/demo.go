@@ -51,6 +51,7 @@ func demo(ctx context.Context, s *screen, keep bool) (err error) {
 		}
 		s.line("")
 		s.line("%s", s.bold(fmt.Sprintf("%d. To the holder: %s", i+1, f.Title)))
+		s.line("   %s", f.Note)
 		began := time.Now()
 		o, err := failover.Run(ctx, l, f, func(format string, args ...any) {
 			s.line("   %5.2f s  %s", time.Since(began).Seconds(), fmt.Sprintf(format, args...))

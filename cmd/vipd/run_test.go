@@ -1,0 +1,396 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+
+	"github.com/vipd-io/vipd/internal/nstest"
+	"github.com/vipd-io/vipd/pkg/netif"
+)
+
+// The tests here run vipd as a process of its own in a network namespace. No
+// API server is there: every connection to it is refused.
+
+const testVIP = "192.168.35.100"
+
+// host is a machine with one interface in the VIP's subnet, and what it was like
+// before vipd came.
+type host struct {
+	*nstest.NS
+	t      *testing.T
+	peer   *nstest.NS
+	before string
+}
+
+func newHost(t *testing.T) *host {
+	t.Helper()
+	h := &host{NS: nstest.New(t), t: t, peer: nstest.New(t)}
+	nstest.Pair(t, h.NS, h.peer, "192.168.35.11/24", "192.168.35.50/24")
+	// What others have here is none of vipd's business.
+	h.command("nft", "add table inet other; add set inet other s { type ipv4_addr; }; add element inet other s { "+testVIP+" }")
+	h.before = h.snapshot()
+	return h
+}
+
+// command runs a program in the namespace and returns what it prints.
+func (h *host) command(name string, args ...string) string {
+	h.t.Helper()
+	var out []byte
+	err := h.Do(func() (err error) {
+		out, err = exec.CommandContext(h.t.Context(), name, args...).CombinedOutput()
+		return err
+	})
+	if err != nil {
+		h.t.Fatalf("%s %v: %v: %s", name, args, err, out)
+	}
+	return string(out)
+}
+
+func (h *host) ruleset() string { return h.command("nft", "list", "ruleset") }
+
+// snapshot is all that vipd may change. IPv6 addresses come and go by
+// themselves in a new namespace.
+func (h *host) snapshot() string {
+	h.t.Helper()
+	return h.ruleset() + h.command("ip", "-4", "-details", "-oneline", "address", "show")
+}
+
+// expectClean checks that nothing is here that was not here before.
+func (h *host) expectClean() {
+	h.t.Helper()
+	if d := cmp.Diff(h.before, h.snapshot()); d != "" {
+		h.t.Errorf("left behind (-before +after):\n%s", d)
+	}
+}
+
+// leave puts the VIP up as a vipd does that was killed afterwards.
+func (h *host) leave(name string) {
+	h.t.Helper()
+	n, err := netif.Open(h.Fd())
+	must(h.t, err)
+	defer n.Close()
+	must(h.t, n.Put(h.Link(name).Attrs().Index, netip.MustParseAddr(testVIP), time.Minute))
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// line is one of vipd's log, or of its errors (then Message is all of it).
+type line struct {
+	Message string `json:"msg"`
+	Error   string `json:"error"`
+	Level   string `json:"level"`
+}
+
+// process is a running vipd.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	lines chan line // closed at its end
+	read  []line    // taken from lines
+	ended bool
+}
+
+// start runs vipd for the VIP in the namespace, with the least that it needs and
+// flags.
+func (h *host) start(flags ...string) *process {
+	h.t.Helper()
+	return h.startFor(testVIP, flags...)
+}
+
+func (h *host) startFor(vip string, flags ...string) *process {
+	h.t.Helper()
+	args := append([]string{"run", "--address", vip, "--node-name", "n1",
+		"--kubeconfig", filepath.Join(h.t.TempDir(), "admin.conf")}, flags...)
+	p := &process{t: h.t, cmd: exec.Command("vipd", args...), lines: make(chan line, 10_000)}
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), quickExit}
+	r, w, err := os.Pipe()
+	must(h.t, err)
+	p.cmd.Stderr = w
+	err = h.Do(p.cmd.Start) // a child is born into the namespace of the thread
+	_ = w.Close()
+	if err != nil {
+		_ = r.Close()
+		h.t.Fatal(err)
+	}
+	go func() {
+		defer close(p.lines)
+		defer func() { _ = r.Close() }()
+		for s := bufio.NewScanner(r); s.Scan(); {
+			var l line
+			if json.Unmarshal(s.Bytes(), &l) != nil {
+				l = line{Message: s.Text()}
+			}
+			p.lines <- l
+		}
+	}()
+	h.t.Cleanup(func() { p.end(syscall.SIGKILL) })
+	return p
+}
+
+// await reads the log up to the next line that holds all the parts.
+func (p *process) await(parts ...string) line {
+	p.t.Helper()
+	tooLong := time.After(20 * time.Second)
+	for {
+		select {
+		case l, ok := <-p.lines:
+			if !ok {
+				p.t.Fatalf("vipd ended without a line with %q; its log: %+v", parts, p.read)
+			}
+			p.read = append(p.read, l)
+			if l.has(parts...) {
+				return l
+			}
+		case <-tooLong:
+			p.t.Fatalf("no line with %q; the log so far: %+v", parts, p.read)
+		}
+	}
+}
+
+func (l line) has(parts ...string) bool {
+	for _, part := range parts {
+		if !strings.Contains(l.Message+" "+l.Error, part) {
+			return false
+		}
+	}
+	return true
+}
+
+// count tells how many lines there were with all the parts.
+func (p *process) count(parts ...string) int {
+	n := 0
+	for _, l := range p.read {
+		if l.has(parts...) {
+			n++
+		}
+	}
+	return n
+}
+
+// wait returns vipd's exit status when it has ended by itself.
+func (p *process) wait() int {
+	for l := range p.lines {
+		p.read = append(p.read, l)
+	}
+	p.ended = true
+	_ = p.cmd.Wait()
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// end sends a signal and returns the exit status and how long it took.
+func (p *process) end(s os.Signal) (int, time.Duration) {
+	if p.ended {
+		return p.cmd.ProcessState.ExitCode(), 0
+	}
+	start := time.Now()
+	_ = p.cmd.Process.Signal(s)
+	return p.wait(), time.Since(start)
+}
+
+// terminate asks vipd to end, which it has to do in order and within a second.
+func (p *process) terminate() {
+	p.t.Helper()
+	if code, took := p.end(syscall.SIGTERM); code != exitOK || took >= time.Second {
+		p.t.Errorf("SIGTERM: exit status %d after %s, want 0 in less than a second; log: %+v", code, took, p.read)
+	}
+}
+
+// expectRefusal checks that vipd does not start, and says why in one line.
+func (p *process) expectRefusal(parts ...string) {
+	p.t.Helper()
+	if code := p.wait(); code != exitUsage {
+		p.t.Errorf("exit status %d, want %d; log: %+v", code, exitUsage, p.read)
+	}
+	if p.count(append(parts, "vipd: error: ")...) != 1 || p.count("vipd: error: ") != 1 {
+		p.t.Errorf("want one error line with %q; log: %+v", parts, p.read)
+	}
+}
+
+const (
+	apiNotUsable = "API server not usable" // the first thing that is said by one that runs
+	noLink       = "waiting for a usable interface"
+	linkUsable   = "interface usable"
+)
+
+func TestOwnAddressIsRefused(t *testing.T) {
+	h := newHost(t)
+	h.AddAddr("eth0", testVIP+"/24")
+	h.before = h.snapshot()
+	h.start().expectRefusal(testVIP+" is an address of this node itself", testVIP+"/24", "choose one that no host has")
+	h.start("--interface", "eth0").expectRefusal(testVIP + " is an address of this node itself")
+	h.expectClean()
+}
+
+// TestForeignAddressStays: what another program left is not ours to remove while
+// nobody is known to hold the lease.
+func TestForeignAddressStays(t *testing.T) {
+	h := newHost(t)
+	h.AddAddr("eth0", testVIP+"/32")
+	h.before = h.snapshot()
+	p := h.start()
+	p.await(apiNotUsable)
+	p.terminate()
+	h.expectClean()
+}
+
+func TestNoSubnet(t *testing.T) {
+	h := newHost(t)
+	p := h.startFor("10.1.2.3")
+	p.await(noLink, "10.1.2.3 is in none of 192.168.35.0/24 (eth0)", "name one with --interface")
+	p.terminate()
+	h.expectClean()
+
+	// Named, it is used, with a word about it.
+	p = h.startFor("10.1.2.3", "--interface", "eth0")
+	p.await("the VIP lies in no subnet of its interface")
+	p.terminate()
+	h.expectClean()
+}
+
+func TestInterfaceComesAndGoes(t *testing.T) {
+	h := newHost(t)
+	p := h.start("--interface", "bond0")
+	p.await(noLink, `"bond0"`, "there are: lo, eth0")
+	must(t, h.Links.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "bond0"}, PeerName: "peer0"}))
+	p.await(noLink, "bond0 is down or has no carrier")
+	h.Up("bond0")
+	h.Up("peer0")
+	p.await(linkUsable)
+	h.Down("peer0") // takes the carrier
+	p.await(noLink, "bond0 is down or has no carrier")
+	must(t, h.Links.LinkDel(h.Link("bond0")))
+	p.await(noLink, `"bond0"`, "there are: lo, eth0")
+	p.terminate()
+	h.expectClean()
+}
+
+// TestSecondWaitsForTheLock, and goes on when the first one is gone, however it
+// went.
+func TestSecondWaitsForTheLock(t *testing.T) {
+	const waiting = "another vipd holds the lock for this address on this node"
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		t.Run(signal.String(), func(t *testing.T) {
+			h := newHost(t)
+			first := h.start()
+			first.await(apiNotUsable)
+			second := h.start()
+			second.await(waiting)
+			impatient := h.start()
+			impatient.await(waiting)
+			impatient.terminate()
+			other := h.startFor("192.168.35.101") // an address of its own
+			other.await(apiNotUsable)
+			other.terminate()
+
+			first.end(signal)
+			second.await(apiNotUsable)
+			second.terminate()
+			if n := second.count(waiting); n != 1 {
+				t.Errorf("said %d times that it waits", n)
+			}
+			h.expectClean()
+		})
+	}
+}
+
+func TestLifetimeFence(t *testing.T) {
+	h := newHost(t)
+	h.start("--fence", "lifetime").expectRefusal("too short without nftables", "150ms margin", "1.3s", "500ms of answers", "use --lease-duration 4s")
+	h.expectClean()
+	p := h.start("--fence", "lifetime", "--lease-duration", "4s")
+	p.await("fenced by the address's lifetime alone")
+	p.await(apiNotUsable)
+	if d := cmp.Diff(h.before, h.snapshot()); d != "" {
+		t.Errorf("touched nftables although it was told not to:\n%s", d)
+	}
+	p.terminate()
+	h.expectClean()
+}
+
+// TestKubeconfigMissing: vipd runs, says so once, and goes on asking.
+func TestKubeconfigMissing(t *testing.T) {
+	h := newHost(t)
+	p := h.start("--log-level", "debug")
+	p.await(apiNotUsable, "admin.conf", "no such file or directory", "kubeadm writes it during init or join")
+	for range 5 {
+		p.await("lease call failed")
+	}
+	p.terminate()
+	if n := p.count(apiNotUsable); n != 1 {
+		t.Errorf("said %d times that there is no kubeconfig, want once; log: %+v", n, p.read)
+	}
+	h.expectClean()
+}
+
+// TestLeavesNothing after an orderly end, however early it comes and whatever an
+// earlier process left behind.
+func TestLeavesNothing(t *testing.T) {
+	for _, after := range []string{"starting", apiNotUsable} {
+		t.Run(after, func(t *testing.T) {
+			h := newHost(t)
+			p := h.start()
+			p.await(after)
+			p.terminate()
+			h.expectClean()
+		})
+		t.Run(after+" with an address left", func(t *testing.T) {
+			h := newHost(t)
+			h.leave("eth0")
+			p := h.start()
+			p.await(after)
+			p.terminate()
+			h.expectClean()
+		})
+		t.Run(after+" with an address left on another interface", func(t *testing.T) {
+			h := newHost(t)
+			must(t, h.Links.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "old0"}, PeerName: "old1"}))
+			h.before = h.snapshot()
+			h.leave("old0")
+			p := h.start()
+			p.await(after)
+			p.terminate()
+			h.expectClean()
+		})
+	}
+}
+
+// TestKilled: what SIGKILL leaves drops no packet, and the next vipd uses it and
+// takes it away at its end.
+func TestKilled(t *testing.T) {
+	h := newHost(t)
+	p := h.start()
+	p.await(apiNotUsable)
+	p.end(syscall.SIGKILL)
+	left := h.ruleset()
+	if !strings.Contains(left, "table arp vipd-"+testVIP) || !strings.Contains(left, "table ip vipd-"+testVIP) {
+		t.Errorf("no tables of vipd's in:\n%s", left)
+	}
+	// The other program's set has one element; vipd's have none.
+	if n := strings.Count(left, "elements ="); n != 1 {
+		t.Errorf("%d sets have elements, want 1:\n%s", n, left)
+	}
+
+	next := h.start()
+	next.await(apiNotUsable)
+	if d := cmp.Diff(left, h.ruleset()); d != "" {
+		t.Errorf("the next vipd did not take the tables over:\n%s", d)
+	}
+	next.terminate()
+	h.expectClean()
+}
