@@ -73,14 +73,15 @@ func readConfig(cmd *cobra.Command, environ []string) (config.Config, error) {
 			values[s.Name] = []string{f.Value.String()}
 		}
 	}
+	if _, set := values["node-name"]; !set {
+		name, err := nodeName()
+		if err != nil {
+			return config.Config{}, err
+		}
+		values["node-name"] = []string{name}
+	}
 	c, err := config.Parse(values)
-	if err := errors.Join(append(errs, err)...); err != nil {
-		return config.Config{}, err
-	}
-	if c.Node == "" {
-		c.Node, err = nodeName()
-	}
-	return c, err
+	return c, errors.Join(append(errs, err)...)
 }
 
 func nodeName() (string, error) {
@@ -105,6 +106,11 @@ func run(ctx context.Context, c config.Config, log *zap.Logger) (err error) {
 	timing, err := election.NewTiming(c.LeaseDuration, c.RenewInterval)
 	if err != nil {
 		return usageError{err}
+	}
+	if c.Fence == config.FenceLifetime {
+		if err := lifetimeSuffices(timing); err != nil {
+			return usageError{err}
+		}
 	}
 	handle, err := netif.Open(0)
 	if err != nil {

@@ -20,7 +20,7 @@ type Config struct {
 	Port      uint16
 	// Interface is "" if it is to be chosen by its subnet.
 	Interface string
-	// Node is "" if the host's name is to be used.
+	// Node is this node's name, "" if none was set.
 	Node        string
 	Kubeconfigs []string
 	// APIServer is host:port.

@@ -16,6 +16,8 @@ const (
 	// retryDelay is the pause after a first call that failed; it doubles with
 	// each further one, up to the renew interval.
 	retryDelay = 100 * time.Millisecond
+	// rereadDelay is the pause after a read that said nothing certain.
+	rereadDelay = 10 * time.Millisecond
 	// patience is what a release waits for a renewal that is under way. Giving
 	// it up would cost a new connection and a conflict.
 	patience = 100 * time.Millisecond
@@ -102,9 +104,11 @@ func (e *Elector) landedRead(r result) {
 	e.failures, e.readAt = 0, e.now()
 	// A read that was sent before a newer version was seen may be behind it.
 	e.doubt = r.sent <= e.view.at && e.view.lease != nil && (r.lease == nil || e.view.older(r.lease))
-	if !e.doubt {
-		e.observe(r.lease)
+	if e.doubt {
+		e.retryAt = e.now().Add(rereadDelay)
+		return
 	}
+	e.observe(r.lease)
 }
 
 func (e *Elector) landedWrite(r result, why string) {

@@ -32,6 +32,8 @@ type cluster struct {
 	server leasetest.Server
 	timing Timing
 
+	changed chan struct{} // one slot: a standing is another one
+
 	mu    sync.Mutex
 	nodes []*node
 	// deleted: the Lease was, and with it the term for those who had not seen it.
@@ -70,7 +72,7 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &cluster{t: t, start: time.Now(), timing: timing}
+	return &cluster{t: t, start: time.Now(), timing: timing, changed: make(chan struct{}, 1)}
 }
 
 // now is CLOCK_BOOTTIME of every node: the bubble's clock.
@@ -121,6 +123,10 @@ func (n *node) notified(s Standing) {
 		c.held = append(c.held, interval{node: n.name, term: s.Term, from: now, to: s.Until})
 	}
 	n.stand = s
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
 }
 
 // withdraw ends what this node may answer for, also what an earlier process on
@@ -200,7 +206,8 @@ func (c *cluster) holder() string {
 func (c *cluster) awaitHolder(not string, limit time.Duration) (*node, time.Duration) {
 	c.t.Helper()
 	start := time.Now()
-	for time.Since(start) <= limit {
+	timeout := time.After(limit)
+	for {
 		if name := c.holder(); name != "" && name != not {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -210,10 +217,12 @@ func (c *cluster) awaitHolder(not string, limit time.Duration) (*node, time.Dura
 				}
 			}
 		}
-		time.Sleep(time.Millisecond)
+		select {
+		case <-c.changed:
+		case <-timeout:
+			c.t.Fatalf("nobody holds after %v; lease: %+v", limit, c.server.Lease())
+		}
 	}
-	c.t.Fatalf("nobody holds after %v; lease: %+v", limit, c.server.Lease())
-	return nil, 0
 }
 
 // end stops everybody and checks that no two ever held at once and that the

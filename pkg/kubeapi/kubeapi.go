@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"sync"
 	"time"
@@ -198,6 +199,9 @@ func (c *Client) load(path string, info os.FileInfo) (*rest.Config, error) {
 	}
 	config.UserAgent = c.opts.UserAgent
 	config.Dial = c.opts.Dial
+	// Straight to the server, whatever HTTPS_PROXY says: a proxy may be behind
+	// the VIP.
+	config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
 	config.QPS = -1 // paced by the lease, not by the client
 	// HTTP/1.1: a request that is given up closes its connection, so the next
 	// one is not queued behind a server that hangs.

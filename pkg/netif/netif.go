@@ -17,7 +17,8 @@ import (
 
 // Protocol marks vipd's addresses (IFA_PROTO, Linux 5.18; `ip -d address` shows
 // "proto 0x76"). Values above 3 are free for programs: rtnetlink(7),
-// include/uapi/linux/if_addr.h. Older kernels drop it silently.
+// include/uapi/linux/if_addr.h. Older kernels drop it silently; there, vipd's
+// are told by their shape, see marked.
 const Protocol = 'v'
 
 // Infinite is the lifetime of an address that nobody limited.
@@ -63,6 +64,8 @@ type Address struct {
 type Handle struct {
 	h  *netlink.Handle
 	ns *netns.NsHandle
+	// keepsMark: this kernel keeps an address's protocol.
+	keepsMark bool
 }
 
 // Open opens a handle in the namespace with the file descriptor, 0 for the
@@ -84,7 +87,12 @@ func Open(nsFd int) (*Handle, error) {
 		h.Close()
 		return nil, fmt.Errorf("set netlink timeout: %w", err)
 	}
-	out := &Handle{h: h}
+	keepsMark, err := kernelKeepsMark()
+	if err != nil {
+		h.Close()
+		return nil, err
+	}
+	out := &Handle{h: h, keepsMark: keepsMark}
 	if nsFd != 0 {
 		out.ns = opts.NetNS
 	}
@@ -151,11 +159,36 @@ func (h *Handle) Addresses() ([]Address, error) {
 			Prefix: netip.PrefixFrom(ip.Unmap(), bits),
 			Index:  a.LinkIndex,
 			Valid:  time.Duration(uint32(a.ValidLft)) * time.Second,
-			Ours:   a.Protocol == Protocol,
+			Ours:   h.marked(a),
 			Global: a.Scope == unix.RT_SCOPE_UNIVERSE,
 		})
 	}
 	return out, nil
+}
+
+// marked tells vipd's addresses from others. Where the kernel drops the mark, it
+// is the shape: a single address without a prefix route and with an end. Other
+// VIP managers give theirs no end, and DHCP hands out subnets.
+func (h *Handle) marked(a netlink.Addr) bool {
+	if h.keepsMark {
+		return a.Protocol == Protocol
+	}
+	ones, bits := a.Mask.Size()
+	return ones == bits && a.Flags&unix.IFA_F_NOPREFIXROUTE != 0 && a.Flags&unix.IFA_F_PERMANENT == 0
+}
+
+// kernelKeepsMark tells whether this kernel is 5.18 or newer.
+func kernelKeepsMark() (bool, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return false, fmt.Errorf("read kernel release: %w", err)
+	}
+	release := unix.ByteSliceToString(u.Release[:])
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return false, fmt.Errorf("read kernel release %q: %w", release, err)
+	}
+	return major > 5 || major == 5 && minor >= 18, nil
 }
 
 // Put makes sure that addr is on the interface with that index, as a /32 with a

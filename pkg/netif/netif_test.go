@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -119,6 +120,47 @@ func TestPutTakesOverWhatAnotherManagerLeft(t *testing.T) {
 	must(t, h.Put(index(t, h), vip, 3*time.Second))
 	if got := vipAddress(t, h); !got.Ours || got.Valid > 3*time.Second {
 		t.Errorf("address = %+v, want it marked and limited", got)
+	}
+}
+
+// TestOlderKernelDropsTheMark has the kernel of Ubuntu 22.04 (5.15) stood in for
+// by an address that was put up without the mark.
+func TestOlderKernelDropsTheMark(t *testing.T) {
+	ns, h := node(t)
+	h.keepsMark = false
+	i := index(t, h)
+	unmarked := toNetlink(i, vip, 5*time.Second)
+	unmarked.Protocol = 0
+	must(t, ns.Links.AddrReplace(nil, unmarked))
+	if got := vipAddress(t, h); !got.Ours {
+		t.Errorf("address = %+v, want it told by its shape", got)
+	}
+	changes := make(chan netlink.AddrUpdate, 16)
+	done := make(chan struct{})
+	fd := netns.NsHandle(ns.Fd())
+	must(t, netlink.AddrSubscribeAt(fd, changes, done))
+	must(t, h.Put(i, vip, 9*time.Second))
+	must(t, h.Remove(vip))
+	for c := range changes {
+		if !c.NewAddr { // the removal at the end: a refresh before it took nothing away
+			break
+		}
+		if c.ValidLft != 9 {
+			t.Errorf("change %+v, want the refresh", c)
+		}
+	}
+	close(done)
+	for range changes {
+	}
+	for _, foreign := range []string{"192.168.35.12/32", "192.168.35.13/24"} {
+		ns.AddAddr("eth0", foreign)
+	}
+	all, err := h.Addresses()
+	must(t, err)
+	for _, a := range all {
+		if a.Ours {
+			t.Errorf("%+v was taken for vipd's", a)
+		}
 	}
 }
 
