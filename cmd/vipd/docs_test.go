@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// repository is where this package lies in.
+const repository = "../.."
+
+// TestGuaranteesNameTestsThatExist keeps docs/guarantees.md true.
+func TestGuaranteesNameTestsThatExist(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join(repository, "docs/guarantees.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests bytes.Buffer
+	err = filepath.WalkDir(repository, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			var b []byte
+			b, err = os.ReadFile(path)
+			tests.Write(b)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(doc), -1)
+	if len(names) < 20 {
+		t.Errorf("only %d tests are named", len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(tests.String(), "func "+name+"(") {
+			t.Errorf("docs/guarantees.md names %s, which does not exist", name)
+		}
+	}
+}
+
+// TestReadme runs the commands of vipd that the README shows, and compares what
+// they print.
+func TestReadme(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(repository, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(b, []byte("\n")); n > 150 {
+		t.Errorf("the README has %d lines, 150 at most", n)
+	}
+	shown := regexp.MustCompile("(?s)\\$ vipd ([^\n]+)\n(.*?)```").FindAllStringSubmatch(string(b), -1)
+	if len(shown) == 0 {
+		t.Fatal("the README shows no command of vipd")
+	}
+	for _, s := range shown {
+		var out bytes.Buffer
+		execute(t.Context(), strings.Fields(s[1]), &out, &out)
+		if out.String() != s[2] {
+			t.Errorf("vipd %s prints\n%sthe README says\n%s", s[1], out.String(), s[2])
+		}
+	}
+}
