@@ -68,8 +68,12 @@ func demo(ctx context.Context, s *screen, keep bool) (err error) {
 		return nil
 	}
 	describe(s.out, l)
-	s.line("\n  watch it move   ip netns exec %s ip -4 monitor address", l.Nodes[0].NS.Name)
-	s.line("  end the holder  kill PID of a vipd above (start it again: make demo)")
+	n := l.Nodes[0]
+	s.line("  watch it move   ip netns exec %s ip -4 monitor address", n.NS.Name)
+	s.line("  its fence       ip netns exec %s nft list ruleset", n.NS.Name)
+	s.line("  end a vipd      kill PID, of one above")
+	s.line("  start it again  ip netns exec %s %s/vipd run --address %s --node-name %s --kubeconfig %s --log-format console",
+		n.NS.Name, l.Dir, lab.VIP, n.Name, n.Kubeconfig())
 	s.line("\nThe lab stays until:  cd e2e && go run ./cmd/lab down %s", l.Name)
 	return l.Keep()
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -17,7 +18,12 @@ func main() {
 	// After the first signal the default is back: a second one kills. What
 	// is then left, the next lab sweeps up.
 	context.AfterFunc(ctx, stop)
-	if err := newRoot(os.Stdout).ExecuteContext(ctx); err != nil {
+	err := newRoot(os.Stdout).ExecuteContext(ctx)
+	if err != nil && errors.Is(err, ctx.Err()) {
+		fmt.Fprintln(os.Stderr, "\nlab: interrupted; what was started has been ended")
+		os.Exit(130)
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "lab: error: %v\n", err)
 		os.Exit(1)
 	}
