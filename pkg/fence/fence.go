@@ -148,11 +148,7 @@ func (f *Fence) Forbid() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.inForce = armed{slot: f.inForce.slot}
-	err := f.apply(func(c *nftables.Conn, l layout) error { l.forbid(c); return nil })
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("close fence: %w", err)
-	}
-	return nil
+	return f.flush("close fence", layout.forbid)
 }
 
 // Rest takes the fence itself away and keeps the empty tables. Only for when
@@ -160,9 +156,15 @@ func (f *Fence) Forbid() error {
 func (f *Fence) Rest() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err := f.apply(func(c *nftables.Conn, l layout) error { l.rest(c); return nil })
+	return f.flush("rest fence", layout.rest)
+}
+
+// flush runs a change that only takes away: tables that are not there have
+// nothing to be taken.
+func (f *Fence) flush(what string, change func(layout, *nftables.Conn)) error {
+	err := f.apply(func(c *nftables.Conn, l layout) error { change(l, c); return nil })
 	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("rest fence: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
