@@ -237,10 +237,10 @@ func (r *run) announced(h record.History) (time.Duration, bool) {
 	return 0, false
 }
 
-// Start starts vipd on all nodes.
-func Start(l *lab.Lab) error {
+// Start starts vipd on all nodes, with flags that win over the lab's.
+func Start(l *lab.Lab, flags ...string) error {
 	for _, n := range l.Nodes {
-		if err := n.StartVipd(); err != nil {
+		if err := n.StartVipd(flags...); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,7 @@ type benchOptions struct {
 	quiet  time.Duration
 	faults []string
 	save   string
+	lease  time.Duration
 }
 
 func newBench(out io.Writer) *cobra.Command {
@@ -36,6 +37,7 @@ func newBench(out io.Writer) *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&opts.runs, "runs", 10, "runs of each fault, interleaved")
 	flags.DurationVar(&opts.quiet, "quiet", time.Minute, "how long to watch without a fault, 0 to leave it out")
+	flags.DurationVar(&opts.lease, "lease", 3*time.Second, "lease duration")
 	flags.StringVar(&opts.save, "save", "", "folder to keep the record of each run in, as JSON lines")
 	flags.StringSliceVar(&opts.faults, "faults", nil, "names of the faults (default all)")
 	return cmd
@@ -78,7 +80,7 @@ func bench(ctx context.Context, out io.Writer, opts benchOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	if err := failover.Start(l); err != nil {
+	if err := failover.Start(l, "--lease-duration", opts.lease.String()); err != nil {
 		return err
 	}
 	idle, err := measureIdle(ctx, l)
@@ -89,7 +91,7 @@ func bench(ctx context.Context, out io.Writer, opts benchOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	return report(out, table, idle)
+	return report(out, table, idle, opts.lease)
 }
 
 func chosen(names []string) ([]failover.Fault, error) {
@@ -172,8 +174,8 @@ func etcdRole(o failover.Outcome) string {
 	return "etcd's leader stayed"
 }
 
-func report(out io.Writer, table []*row, idle []usage) error {
-	fmt.Fprintf(out, "\nUnreachable over HTTPS, fresh connections, a request every 10 ms; lease duration 3s\n\n")
+func report(out io.Writer, table []*row, idle []usage, lease time.Duration) error {
+	fmt.Fprintf(out, "\nUnreachable over HTTPS, fresh connections, a request every 10 ms; lease duration %s\n\n", lease)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "fault on the holder\truns\tmedian\tp95\tmax\tfailed requests\ttwo MACs answering\tfirst announcement, max")
 	for _, r := range table {
