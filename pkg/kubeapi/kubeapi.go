@@ -118,6 +118,10 @@ func (c *Client) try(ctx context.Context, n int, call Call) error {
 		return err
 	}
 	err = call(ctx, client)
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		// What a server says to a connection that is being given up.
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
 	if apierrors.IsUnauthorized(err) {
 		// A renewed certificate may lie behind an unchanged name.
 		c.forget(n)
