@@ -21,9 +21,6 @@ import (
 // are told by their shape, see marked.
 const Protocol = 'v'
 
-// Infinite is the lifetime of an address that nobody limited.
-const Infinite = time.Duration(1<<32-1) * time.Second
-
 // socketTimeout bounds one question to the kernel, for a kernel that is busy
 // with its configuration lock.
 const socketTimeout = 2 * time.Second
@@ -51,7 +48,7 @@ type Link struct {
 type Address struct {
 	Prefix netip.Prefix
 	Index  int
-	// Valid is the lifetime left, in whole seconds, or Infinite.
+	// Valid is the lifetime left, in whole seconds; 1<<32-1 of them means for ever.
 	Valid time.Duration
 	// Ours is true if it bears vipd's mark.
 	Ours bool

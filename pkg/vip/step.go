@@ -42,11 +42,9 @@ type Grant struct {
 
 // Link is the interface for the addresses.
 type Link struct {
-	// Usable is false while there is none, or not a fitting one.
-	Usable bool
-	Index  int
-	MAC    string
-	// Up is true when it is set up and has carrier.
+	Index int
+	MAC   string
+	// Up is true when there is a fitting one that is set up and has carrier.
 	Up bool
 }
 
@@ -317,7 +315,9 @@ func wake(s State, now boottime.Instant) boottime.Instant {
 		}
 	}
 	if s.Phase == Holding {
-		earlier(s.Grant.Until)
+		// At once if it passed since the last look at the clock: a pause in
+		// between must not cost another second.
+		at = min(at, max(s.Grant.Until, now+1))
 	}
 	if s.DownSince != 0 {
 		earlier(s.DownSince.Add(linkPatience))

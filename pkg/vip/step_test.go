@@ -220,6 +220,17 @@ func TestStepTransitions(t *testing.T) {
 	}
 }
 
+// TestWakesAtOnceForADeadlineThatPassed: the process was paused between its last
+// look at the clock and the question when to wake.
+func TestWakesAtOnceForADeadlineThatPassed(t *testing.T) {
+	now := boottime.Instant(time.Hour)
+	s, _ := run(State{Node: "n1"}, now, Looked{Link: up}, grantFor(now, time.Second), Raised{})
+	late := now.Add(5 * time.Second)
+	if at := wake(s, late); at.Sub(late) > time.Millisecond {
+		t.Errorf("wakes %v after a deadline that has passed", at.Sub(late))
+	}
+}
+
 // TestRepairIsDamped: another program takes the address away whenever it is put up.
 func TestRepairIsDamped(t *testing.T) {
 	now := boottime.Instant(time.Hour)
