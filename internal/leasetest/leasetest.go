@@ -52,6 +52,12 @@ type Fault struct {
 // Client reaches the server as one node does.
 type Client struct {
 	Server *Server
+	// Hedge, if set, is after how long an unanswered call is made once more
+	// beside the first, and again, as through three API servers. Each is a
+	// request of its own, with faults of its own.
+	Hedge time.Duration
+	// WallClock, if set, is how far this node's wall clock is off at the moment.
+	WallClock func() time.Duration
 
 	mu    sync.Mutex
 	fault func(verb string) Fault
@@ -76,6 +82,54 @@ func (c *Client) drawFault(verb string) Fault {
 
 // Do makes a Client an election.API.
 func (c *Client) Do(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error {
+	if c.Hedge == 0 {
+		return call(ctx, coordination{c: c})
+	}
+	const servers = 3
+	all, cancel := context.WithCancel(ctx)
+	results := make(chan error, servers)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	started, failed := 0, 0
+	var conflict error
+	start := func() {
+		if started < servers {
+			started++
+			running.Go(func() { results <- call(all, coordination{c: c}) })
+		}
+	}
+	next := time.NewTicker(c.Hedge)
+	defer next.Stop()
+	start()
+	for {
+		select {
+		case <-next.C:
+			if conflict == nil {
+				start()
+			}
+		case err := <-results:
+			failed++
+			switch {
+			case err == nil || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err):
+				return err
+			case apierrors.IsConflict(err):
+				conflict = err
+			case conflict == nil:
+				start()
+			}
+			switch {
+			case conflict != nil && failed == started:
+				return conflict
+			case failed == servers:
+				return err
+			}
+		}
+	}
+}
+
+// Stream runs a call that lasts, once.
+func (c *Client) Stream(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error {
 	return call(ctx, coordination{c: c})
 }
 
@@ -158,8 +212,18 @@ func (c leaseClient) Update(ctx context.Context, l *coordinationv1.Lease, _ meta
 		if c.Server.lease.ResourceVersion != l.ResourceVersion {
 			return nil, apierrors.NewConflict(leases, l.Name, nil)
 		}
-		return c.Server.commit(l, watch.Modified), nil
+		return c.Server.commit(c.onWallClock(l), watch.Modified), nil
 	})
+}
+
+// onWallClock sets the times in a record to those of the node's wall clock.
+func (c *Client) onWallClock(l *coordinationv1.Lease) *coordinationv1.Lease {
+	if c.WallClock == nil {
+		return l
+	}
+	now := metav1.NewMicroTime(time.Now().Add(c.WallClock()))
+	l.Spec.RenewTime, l.Spec.AcquireTime = &now, &now
+	return l
 }
 
 // commit needs the lock.
@@ -178,6 +242,13 @@ func (s *Server) commit(l *coordinationv1.Lease, t watch.EventType) *coordinatio
 		w.send(watch.Event{Type: t, Object: l.DeepCopy()})
 	}
 	return l.DeepCopy()
+}
+
+// Mute ends the delivery to all present watchers, whose streams stay open.
+func (s *Server) Mute() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.watchers)
 }
 
 // Lease is the present version, nil if there is none.
@@ -263,13 +334,15 @@ func (w *watcher) run(ctx context.Context) {
 		case <-w.done:
 			return
 		case e := <-w.in:
-			late := time.NewTimer(w.delay)
-			select {
-			case <-late.C:
-			case <-ctx.Done():
-			case <-w.done:
+			if w.delay > 0 {
+				late := time.NewTimer(w.delay)
+				select {
+				case <-late.C:
+				case <-ctx.Done():
+				case <-w.done:
+				}
+				late.Stop()
 			}
-			late.Stop()
 			select {
 			case w.out <- e:
 			case <-ctx.Done():

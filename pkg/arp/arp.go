@@ -1,6 +1,6 @@
 // Package arp tells the network, by gratuitous ARP, at which MAC an address is
-// to be found. It neither puts the address there nor decides whether it may:
-// it asks before every single frame.
+// to be found, and hears who else says so. It neither puts the address there nor
+// decides whether it may: it asks before every single announcement.
 package arp
 
 import (
@@ -17,16 +17,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// burst is when the frames of one announcement go out, counted from its start.
-// The third and later ones lie past Linux' locktime of 1 s, within which a
-// neighbour may ignore a change (arp(7)); the last ones are for a switch that
-// was still learning.
-var burst = []time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 1200 * time.Millisecond, 2500 * time.Millisecond, 5 * time.Second}
-
-// refresh is the time between frames afterwards: switches forget a MAC after
-// 300 s by default, many routers keep an ARP entry for longer than that.
-const refresh = 30 * time.Second
-
 // Target is a place at which addresses are to be found.
 type Target struct {
 	// Index is that of the interface; MAC is the interface's.
@@ -39,6 +29,10 @@ type Target struct {
 type Options struct {
 	// Mine is asked before each frame; false keeps it from being sent.
 	Mine func() bool
+	// Insist is the time after Announce in which frames go out every second at
+	// least, see pause. That of the lease lets a virtual machine that was paused
+	// meanwhile hear of the new holder within a second of waking up.
+	Insist time.Duration
 	// Log may be nil.
 	Log *zap.Logger
 	// Listen opens a socket that sends raw frames on an interface; nil is the
@@ -60,7 +54,8 @@ type Announcer struct {
 	mu     sync.Mutex // held while a frame is sent, so that Silence means silence
 	target *Target
 	conn   Conn
-	failed bool // the last frame could not be sent, which was logged
+	failed bool // the last announcement could not be sent, which was logged
+	mute   bool // the last probe could not be sent, which was logged
 }
 
 // New returns an announcer that is silent.
@@ -69,12 +64,12 @@ func New(opts Options) *Announcer {
 		opts.Log = zap.NewNop()
 	}
 	if opts.Listen == nil {
-		opts.Listen = listen
+		opts.Listen = func(index int) (Conn, error) { return open(index, 0, nil) } // receives nothing, packet(7)
 	}
 	return &Announcer{opts: opts, wake: make(chan struct{}, 1)}
 }
 
-// Announce starts a burst for the target, in place of whatever was announced.
+// Announce starts the schedule for the target, in place of whatever was announced.
 // The first frames are sent before it returns.
 func (a *Announcer) Announce(t Target) {
 	a.mu.Lock()
@@ -97,33 +92,45 @@ func (a *Announcer) Silence() {
 	a.hangUp()
 }
 
+// Defend announces the present target once more, now. The schedule goes on as it
+// was; a silent announcer stays silent. How often is for the caller to bound: two
+// that answer each other's every frame never end (RFC 5227 section 2.4).
+func (a *Announcer) Defend() { a.send() }
+
+// Probe asks the network once who has the addresses of t, before they are
+// announced there; a Listener hears the answers. As a probe claims nothing, Mine
+// is not asked. While anything is announced, Probe does nothing.
+func (a *Announcer) Probe(t Target) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.target != nil {
+		return
+	}
+	err := a.probe(t)
+	if err != nil && !a.mute {
+		a.opts.Log.Warn("probe not sent", zap.Error(err), zap.Int("ifindex", t.Index))
+	}
+	a.mute = err != nil
+}
+
 // Run sends what is due after the first frames, until ctx ends.
 func (a *Announcer) Run(ctx context.Context) error {
 	defer a.Silence()
 	timer := time.NewTimer(refresh)
 	defer timer.Stop()
 	step := 0
-	var start time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.wake:
-			step, start = 1, time.Now()
+			step = 0
 		case <-timer.C:
 			a.send()
 			step++
 		}
-		timer.Reset(until(step, start))
+		timer.Reset(pause(step, a.opts.Insist))
 	}
-}
-
-// until tells how long to wait for the frames of a step.
-func until(step int, start time.Time) time.Duration {
-	if step < len(burst) {
-		return max(0, time.Until(start.Add(burst[step])))
-	}
-	return refresh
 }
 
 // send announces every address once, in both forms.
@@ -169,6 +176,26 @@ func (a *Announcer) write(t Target) error {
 	return nil
 }
 
+// probe uses a socket of its own: there may never be an announcement.
+func (a *Announcer) probe(t Target) error {
+	conn, err := a.opts.Listen(t.Index)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	for _, addr := range t.Addresses {
+		f, err := probe(addr, t.MAC)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.WriteTo(f, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
+			return fmt.Errorf("send probe for %s: %w", addr, err)
+		}
+		a.opts.Log.Debug("probed", zap.Stringer("vip", addr), zap.Stringer("mac", t.MAC))
+	}
+	return nil
+}
+
 // errNotMine is what keeps a frame from being sent by one whose time is up.
 var errNotMine = errors.New("no longer the holder")
 
@@ -179,13 +206,13 @@ func (a *Announcer) hangUp() {
 	}
 }
 
-// listen opens a send-only socket: protocol 0 receives nothing (packet(7)).
-func listen(index int) (Conn, error) {
+// open opens a socket for raw frames of one EtherType on an interface.
+func open(index, etherType int, cfg *packet.Config) (*packet.Conn, error) {
 	ifi, err := net.InterfaceByIndex(index)
 	if err != nil {
 		return nil, fmt.Errorf("look up interface %d: %w", index, err)
 	}
-	c, err := packet.Listen(ifi, packet.Raw, 0, nil)
+	c, err := packet.Listen(ifi, packet.Raw, etherType, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket on %s (needs CAP_NET_RAW): %w", ifi.Name, err)
 	}

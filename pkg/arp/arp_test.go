@@ -13,8 +13,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/packet"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/vipd-io/vipd/internal/nstest"
 )
@@ -45,6 +48,17 @@ func TestFrames(t *testing.T) {
 			t.Errorf("Parse of frame %d = %v, %t", i, c, ok)
 		}
 	}
+	ask, err := probe(vip, mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const wantProbe = "ffffffffffff020000000011" + "0806" + "0001080006040001" + "02000000001100000000" + "000000000000c0a82364" + pad
+	if got := hex.EncodeToString(ask); got != wantProbe {
+		t.Errorf("probe\n got %s\nwant %s", got, wantProbe)
+	}
+	if c, ok := Parse(ask); ok {
+		t.Errorf("Parse of a probe = %v", c)
+	}
 	if _, err := gratuitous(netip.MustParseAddr("fd00::1"), mac); err == nil {
 		t.Error("an IPv6 address was put into an ARP packet")
 	}
@@ -74,10 +88,11 @@ func FuzzParse(f *testing.F) {
 
 // recorder is a Conn that notes when frames were sent.
 type recorder struct {
-	start time.Time
-	at    []time.Duration
-	down  atomic.Bool
-	open  *atomic.Int32
+	start  time.Time
+	at     []time.Duration
+	frames [][]byte
+	down   atomic.Bool
+	open   *atomic.Int32
 }
 
 func (r *recorder) WriteTo(f []byte, _ net.Addr) (int, error) {
@@ -85,16 +100,18 @@ func (r *recorder) WriteTo(f []byte, _ net.Addr) (int, error) {
 		return 0, errors.New("network is down")
 	}
 	r.at = append(r.at, time.Since(r.start))
+	r.frames = append(r.frames, f)
 	return len(f), nil
 }
 
 func (r *recorder) Close() error { r.open.Add(-1); return nil }
 
 // announcer runs one in the present synctest bubble.
-func announcer(t *testing.T, r *recorder, mine func() bool) *Announcer {
+func announcer(t *testing.T, r *recorder, o Options) *Announcer {
 	t.Helper()
 	r.start, r.open = time.Now(), new(atomic.Int32)
-	a := New(Options{Mine: mine, Listen: func(int) (Conn, error) { r.open.Add(1); return r, nil }})
+	o.Listen = func(int) (Conn, error) { r.open.Add(1); return r, nil }
+	a := New(o)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- a.Run(ctx) }()
@@ -112,21 +129,115 @@ func announcer(t *testing.T, r *recorder, mine func() bool) *Announcer {
 
 func always() bool { return true }
 
+var target = Target{MAC: mac, Addresses: []netip.Addr{vip}}
+
 func TestSchedule(t *testing.T) {
+	for insist, want := range map[time.Duration][]int{
+		0:               {0, 100, 300, 1200, 2200, 3200, 4200, 5200, 35200, 65200},
+		8 * time.Second: {0, 100, 300, 1200, 2200, 3200, 4200, 5200, 6200, 7200, 8200, 38200},
+	} {
+		t.Run(insist.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r recorder
+				a := announcer(t, &r, Options{Mine: always, Insist: insist})
+				for range 2 { // the second time as the first
+					a.Announce(target)
+					time.Sleep(time.Duration(want[len(want)-1])*time.Millisecond + time.Second)
+					synctest.Wait()
+					var at []time.Duration
+					for _, ms := range want {
+						d := time.Duration(ms) * time.Millisecond
+						at = append(at, d, d) // request and reply
+					}
+					if !slices.Equal(r.at, at) {
+						t.Errorf("frames at %v, want %v", r.at, at)
+					}
+					r.start, r.at = time.Now(), nil
+				}
+			})
+		})
+	}
+}
+
+func TestDefend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
-		a := announcer(t, &r, always)
-		a.Announce(Target{MAC: mac, Addresses: []netip.Addr{vip}})
-		time.Sleep(66 * time.Second)
+		var lost atomic.Bool
+		a := announcer(t, &r, Options{Mine: func() bool { return !lost.Load() }})
+		a.Defend() // nothing yet
+		a.Announce(target)
+		time.Sleep(10 * time.Second)
+		a.Defend()
+		a.Defend()
+		time.Sleep(26 * time.Second)
+		lost.Store(true)
+		a.Defend()
+		lost.Store(false)
+		a.Silence()
+		a.Defend()
 		synctest.Wait()
-		ms := []int{0, 100, 300, 1200, 2500, 5000, 35000, 65000}
+		// The refresh comes as if nothing had been defended.
+		ms := []int{0, 100, 300, 1200, 2200, 3200, 4200, 5200, 10000, 10000, 35200}
 		var want []time.Duration
 		for _, m := range ms {
 			d := time.Duration(m) * time.Millisecond
-			want = append(want, d, d) // request and reply
+			want = append(want, d, d)
 		}
 		if !slices.Equal(r.at, want) {
 			t.Errorf("frames at %v, want %v", r.at, want)
+		}
+	})
+}
+
+func TestProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		var r recorder
+		a := announcer(t, &r, Options{Mine: func() bool { return false }, Log: zap.New(core)})
+		two := target
+		two.Addresses = []netip.Addr{vip, netip.MustParseAddr("192.168.35.101")}
+		a.Probe(two)
+		var want [][]byte
+		for _, addr := range two.Addresses {
+			f, err := probe(addr, mac)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, f)
+		}
+		if diff := cmp.Diff(want, r.frames); diff != "" {
+			t.Errorf("probes (-want +got):\n%s", diff)
+		}
+		if n := r.open.Load(); n != 0 {
+			t.Errorf("%d sockets left open by a probe", n)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(r.frames) != 2 {
+			t.Errorf("%d frames followed a probe", len(r.frames)-2)
+		}
+		r.down.Store(true)
+		a.Probe(two)
+		a.Probe(two)
+		if n := logs.Len(); n != 1 {
+			t.Errorf("%d warnings of two probes that failed, want 1", n)
+		}
+	})
+}
+
+func TestProbeKeepsOutOfAnAnnouncement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r recorder
+		a := announcer(t, &r, Options{Mine: always})
+		a.Announce(target)
+		a.Probe(target)
+		if len(r.frames) != 2 || r.open.Load() != 1 {
+			t.Errorf("%d frames and %d sockets after a probe while announcing, want 2 and 1", len(r.frames), r.open.Load())
+		}
+		a.Silence()
+		a.Probe(target)
+		if len(r.frames) != 3 {
+			t.Errorf("%d frames by a probe after Silence, want 1", len(r.frames)-2)
 		}
 	})
 }
@@ -136,8 +247,8 @@ func TestSilenceAndLostOwnershipSendNothing(t *testing.T) {
 		var r recorder
 		var mine atomic.Bool
 		mine.Store(true)
-		a := announcer(t, &r, mine.Load)
-		a.Announce(Target{MAC: mac, Addresses: []netip.Addr{vip}})
+		a := announcer(t, &r, Options{Mine: mine.Load})
+		a.Announce(target)
 		time.Sleep(200 * time.Millisecond)
 		synctest.Wait()
 		mine.Store(false)
@@ -154,7 +265,7 @@ func TestSilenceAndLostOwnershipSendNothing(t *testing.T) {
 		if len(r.at) != sent {
 			t.Errorf("%d frames after Silence", len(r.at)-sent)
 		}
-		a.Announce(Target{MAC: mac, Addresses: []netip.Addr{vip}})
+		a.Announce(target)
 		if len(r.at) != sent+2 {
 			t.Errorf("Announce sent %d frames before it returned, want 2", len(r.at)-sent)
 		}
@@ -165,8 +276,8 @@ func TestRetriesAfterAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
 		r.down.Store(true)
-		a := announcer(t, &r, always)
-		a.Announce(Target{MAC: mac, Addresses: []netip.Addr{vip}})
+		a := announcer(t, &r, Options{Mine: always})
+		a.Announce(target)
 		time.Sleep(50 * time.Millisecond)
 		r.down.Store(false)
 		time.Sleep(time.Second)
@@ -187,7 +298,7 @@ func TestNeighbourLearns(t *testing.T) {
 	client.SetNeighbour("eth0", vip, net.HardwareAddr{2, 0, 0, 0, 0, 0x99})
 
 	a := New(Options{Mine: always, Listen: func(index int) (c Conn, err error) {
-		err = node.Do(func() error { c, err = listen(index); return err })
+		err = node.Do(func() error { c, err = open(index, 0, nil); return err })
 		return c, err
 	}})
 	a.Announce(Target{Index: link.Index, MAC: link.HardwareAddr, Addresses: []netip.Addr{vip}})

@@ -24,7 +24,12 @@ type Config struct {
 	Node        string
 	Kubeconfigs []string
 	// APIServer is host:port.
-	APIServer      string
+	APIServer string
+	// Peers are host:port of other nodes' API servers, beside those that are
+	// learnt.
+	Peers []string
+	// Preferred are names of nodes, the most preferred first.
+	Preferred      []string
 	LeaseNamespace string
 	LeaseName      string
 	LeaseDuration  time.Duration
@@ -63,6 +68,21 @@ func Parse(v Values) (Config, error) {
 	c.LeaseDuration = p.leaseDuration()
 	if _, set := p.get("renew-interval"); set {
 		c.RenewInterval = p.duration("renew-interval")
+	}
+	c.APIServer = p.apiServer(c)
+	c.Peers = p.peers(c)
+	c.Preferred = p.preferred()
+	return c, errors.Join(p.errs...)
+}
+
+// ParseClient validates ClientSettings alone.
+func ParseClient(v Values) (Config, error) {
+	p := &parser{values: v}
+	c := Config{
+		Port:           p.port(),
+		Kubeconfigs:    p.kubeconfigs(),
+		LeaseNamespace: p.name("lease-namespace", validation.IsDNS1123Label),
+		LeaseName:      p.name("lease-name", validation.IsDNS1123Subdomain),
 	}
 	c.APIServer = p.apiServer(c)
 	return c, errors.Join(p.errs...)
@@ -199,17 +219,36 @@ func (p *parser) apiServer(c Config) string {
 	if !set {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(c.Port)))
 	}
+	return p.server("apiserver", s, "127.0.0.1:6443", c)
+}
+
+func (p *parser) peers(c Config) []string {
+	var out []string
+	for _, s := range p.values["peer"] {
+		out = append(out, p.server("peer", s, "192.168.35.12:6443", c))
+	}
+	return out
+}
+
+// server reads host:port of an API server, which must not be the VIP.
+func (p *parser) server(name, s, example string, c Config) string {
 	host, port, err := net.SplitHostPort(strings.TrimPrefix(s, "https://"))
 	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || host == "" || strings.ContainsAny(host, "/@? ") {
-		p.fail("apiserver", "%q is not host:port, such as 127.0.0.1:6443", s)
+		p.fail(name, "%q is not host:port, such as %s", s, example)
 		return ""
 	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		for _, vip := range c.Addresses {
-			if a == vip {
-				p.fail("apiserver", "%s is the virtual IP itself: vipd must reach an API server to put that up", a)
-			}
-		}
+	if a, err := netip.ParseAddr(host); err == nil && slices.Contains(c.Addresses, a) {
+		p.fail(name, "%s is the virtual IP itself: vipd must reach an API server to put that up", a)
 	}
 	return net.JoinHostPort(host, port)
+}
+
+func (p *parser) preferred() []string {
+	values := p.values["preferred"]
+	for _, v := range values {
+		if problems := validation.IsDNS1123Subdomain(v); len(problems) > 0 {
+			p.fail("preferred", "%q is not the name of a node: %s", v, problems[0])
+		}
+	}
+	return values
 }

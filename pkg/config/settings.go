@@ -31,6 +31,8 @@ var Settings = []Setting{
 	{Name: "node-name", Usage: "name of this node (default: $NODE_NAME, then the host name)"},
 	{Name: "kubeconfig", Repeat: true, Separator: ":", Usage: "credentials to use; several are tried in order; the server in it is not used (required)"},
 	{Name: "apiserver", Usage: "host:port of the API server to talk to (default: 127.0.0.1 and --port)"},
+	{Name: "peer", Repeat: true, Separator: ",", Usage: "host:port of another node's API server, beside those that the cluster's EndpointSlice names"},
+	{Name: "preferred", Repeat: true, Separator: ",", Usage: "node that takes the address before others when it moves; it does not move back to it by itself"},
 	{Name: "lease-namespace", Default: "kube-system", Usage: "namespace of the Lease"},
 	{Name: "lease-name", Default: "plndr-cp-lock", Usage: "name of the Lease; the default is kube-vip's, so that both agree on one holder"},
 	{Name: "profile", Default: "default", Usage: "fast, default or safe: a lease of 2s, 3s or 10s"},
@@ -40,6 +42,9 @@ var Settings = []Setting{
 	{Name: "log-format", Default: "json", Usage: "json or console"},
 	{Name: "log-level", Default: "info", Usage: "debug, info, warn or error"},
 }
+
+// ClientSettings names those that say how to reach the Lease, and no more.
+var ClientSettings = []string{"port", "kubeconfig", "apiserver", "lease-namespace", "lease-name"}
 
 // profiles are lease durations by name.
 var profiles = map[string]string{"fast": "2s", "default": "3s", "safe": "10s"}

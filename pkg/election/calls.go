@@ -76,7 +76,7 @@ func (e *Elector) call(ctx context.Context, o op, base *lease, w draft) result {
 		}
 	}
 	r.sent = e.now()
-	r.lease, r.err = e.opts.Store.Write(ctx, base, w.record, w.annotation)
+	r.lease, r.err = e.opts.Store.Write(ctx, base, w.record, w.annotations)
 	return r
 }
 
@@ -89,7 +89,7 @@ func (e *Elector) landed(r result) {
 	case r.op == opRead:
 		e.landedRead(r)
 	case r.err == nil:
-		e.failures = 0
+		e.failures, e.conflicts = 0, 0
 		e.landedWrite(r, why)
 	default:
 		e.failedWrite(r)
@@ -97,6 +97,7 @@ func (e *Elector) landed(r result) {
 }
 
 func (e *Elector) landedRead(r result) {
+	e.confirm = false // if it failed, the next renewal tells
 	if r.err != nil {
 		e.failed(r.err)
 		return
@@ -108,7 +109,16 @@ func (e *Elector) landedRead(r result) {
 		e.retryAt = e.now().Add(rereadDelay)
 		return
 	}
+	if e.conflicts > 1 {
+		// Our own writes are committed and their answers lost, again and again.
+		e.retryAt = e.now().Add(e.backoff(e.conflicts - 2))
+	}
 	e.observe(r.lease)
+	if e.stand.Held {
+		s := e.stand
+		s.Confirmed = max(s.Confirmed, r.sent)
+		e.notify(s)
+	}
 }
 
 func (e *Elector) landedWrite(r result, why string) {
@@ -129,8 +139,13 @@ func (e *Elector) landedWrite(r result, why string) {
 		return
 	}
 	e.writtenRV, e.sentAt = r.lease.ResourceVersion, r.sent
+	if e.answer != "" && e.answer != r.lease.Annotations[MoveAnnotation] {
+		e.writtenRV = "" // it came while this write was under way
+	} else {
+		e.answer = ""
+	}
 	s := Standing{Known: true, Held: true, Term: parse(r.lease).term, Until: until, Ticket: r.ticket,
-		Holder: e.view.self.Node, Why: why}
+		Holder: e.view.self.Node, Why: why, Confirmed: r.sent}
 	if e.stand.Held {
 		s.Why = e.stand.Why
 	}
@@ -148,14 +163,20 @@ func (e *Elector) failedWrite(r result) {
 	if apierrors.IsConflict(r.err) || apierrors.IsAlreadyExists(r.err) || apierrors.IsNotFound(r.err) {
 		// Somebody was faster, or our own earlier write came late.
 		e.doubt = true
+		e.conflicts++
 		return
 	}
 	e.failed(r.err)
 }
 
+// backoff is the pause after so many failures and one.
+func (e *Elector) backoff(failures int) time.Duration {
+	return min(retryDelay<<min(failures, 6), e.opts.Timing.Renew)
+}
+
 // failed notes that a call got no useful answer.
 func (e *Elector) failed(err error) {
-	e.retryAt = e.now().Add(min(retryDelay<<min(e.failures, 6), e.opts.Timing.Renew))
+	e.retryAt = e.now().Add(e.backoff(e.failures))
 	e.failures++
 	if e.release != nil {
 		e.release.err = err

@@ -41,12 +41,22 @@ type Standing struct {
 	Holder string
 	// Why says how it came to this, in words.
 	Why string
+	// Confirmed is when the last call was sent whose answer showed that the
+	// Lease is ours, if Held.
+	Confirmed boottime.Instant
 }
 
-// Candidate says whether this node wants the Lease, and from which MAC.
+// Candidate says whether this node wants the Lease, from which MAC, and whom it
+// lets go first. None of that keeps a node from taking up its own Lease again.
 type Candidate struct {
 	Eligible bool
 	MAC      string
+	// HoldBack is how long it leaves a free Lease to others.
+	HoldBack time.Duration
+	// Yield is the same, unless the Lease was released for this node.
+	Yield time.Duration
+	// NotBefore is when it may claim at the earliest.
+	NotBefore boottime.Instant
 }
 
 // Options configure an Elector.
@@ -60,7 +70,13 @@ type Options struct {
 	Arm func(d time.Duration) (ticket uint64, err error)
 	// Notify is called from Run whenever the standing changed. It must not block.
 	Notify func(Standing)
-	Log    *zap.Logger
+	// Asked, if set, is told that somebody asks the holder, us, to hand over to
+	// a node, or to AnyNode (see MoveAnnotation). It must not block.
+	Asked func(to string)
+	// Named tells whether a successor's name means this node; nil compares it
+	// with Self.Node.
+	Named func(successor string) bool
+	Log   *zap.Logger
 	// Now is the clock; nil is CLOCK_BOOTTIME.
 	Now boottime.Clock
 }
@@ -82,7 +98,10 @@ type Elector struct {
 	sentAt    boottime.Instant // of the last good write
 	readAt    boottime.Instant // of the last answer to a read
 	doubt     bool             // read before anything else
+	confirm   bool             // read, to know that the Lease is still ours
+	answer    string           // to a request to move, for the next write
 	failures  int              // calls in a row that got no useful answer
+	conflicts int              // writes in a row that met a newer version
 	retryAt   boottime.Instant // nothing is sent before
 	unarmed   bool             // the last Arm failed, which was logged
 	namesake  string           // the MAC of one that was logged
@@ -92,10 +111,11 @@ type Elector struct {
 
 // release is a Release that waits for its end.
 type release struct {
-	ctx   context.Context
-	done  chan error
-	since boottime.Instant
-	err   error // of the last try
+	ctx       context.Context
+	successor string
+	done      chan error
+	since     boottime.Instant
+	err       error // of the last try
 }
 
 // flight is the one API call that may be under way.
@@ -142,7 +162,13 @@ func New(opts Options) *Elector {
 	}
 	e := &Elector{opts: opts, log: opts.Log, now: opts.Now,
 		commands: make(chan func()), seen: make(chan sighting), results: make(chan result, 1)}
-	e.view = view{self: opts.Self, own: opts.Timing.Lease}
+	if opts.Asked == nil {
+		e.opts.Asked = func(string) {}
+	}
+	e.view = view{self: opts.Self, own: opts.Timing.Lease, named: opts.Named}
+	if opts.Named == nil {
+		e.view.named = func(s string) bool { return s == opts.Self.Node }
+	}
 	return e
 }
 
@@ -156,11 +182,27 @@ func (e *Elector) SetCandidate(ctx context.Context, c Candidate) {
 	})
 }
 
+// Confirm reads the Lease now. The outcome is a Standing: a later Confirmed, or
+// not Held.
+func (e *Elector) Confirm(ctx context.Context) {
+	e.command(ctx, func() { e.confirm = e.stand.Held })
+}
+
+// Answer tells who asked for a move why it will not be, through the Lease.
+func (e *Elector) Answer(ctx context.Context, refusal string) {
+	e.command(ctx, func() {
+		if e.stand.Held {
+			e.answer, e.writtenRV = refusalPrefix+refusal, "" // to be written now
+		}
+	})
+}
+
 // Release empties the Lease with the mark of an orderly release, if the record
 // still names us and our term. Call it only when nothing answers any more. The
-// elector stops campaigning; SetCandidate makes it campaign again.
-func (e *Elector) Release(ctx context.Context) error {
-	r := &release{ctx: ctx, done: make(chan error, 1)}
+// elector stops campaigning; SetCandidate makes it campaign again. The others
+// leave the Lease to the successor for a moment; "" is for whoever is first.
+func (e *Elector) Release(ctx context.Context, successor string) error {
+	r := &release{ctx: ctx, successor: successor, done: make(chan error, 1)}
 	if !e.command(ctx, func() { e.beginRelease(r) }) {
 		return ErrNotRunning
 	}
@@ -247,7 +289,7 @@ func (e *Elector) plan(now boottime.Instant) (op, boottime.Instant) {
 		return opNone, max(now, e.release.since).Add(patience)
 	case e.flight != nil:
 		return opNone, now.Add(t.Lease)
-	case e.doubt || !e.view.known:
+	case e.doubt || !e.view.known || e.confirm:
 		return opRead, e.retryAt
 	case e.release != nil:
 		return opRelease, e.retryAt // settleRelease has seen that there is something to release
@@ -262,10 +304,22 @@ func (e *Elector) plan(now boottime.Instant) (op, boottime.Instant) {
 	}
 	// A watch that has stalled looks like a holder that is silent: ask.
 	stale := max(e.view.at, e.readAt).Add(t.Lease * 2 / 3)
-	if e.view.lease != nil && e.candidate.Eligible && e.view.from <= max(now, stale) {
-		return opHold, max(e.retryAt, e.view.from)
+	if from := e.claimFrom(); e.view.lease != nil && e.candidate.Eligible && from <= max(now, stale) {
+		return opHold, max(e.retryAt, from)
 	}
 	return opRead, max(e.retryAt, stale)
+}
+
+// claimFrom is when this candidate may claim what it has seen.
+func (e *Elector) claimFrom() boottime.Instant {
+	from, c := e.view.from, e.candidate
+	if e.view.verdict == mine {
+		return from
+	}
+	if !e.view.chosen() {
+		from = from.Add(c.Yield)
+	}
+	return max(from.Add(c.HoldBack), c.NotBefore)
 }
 
 // asWritten tells whether the Lease is as our last write left it.
@@ -299,6 +353,9 @@ func (e *Elector) observe(l *coordinationv1.Lease) {
 	s := e.stand
 	s.Known, s.Holder = true, v.holder()
 	e.notify(s)
+	if to := request(l); to != "" && e.stand.Held {
+		e.opts.Asked(to)
+	}
 }
 
 // warnNamesake logs once for each MAC that campaigns under our name.
@@ -351,6 +408,7 @@ func (e *Elector) expire() {
 
 func (e *Elector) lose(why string) {
 	e.log.Info("lease lost", zap.String("reason", why), zap.Int("term", e.stand.Term), zap.String("holder", e.view.holder()))
+	e.confirm, e.answer = false, ""
 	e.notify(Standing{Known: true, Term: e.view.term, Holder: e.view.holder(), Why: why})
 }
 

@@ -60,6 +60,7 @@ type node struct {
 	done    chan struct{}
 	err     error // of Run, once done is closed
 
+	asked []string // moves
 	stand Standing // the newest
 	quiet bool     // withdrawn: does not answer, whatever the standing
 	arms  int
@@ -88,9 +89,9 @@ func (c *cluster) joinWith(name string, fault func(string) leasetest.Fault) *nod
 }
 
 func (c *cluster) joinAs(name string, self Self, mac string, fault func(string) leasetest.Fault) *node {
-	n := &node{c: c, name: name, self: self, client: &leasetest.Client{Server: &c.server}, done: make(chan struct{})}
+	n := &node{c: c, name: name, self: self, client: &leasetest.Client{Server: &c.server, Hedge: c.timing.Attempt / 3}, done: make(chan struct{})}
 	n.elector = New(Options{
-		Self: self, Timing: c.timing, Now: c.now, Notify: n.notified, Arm: n.armed,
+		Self: self, Timing: c.timing, Now: c.now, Notify: n.notified, Arm: n.armed, Asked: n.askedToMove,
 		Store: &KubeStore{API: n.client, Namespace: "kube-system", Name: leaseName, Establish: time.Second},
 	})
 	n.client.SetFault(fault)
@@ -102,6 +103,12 @@ func (c *cluster) joinAs(name string, self Self, mac string, fault func(string) 
 	go func() { defer close(n.done); n.err = n.elector.Run(ctx) }()
 	n.elector.SetCandidate(ctx, Candidate{Eligible: true, MAC: mac})
 	return n
+}
+
+func (n *node) askedToMove(to string) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	n.asked = append(n.asked, to)
 }
 
 func (n *node) armed(time.Duration) (uint64, error) {
@@ -159,14 +166,16 @@ func (n *node) crash() {
 }
 
 // release withdraws first, as whoever calls Release has to.
-func (n *node) release() error {
+func (n *node) release() error { return n.releaseFor("") }
+
+func (n *node) releaseFor(successor string) error {
 	n.c.mu.Lock()
 	n.quiet = true
 	n.withdraw(n.c.now())
 	n.c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(n.c.t.Context(), 900*time.Millisecond)
 	defer cancel()
-	return n.elector.Release(ctx)
+	return n.elector.Release(ctx, successor)
 }
 
 // campaign makes a node that released a candidate again.
@@ -550,9 +559,12 @@ func TestLostAnswersDoNotLoseTheLease(t *testing.T) {
 		c.join("n1")
 		n, _ := c.awaitHolder("", 10*time.Second)
 		c.join("n2")
-		lost := 0
+		var mu sync.Mutex
+		r := rand.New(rand.NewPCG(3, 4))
 		n.client.SetFault(func(verb string) leasetest.Fault {
-			if lost++; verb == "update" && lost%3 == 0 {
+			mu.Lock()
+			defer mu.Unlock()
+			if verb == "update" && r.IntN(3) == 0 {
 				return leasetest.Fault{Lose: errors.New("connection reset")}
 			}
 			return leasetest.Fault{}
@@ -762,6 +774,7 @@ func (c *cluster) torment(r *rand.Rand) {
 	nodes := make([]*node, 3+draw(3))
 	start := func(i int) {
 		nodes[i] = c.joinWith(fmt.Sprintf("n%d", i), fault)
+		nodes[i].client.WallClock = func() time.Duration { return time.Duration(draw(7200)-3600) * time.Second }
 	}
 	for i := range nodes {
 		start(i)
@@ -769,13 +782,18 @@ func (c *cluster) torment(r *rand.Rand) {
 	for range 25 {
 		time.Sleep(time.Duration(draw(3000)) * time.Millisecond)
 		i := draw(len(nodes))
-		switch draw(6) {
+		switch draw(8) {
 		case 0:
 			nodes[i].crash()
 			start(i)
 		case 1:
-			_ = nodes[i].release() // may fail: the store is tormented
+			_ = nodes[i].releaseFor([]string{"", "n0", "n1", "gone"}[draw(4)]) // may fail: the store is tormented
 			nodes[i].campaign()
+		case 4:
+			nodes[i].elector.Confirm(c.t.Context())
+		case 5:
+			nodes[i].elector.SetCandidate(c.t.Context(), Candidate{Eligible: draw(2) == 0, MAC: "mac-of-" + nodes[i].name,
+				HoldBack: time.Duration(draw(2000)) * time.Millisecond, NotBefore: c.now().Add(time.Duration(draw(2000)) * time.Millisecond)})
 		case 2:
 			if c.server.Lease() != nil {
 				c.server.Edit(func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil })
@@ -789,6 +807,7 @@ func (c *cluster) torment(r *rand.Rand) {
 	}
 	for _, n := range nodes {
 		n.client.SetFault(nil)
+		n.campaign()
 	}
 	c.awaitHolder("", 30*time.Second)
 }

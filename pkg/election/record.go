@@ -39,6 +39,9 @@ type note struct {
 	BootID   string `json:"bootID"`
 	Version  string `json:"version"`
 	Released bool   `json:"released,omitempty"`
+	// Successor is who is to take a Lease that was released, by a name or an
+	// address of its; "" for whoever is first.
+	Successor string `json:"successor,omitempty"`
 }
 
 // record is a Lease as far as the election goes. Times that other machines

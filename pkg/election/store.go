@@ -3,7 +3,9 @@ package election
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -20,19 +22,24 @@ type lease = coordinationv1.Lease
 type Store interface {
 	// Get reads the newest version, nil if there is none.
 	Get(ctx context.Context) (*coordinationv1.Lease, error)
-	// Write writes the record and its annotation over base, or creates the Lease
-	// (without annotation) if base is nil, and returns the new version. If base is not the newest version any more,
-	// nothing is written and the error is a Conflict, AlreadyExists or NotFound
-	// of k8s.io/apimachinery/pkg/api/errors.
-	Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotation string) (*coordinationv1.Lease, error)
+	// Write writes the record and annotations (an empty one: it is to go) over
+	// base, or creates the Lease (without any) if base is nil, and returns the
+	// new version. If base is not the newest version any more, nothing is
+	// written and the error is a Conflict, AlreadyExists or NotFound of
+	// k8s.io/apimachinery/pkg/api/errors.
+	Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotations map[string]string) (*coordinationv1.Lease, error)
 	// Watch delivers the present version and each later one, with nil for a
 	// deletion. It returns when the stream or ctx ends.
 	Watch(ctx context.Context, deliver func(*coordinationv1.Lease)) error
 }
 
-// API runs a call against an API server.
+// API runs calls against API servers.
 type API interface {
+	// Do may run call several times, at once and against several servers; what
+	// the first to succeed came to counts.
 	Do(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error
+	// Stream runs a call that lasts, once.
+	Stream(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error
 }
 
 // KubeStore is the Lease in a cluster. It is client-go's LeaseLock underneath,
@@ -49,10 +56,8 @@ var _ Store = (*KubeStore)(nil)
 
 // Get reads the Lease from the store itself, not from a cache of it.
 func (k *KubeStore) Get(ctx context.Context) (*coordinationv1.Lease, error) {
-	var out *coordinationv1.Lease
-	err := k.API.Do(ctx, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (err error) {
-		out, err = c.Leases(k.Namespace).Get(ctx, k.Name, metav1.GetOptions{})
-		return err
+	out, err := first(ctx, k.API, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (*lease, error) {
+		return c.Leases(k.Namespace).Get(ctx, k.Name, metav1.GetOptions{})
 	})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -63,24 +68,36 @@ func (k *KubeStore) Get(ctx context.Context) (*coordinationv1.Lease, error) {
 	return out, nil
 }
 
-func (k *KubeStore) Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotation string) (*coordinationv1.Lease, error) {
-	var out *coordinationv1.Lease
-	err := k.API.Do(ctx, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) error {
-		p := &pinned{LeaseInterface: c.Leases(k.Namespace), base: base, annotation: annotation}
+// first runs a call and returns what the first to succeed came to.
+func first(ctx context.Context, api API, call func(context.Context, coordinationv1client.CoordinationV1Interface) (*lease, error)) (*lease, error) {
+	var out atomic.Pointer[lease]
+	err := api.Do(ctx, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) error {
+		l, err := call(ctx, c)
+		if err == nil {
+			out.CompareAndSwap(nil, l)
+		}
+		return err
+	})
+	return out.Load(), err
+}
+
+// Write may be under way at several API servers at once: only one of them can
+// commit it, since it is tied to the version of base.
+func (k *KubeStore) Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotations map[string]string) (*coordinationv1.Lease, error) {
+	out, err := first(ctx, k.API, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (*lease, error) {
+		p := &pinned{LeaseInterface: c.Leases(k.Namespace), base: base, annotations: annotations}
 		lock := &resourcelock.LeaseLock{LeaseMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: k.Name}, Client: p}
 		if base == nil {
 			err := lock.Create(ctx, rec)
-			out = p.written
-			return err
+			return p.written, err
 		}
 		// Get answers with base: the write is tied to the very version that was
 		// decided on, and not to one that is newer by now.
 		if _, _, err := lock.Get(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		err := lock.Update(ctx, rec)
-		out = p.written
-		return err
+		return p.written, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write lease %s/%s: %w", k.Namespace, k.Name, err)
@@ -88,12 +105,12 @@ func (k *KubeStore) Write(ctx context.Context, base *coordinationv1.Lease, rec r
 	return out, nil
 }
 
-// pinned lets a LeaseLock write over one known version, with vipd's annotation.
+// pinned lets a LeaseLock write over one known version, with vipd's annotations.
 type pinned struct {
 	coordinationv1client.LeaseInterface
-	base       *coordinationv1.Lease
-	annotation string
-	written    *coordinationv1.Lease
+	base        *coordinationv1.Lease
+	annotations map[string]string
+	written     *coordinationv1.Lease
 }
 
 func (p *pinned) Leases(string) coordinationv1client.LeaseInterface { return p }
@@ -109,7 +126,12 @@ func (p *pinned) Create(ctx context.Context, l *coordinationv1.Lease, opts metav
 }
 
 func (p *pinned) Update(ctx context.Context, l *coordinationv1.Lease, opts metav1.UpdateOptions) (*coordinationv1.Lease, error) {
-	metav1.SetMetaDataAnnotation(&l.ObjectMeta, Annotation, p.annotation)
+	for key, value := range p.annotations {
+		metav1.SetMetaDataAnnotation(&l.ObjectMeta, key, value)
+		if value == "" {
+			delete(l.Annotations, key)
+		}
+	}
 	out, err := p.LeaseInterface.Update(ctx, l, opts)
 	p.written = out
 	return out, err
@@ -118,13 +140,39 @@ func (p *pinned) Update(ctx context.Context, l *coordinationv1.Lease, opts metav
 // Watch begins with whatever version the server has at hand: an older one than
 // is known is told from its resourceVersion.
 func (k *KubeStore) Watch(ctx context.Context, deliver func(*coordinationv1.Lease)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w, err := k.establish(ctx, cancel)
+	err := k.API.Stream(ctx, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		w, err := k.establish(ctx, cancel, c)
+		if err != nil {
+			return err
+		}
+		defer w.Stop()
+		return follow(ctx, w, deliver)
+	})
 	if err != nil {
 		return fmt.Errorf("watch lease %s/%s: %w", k.Namespace, k.Name, err)
 	}
-	defer w.Stop()
+	return nil
+}
+
+// errSilent means that a server took a watch's connection and did not answer.
+var errSilent = errors.New("no answer to the watch in time")
+
+func (k *KubeStore) establish(ctx context.Context, cancel func(), c coordinationv1client.CoordinationV1Interface) (watch.Interface, error) {
+	hung := time.AfterFunc(k.Establish, cancel)
+	w, err := c.Leases(k.Namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + k.Name, ResourceVersion: "0"})
+	if !hung.Stop() {
+		if err == nil {
+			w.Stop()
+		}
+		return nil, errSilent
+	}
+	return w, err
+}
+
+// follow delivers until the watch or ctx ends.
+func follow(ctx context.Context, w watch.Interface, deliver func(*coordinationv1.Lease)) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -134,7 +182,7 @@ func (k *KubeStore) Watch(ctx context.Context, deliver func(*coordinationv1.Leas
 				return nil // servers end a watch after half an hour or so
 			}
 			if ev.Type == watch.Error {
-				return fmt.Errorf("watch lease %s/%s: %w", k.Namespace, k.Name, apierrors.FromObject(ev.Object))
+				return apierrors.FromObject(ev.Object)
 			}
 			l, ok := ev.Object.(*coordinationv1.Lease)
 			if !ok {
@@ -148,22 +196,10 @@ func (k *KubeStore) Watch(ctx context.Context, deliver func(*coordinationv1.Leas
 	}
 }
 
-func (k *KubeStore) establish(ctx context.Context, cancel func()) (watch.Interface, error) {
-	hung := time.AfterFunc(k.Establish, cancel)
-	defer hung.Stop()
-	var w watch.Interface
-	err := k.API.Do(ctx, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (err error) {
-		w, err = c.Leases(k.Namespace).Watch(ctx, metav1.ListOptions{
-			FieldSelector: "metadata.name=" + k.Name, ResourceVersion: "0"})
-		return err
-	})
-	return w, err
-}
-
 // draft is what a write would put into the Lease.
 type draft struct {
-	record     resourcelock.LeaderElectionRecord
-	annotation string
+	record      resourcelock.LeaderElectionRecord
+	annotations map[string]string
 }
 
 // draft makes the record for a claim, a renewal, a release or a new Lease. The
@@ -185,7 +221,9 @@ func (e *Elector) draft(o op) draft {
 		return draft{}
 	}
 	n := e.note(e.termFor())
-	n.Released = o == opRelease
+	if o == opRelease {
+		n.Released, n.Successor = true, e.release.successor
+	}
 	rec.HolderIdentity, rec.LeaderTransitions = v.self.Node, n.Term
 	if v.verdict == mine && v.lease.Spec.AcquireTime != nil {
 		rec.AcquireTime = metav1.Time{Time: v.lease.Spec.AcquireTime.Time}
@@ -198,7 +236,7 @@ func (e *Elector) draft(o op) draft {
 	if err != nil {
 		panic("encode annotation: " + err.Error()) // strings and ints
 	}
-	return draft{record: rec, annotation: string(b)}
+	return draft{record: rec, annotations: map[string]string{Annotation: string(b), MoveAnnotation: e.answer}}
 }
 
 // note is what we say of ourselves in a term.

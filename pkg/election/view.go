@@ -16,6 +16,8 @@ type view struct {
 	self Self
 	macs []string      // all that were ours in the life of this process
 	own  time.Duration // our own lease duration, for records that do not say
+	// named tells whether a released record is meant for us.
+	named func(successor string) bool
 
 	known   bool                  // the Lease, or its absence, was seen
 	lease   *coordinationv1.Lease // nil: absent
@@ -32,7 +34,12 @@ func (v *view) older(l *coordinationv1.Lease) bool {
 	if v.lease == nil || l == nil {
 		return false
 	}
-	c, err := resourceversion.CompareResourceVersion(l.ResourceVersion, v.lease.ResourceVersion)
+	return before(l, v.lease)
+}
+
+// before tells whether a is an earlier version than b.
+func before(a, b *coordinationv1.Lease) bool {
+	c, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
 	return err == nil && c < 0
 }
 
@@ -94,11 +101,39 @@ func same(a, b *coordinationv1.Lease) bool {
 // out from when the blank was seen, not from when the last record was.
 func (v *view) claimable() boottime.Instant {
 	switch v.verdict {
-	case released, mine, rebooted:
+	case mine, rebooted:
 		return v.at
+	case released:
+		return v.at.Add(v.courtesy())
 	default: // vacant, namesake, foreign; absent is never claimed, see opSeed
 		return v.at.Add(v.record.wait(v.own))
 	}
+}
+
+const (
+	// courtesy is how long the others leave a released Lease to the successor
+	// that it names: many times what a claim takes.
+	courtesy = 200 * time.Millisecond
+	// afterwards is how long who released it leaves it to all others.
+	afterwards = 300 * time.Millisecond
+)
+
+// courtesy is how long a released Lease is left to others.
+func (v *view) courtesy() time.Duration {
+	switch n := v.record.note; {
+	case v.chosen():
+		return 0
+	case n.Holder == v.self.Node:
+		return afterwards
+	case n.Successor == "":
+		return 0
+	}
+	return courtesy
+}
+
+// chosen tells whether the Lease was released for us.
+func (v *view) chosen() bool {
+	return v.verdict == released && v.record.note.Successor != "" && v.named(v.record.note.Successor)
 }
 
 // holder names who holds the Lease by the record, "" for nobody.

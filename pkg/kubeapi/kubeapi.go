@@ -1,10 +1,11 @@
-// Package kubeapi gives a client for the API server of this node, from the
+// Package kubeapi gives clients for the API servers of one cluster, from the
 // first of several kubeconfigs that works. Whatever is wrong with a file or a
 // server is a state to get over, never a reason to end: a kubeconfig may be
 // written after vipd has started, and certificates are renewed while it runs.
 //
 // The server named in a kubeconfig is not used: it is the VIP on most clusters,
-// and vipd must not need the address that it is there to put up.
+// and vipd must not need the address that it is there to put up. It talks to the
+// API server of its own node, and when that one does not answer, to the others.
 package kubeapi
 
 import (
@@ -12,35 +13,30 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"net/url"
-	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 )
-
-// serverName is in every API server certificate that kubeadm makes; 127.0.0.1
-// is not.
-const serverName = "kubernetes"
-
-// maxKubeconfig bounds what is read into memory, in bytes.
-const maxKubeconfig = 1 << 20
 
 // Options say whom to talk to and as whom.
 type Options struct {
-	// Server is the host and port to dial.
+	// Server is the host and port of this node's own API server. It is the only
+	// one until Prefer names others.
 	Server string
 	// Kubeconfigs are tried in order, starting with the one that worked last.
 	Kubeconfigs []string
+	// Hedge is how long a server may take before the next one is asked as well;
+	// 0: until it has failed.
+	Hedge time.Duration
 	// UserAgent names vipd and its version in the API server's audit log.
 	UserAgent string
+	// Broken, if set, is told of each server that ended a connection. It must
+	// not block.
+	Broken func(server string)
 	// Log may be nil.
 	Log *zap.Logger
 	// Dial may be nil; tests use it to reach a server in another namespace.
@@ -52,22 +48,12 @@ type Client struct {
 	opts Options
 
 	mu      sync.Mutex
+	servers []string // in order of preference
+	streams map[*stream]bool
+	skip    int // how many servers failed a stream in a row
 	sources []*source
 	current int
-	health  health
-}
-
-// source is one kubeconfig with the client made from it.
-type source struct {
-	path   string
-	stamp  stamp
-	client *coordinationv1client.CoordinationV1Client
-}
-
-// stamp tells whether a file is another one than before.
-type stamp struct {
-	modified time.Time
-	size     int64
+	health  map[string]*health // by server
 }
 
 // New returns a client that has not read anything yet.
@@ -75,49 +61,145 @@ func New(opts Options) *Client {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
-	c := &Client{opts: opts}
+	if opts.Broken == nil {
+		opts.Broken = func(string) {}
+	}
+	c := &Client{opts: opts, servers: []string{opts.Server}, streams: make(map[*stream]bool), health: make(map[string]*health)}
 	for _, path := range opts.Kubeconfigs {
-		c.sources = append(c.sources, &source{path: path})
+		c.sources = append(c.sources, &source{path: path, clients: make(map[string]*clients)})
 	}
 	return c
 }
 
-// Call is one request to an API server.
+// Call is one request for Leases to one API server.
 type Call = func(context.Context, coordinationv1client.CoordinationV1Interface) error
 
-// Do runs call with the credentials that worked last, and after a failure that
-// other credentials could mend with the next ones. An answer about the object
-// itself (not found, conflict, already exists) is returned as it is. After a
-// timeout the next Do begins with the next kubeconfig and a fresh connection.
-func (c *Client) Do(ctx context.Context, call Call) error {
+// call is one request to one API server.
+type call func(context.Context, *clients) error
+
+// Do runs call against one server after the other, in the order of Prefer,
+// until one gives an answer. A server that takes longer than Hedge is not given
+// up: the next one is asked beside it, so call may run several times at once,
+// and what the first to succeed came to counts. An answer about the object
+// itself (not found, conflict, already exists) is an answer.
+//
+// For a write that is tied to a version this is safe: whichever server commits
+// it first, the others meet a conflict. So a conflict counts only when no other
+// server is left that may have committed it and is slow to say so.
+func (c *Client) Do(ctx context.Context, f Call) error {
+	return c.do(ctx, func(ctx context.Context, s *clients) error { return f(ctx, s.coordination) })
+}
+
+func (c *Client) do(ctx context.Context, f call) error {
+	servers := c.order()
+	all, cancel := context.WithCancel(ctx)
+	results := make(chan error, len(servers))
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel() // first: nobody waits for those that are not needed any more
+	started, pending := 0, 0
+	hedge := time.NewTimer(0)
+	defer hedge.Stop()
+	next := func() {
+		if started == len(servers) {
+			return
+		}
+		server := servers[started]
+		running.Go(func() { results <- c.ask(all, server, f) })
+		started, pending = started+1, pending+1
+		if started < len(servers) && c.opts.Hedge > 0 {
+			hedge.Reset(c.opts.Hedge)
+		}
+	}
+	var errs []error
+	var conflict error
+	for started < len(servers) || pending > 0 {
+		select {
+		case <-hedge.C:
+			next()
+		case err := <-results:
+			pending--
+			switch {
+			case err == nil || aboutObject(err) && (pending == 0 || !apierrors.IsConflict(err)):
+				return err
+			case apierrors.IsConflict(err):
+				conflict, started = err, len(servers) // the others would say the same
+				continue
+			}
+			errs = append(errs, err)
+			if ctx.Err() == nil {
+				next()
+			}
+		case <-ctx.Done():
+			started = len(servers)
+			running.Wait()
+			for ; pending > 0; pending-- {
+				errs = append(errs, <-results)
+			}
+		}
+	}
+	if conflict != nil {
+		return conflict
+	}
+	return errors.Join(errs...)
+}
+
+// Prefer says which servers there are, the first one to be asked first. Streams
+// that go to another one than the first end, to be opened there.
+func (c *Client) Prefer(servers []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(servers) == 0 || slices.Equal(servers, c.servers) {
+		return
+	}
+	c.servers, c.skip = slices.Clone(servers), 0
+	for s := range c.streams {
+		if s.server != servers[0] {
+			s.end()
+		}
+	}
+}
+
+func (c *Client) order() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.servers
+}
+
+// ask runs call against one server with the credentials that worked last, and
+// after a failure that other credentials could mend with the next ones. After a
+// timeout the next ask begins with the next kubeconfig and a fresh connection.
+func (c *Client) ask(ctx context.Context, server string, f call) error {
 	var errs []error
 	first := c.first()
 	for i := range c.sources {
 		n := (first + i) % len(c.sources)
-		err := c.try(ctx, n, call)
+		err := c.try(ctx, server, n, f)
 		if err == nil || aboutObject(err) {
-			c.succeeded(n)
+			c.succeeded(server, n)
 			return err
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", c.sources[n].path, explain(err, c.opts.Server)))
+		errs = append(errs, fmt.Errorf("%s: %w", c.sources[n].path, explain(err, server)))
 		if ctx.Err() != nil {
-			c.startWith((n + 1) % len(c.sources))
+			if !errors.Is(ctx.Err(), context.Canceled) {
+				c.startWith((n + 1) % len(c.sources))
+			}
 			break
 		}
 	}
 	err := errors.Join(errs...)
 	if !errors.Is(ctx.Err(), context.Canceled) {
-		c.failed(err)
+		c.failed(server, err)
 	}
 	return err
 }
 
-func (c *Client) try(ctx context.Context, n int, call Call) error {
-	client, err := c.client(n)
+func (c *Client) try(ctx context.Context, server string, n int, f call) error {
+	s, err := c.clients(server, n)
 	if err != nil {
 		return err
 	}
-	err = call(ctx, client)
+	err = f(ctx, s)
 	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
 		// What a server says to a connection that is being given up.
 		err = fmt.Errorf("%w: %w", ctx.Err(), err)
@@ -139,98 +221,4 @@ func (c *Client) startWith(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = n
-}
-
-func (c *Client) forget(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sources[n].client = nil
-}
-
-// client returns the client of a kubeconfig, made anew if the file changed.
-func (c *Client) client(n int) (*coordinationv1client.CoordinationV1Client, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.sources[n]
-	info, err := os.Stat(s.path)
-	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig: %w", err)
-	}
-	now := stamp{modified: info.ModTime(), size: info.Size()}
-	if s.client != nil && s.stamp == now {
-		return s.client, nil
-	}
-	config, err := c.load(s.path, info)
-	if err != nil {
-		return nil, err
-	}
-	s.client, err = coordinationv1client.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("use kubeconfig: %w", err)
-	}
-	s.stamp = now
-	return s.client, nil
-}
-
-// load reads a kubeconfig and keeps of it who we are and whom we trust.
-func (c *Client) load(path string, info os.FileInfo) (*rest.Config, error) {
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read kubeconfig: not a file but %s", info.Mode())
-	}
-	if info.Size() == 0 {
-		return nil, errors.New("read kubeconfig: the file is empty")
-	}
-	if info.Size() > maxKubeconfig {
-		return nil, fmt.Errorf("read kubeconfig: %d bytes is more than %d", info.Size(), maxKubeconfig)
-	}
-	file, err := clientcmd.LoadFromFile(path)
-	if err != nil {
-		// The library's error quotes the line it could not read, which may be a key.
-		return nil, errors.New("read kubeconfig: not readable as one")
-	}
-	if err := clientcmd.ResolveLocalPaths(file); err != nil {
-		return nil, fmt.Errorf("use kubeconfig: %w", err)
-	}
-	for _, cluster := range file.Clusters {
-		// The file's server is not used, nor is the way to it, nor its wish
-		// not to be verified.
-		cluster.Server, cluster.ProxyURL = "https://"+c.opts.Server, ""
-		cluster.TLSServerName, cluster.InsecureSkipTLSVerify = serverName, false
-	}
-	config, err := clientcmd.NewDefaultClientConfig(*file, &clientcmd.ConfigOverrides{}).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("use kubeconfig: %w", err)
-	}
-	config.UserAgent = c.opts.UserAgent
-	config.Dial = c.opts.Dial
-	// Straight to the server, whatever HTTPS_PROXY says: a proxy may be behind
-	// the VIP.
-	config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
-	config.QPS = -1 // paced by the lease, not by the client
-	// HTTP/1.1: a request that is given up closes its connection, so the next
-	// one is not queued behind a server that hangs.
-	config.NextProtos = []string{"http/1.1"}
-	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return impatient{rt} })
-	return config, nil
-}
-
-// impatient keeps client-go from waiting for as long as a server asks
-// (Retry-After) and trying again: vipd has a deadline of its own. Nor does it
-// let client-go take a connection that breaks for an answer, as it does for a
-// read (asked again a second later) and a watch (taken for one that ended).
-type impatient struct{ http.RoundTripper }
-
-// errHungUp stands for every way in which a server breaks a connection. It
-// names no port of ours, which is another one each time.
-var errHungUp = errors.New("the connection was closed without an answer")
-
-func (i impatient) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := i.RoundTripper.RoundTrip(r)
-	if resp != nil {
-		resp.Header.Del("Retry-After")
-	}
-	if utilnet.IsProbableEOF(err) && r.Context().Err() == nil {
-		return nil, errHungUp
-	}
-	return resp, err
 }

@@ -220,7 +220,7 @@ func get(ctx context.Context, c coordinationv1client.CoordinationV1Interface) er
 	return err
 }
 
-func watch(ctx context.Context, c coordinationv1client.CoordinationV1Interface) error {
+func watchLeases(ctx context.Context, c coordinationv1client.CoordinationV1Interface) error {
 	w, err := c.Leases("kube-system").Watch(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err == nil {
 		w.Stop()
@@ -458,7 +458,7 @@ func TestRefusals(t *testing.T) {
 		{http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, apierrors.IsServiceUnavailable, both, "because"},
 	}
 	for _, tt := range tests {
-		for verb, call := range map[string]Call{"get": get, "watch": watch} {
+		for verb, call := range map[string]Call{"get": get, "watch": watchLeases} {
 			t.Run(fmt.Sprint(tt.reason, " ", verb), func(t *testing.T) {
 				s, dir := newServer(t), t.TempDir()
 				a := s.write(t, filepath.Join(dir, "a.conf"), "a", nil)
@@ -524,7 +524,7 @@ func TestBrokenConnection(t *testing.T) {
 	c, logs := newClient(s.addr(), path)
 	s.set(hangUp)
 	for range 3 {
-		for _, call := range []Call{get, watch} {
+		for _, call := range []Call{get, watchLeases} {
 			if err := do(t, c, call); !errors.Is(err, errHungUp) {
 				t.Errorf("error = %v, want %v", err, errHungUp)
 			}
@@ -647,7 +647,7 @@ func TestConcurrentCalls(t *testing.T) {
 		wg.Go(func() {
 			for range 25 {
 				_ = c.Do(t.Context(), get)
-				_ = c.Do(t.Context(), watch)
+				_ = c.Do(t.Context(), watchLeases)
 			}
 		})
 	}

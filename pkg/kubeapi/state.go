@@ -110,19 +110,27 @@ func (h *health) success(path string, now boottime.Instant) bool {
 	return news
 }
 
-func (c *Client) succeeded(n int) {
+// of returns what was logged of a server. It needs the lock.
+func (c *Client) of(server string) *health {
+	if c.health[server] == nil {
+		c.health[server] = &health{}
+	}
+	return c.health[server]
+}
+
+func (c *Client) succeeded(server string, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = n
-	if path := c.sources[n].path; c.health.success(path, boottime.Now()) {
-		c.opts.Log.Info("API server answers", zap.String("server", c.opts.Server), zap.String("kubeconfig", path))
+	if path := c.sources[n].path; c.of(server).success(path, boottime.Now()) {
+		c.opts.Log.Info("API server answers", zap.String("server", server), zap.String("kubeconfig", path))
 	}
 }
 
-func (c *Client) failed(err error) {
+func (c *Client) failed(server string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.health.failure(kind(err), boottime.Now()) {
-		c.opts.Log.Warn("API server not usable", zap.String("server", c.opts.Server), zap.Error(err))
+	if c.of(server).failure(kind(err), boottime.Now()) {
+		c.opts.Log.Warn("API server not usable", zap.String("server", server), zap.Error(err))
 	}
 }

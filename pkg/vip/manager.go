@@ -30,6 +30,10 @@ type Fence interface {
 	Forbid() error
 	// Rest takes the fence away behind addresses that are gone.
 	Rest() error
+	// Intact tells whether the fence is as it was left.
+	Intact() (bool, error)
+	// Mend makes it so again, for no longer than was permitted.
+	Mend() error
 }
 
 // Announcer tells the network where the addresses are.
@@ -37,14 +41,22 @@ type Announcer interface {
 	Announce(l Link)
 	// Silence returns when no announcement will be sent any more.
 	Silence()
+	// Defend announces once more what is announced.
+	Defend()
+	// Probe asks whether a machine has the addresses.
+	Probe(l Link)
 }
 
 // Election hands out the grants that Manager.Granted is told of.
 type Election interface {
 	Campaign(ctx context.Context, c Campaign)
-	// GiveBack returns the grant. No grant is handed out after it was called,
-	// until Campaign asks for one.
-	GiveBack(ctx context.Context) error
+	// GiveBack returns the grant, for the successor before all others. No grant
+	// is handed out after it was called, until Campaign asks for one.
+	GiveBack(ctx context.Context, successor string) error
+	// Confirm asks whether the grant is ours; the answer comes as Granted.
+	Confirm(ctx context.Context)
+	// Refuse tells who asked for a move why there is none.
+	Refuse(ctx context.Context, why string)
 }
 
 // Options configure a Manager.
@@ -79,10 +91,13 @@ type Manager struct {
 	log  *zap.Logger
 	now  boottime.Clock
 
-	wakeUp chan struct{}         // one slot
-	grant  atomic.Pointer[Grant] // newest, nil once taken
-	look   atomic.Bool           // look at the kernel's state again
-	until  atomic.Int64          // what Mine goes by
+	wakeUp  chan struct{}           // one slot
+	grant   atomic.Pointer[Grant]   // newest, nil once taken
+	serving atomic.Pointer[Serving] // the same
+	asked   atomic.Pointer[Asked]   // the same
+	heard   atomic.Pointer[Heard]   // the first since the last was taken
+	look    atomic.Bool             // look at the kernel's state again
+	until   atomic.Int64            // what Mine goes by
 
 	state     State
 	campaign  *Campaign // last told
@@ -107,7 +122,26 @@ func (m *Manager) Granted(g Grant) {
 	m.nudge()
 }
 
-// Changed tells that links or addresses may have changed. It does not block.
+// Serves tells how the servers behind the addresses do. It does not block; only
+// the newest counts.
+func (m *Manager) Serves(v Serving) {
+	m.serving.Store(&v)
+	m.nudge()
+}
+
+// MoveTo tells of a person's wish. It does not block; only the newest counts.
+func (m *Manager) MoveTo(node string) {
+	m.asked.Store(&Asked{To: node})
+	m.nudge()
+}
+
+// Claimed tells that another machine claims the addresses. It does not block.
+func (m *Manager) Claimed(mac string) {
+	m.heard.CompareAndSwap(nil, &Heard{MAC: mac, At: m.now()})
+	m.nudge()
+}
+
+// Changed tells that links, addresses or the fence may have changed. It does not block.
 func (m *Manager) Changed() {
 	m.look.Store(true)
 	m.nudge()
@@ -146,9 +180,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.look.Store(true)
 		}
 		m.handle(ctx, Tick{}) // the deadline before anything else
-		if g := m.grant.Swap(nil); g != nil {
-			m.handle(ctx, Granted{*g})
-		}
+		m.takeNews(ctx)
 		if m.look.Swap(false) {
 			m.observe(ctx)
 		}
@@ -163,10 +195,28 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
+// takeNews handles what others told of since the last time. Claims come first: a
+// grant that was confirmed after one was heard is an answer to it.
+func (m *Manager) takeNews(ctx context.Context) {
+	if h := m.heard.Swap(nil); h != nil {
+		m.handle(ctx, *h)
+	}
+	if g := m.grant.Swap(nil); g != nil {
+		m.handle(ctx, Granted{*g})
+	}
+	if v := m.serving.Swap(nil); v != nil {
+		m.handle(ctx, *v)
+	}
+	if a := m.asked.Swap(nil); a != nil {
+		m.handle(ctx, *a)
+	}
+}
+
 // observe looks at the kernel's state. What could not be looked at is not taken
 // for absent: the state stays as it was.
 func (m *Manager) observe(ctx context.Context) {
 	seen, err := m.opts.Network.Look()
+	seen.Unfenced = m.unfenced()
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -184,6 +234,18 @@ func (m *Manager) observe(ctx context.Context) {
 	if err == nil || errors.Is(err, ErrNoLink) {
 		m.handle(ctx, seen)
 	}
+}
+
+// unfenced tells whether a holder's fence is known to be damaged.
+func (m *Manager) unfenced() bool {
+	if m.state.Phase != Holding {
+		return false
+	}
+	intact, err := m.opts.Fence.Intact()
+	if err != nil {
+		m.log.Warn("could not look at the fence", zap.Error(err))
+	}
+	return err == nil && !intact
 }
 
 // ErrNoLink is what a Network's Look returns, beside what it saw otherwise, when
@@ -216,25 +278,44 @@ func (m *Manager) do(ctx context.Context, a Action) Event {
 	case GiveBack:
 		ctx, cancel := context.WithTimeout(ctx, giveBackBudget)
 		defer cancel()
-		if err := m.opts.Election.GiveBack(ctx); err != nil {
+		if err := m.opts.Election.GiveBack(ctx, a.Successor); err != nil {
 			m.log.Warn("lease not released, it will run out by itself", zap.Error(err))
 		}
 		m.rest()
+	case Confirm:
+		m.bounded(ctx, m.opts.Election.Confirm)
+	case Refuse:
+		m.log.Warn("not moving the VIP", zap.String("reason", a.Why))
+		m.bounded(ctx, func(ctx context.Context) { m.opts.Election.Refuse(ctx, a.Why) })
+	case Probe:
+		m.opts.Announcer.Probe(a.Link)
+	case Defend:
+		m.opts.Announcer.Defend()
+		m.log.Warn("another machine claims the VIP, which is ours by the lease: announced again; find that machine and take the address away there",
+			zap.String("mac", a.MAC), zap.Int("claims", m.state.Rival.Claims))
 	case Campaign:
 		if m.campaign == nil || *m.campaign != a {
 			m.campaign = &a
-			// An election that does not listen has ended, and must not keep us.
-			ctx, cancel := context.WithTimeout(ctx, giveBackBudget)
-			defer cancel()
-			m.opts.Election.Campaign(ctx, a)
+			m.bounded(ctx, func(ctx context.Context) { m.opts.Election.Campaign(ctx, a) })
 		}
 	}
 	return nil
 }
 
+// bounded tells the election something: one that does not listen has ended, and
+// must not keep us.
+func (m *Manager) bounded(ctx context.Context, tell func(context.Context)) {
+	ctx, cancel := context.WithTimeout(ctx, giveBackBudget)
+	defer cancel()
+	tell(ctx)
+}
+
 // raise opens the fence, puts the addresses up and announces them, in this order.
 func (m *Manager) raise(a Raise) Event {
 	out := Raised{Refresh: !a.Announce}
+	if a.Mend {
+		m.mend()
+	}
 	if out.Err = m.opts.Fence.Permit(a.Grant.Ticket); out.Err != nil {
 		return out
 	}
@@ -254,10 +335,23 @@ func (m *Manager) raise(a Raise) Event {
 	m.until.Store(int64(a.Grant.Until))
 	if a.Announce {
 		m.opts.Announcer.Announce(a.Link)
+	}
+	switch {
+	case a.Repair != "":
+		m.log.Warn("the VIP was put right", zap.String("reason", a.Repair), zap.Int("repairs", m.state.Fight.Repairs))
+	case a.Announce:
 		m.log.Info("holding the VIP", zap.String("reason", m.state.Cause), zap.Int("term", a.Grant.Term),
 			zap.String("mac", a.Link.MAC), zap.Duration("deadline_in", a.Grant.Until.Sub(m.now())))
 	}
 	return out
+}
+
+// mend puts the fence right, where it needs to be. One that cannot be is armed
+// anew by the next renewal.
+func (m *Manager) mend() {
+	if err := m.opts.Fence.Mend(); err != nil {
+		m.log.Error("the fence could not be put right; the address's lifetime and this process still end it in time", zap.Error(err))
+	}
 }
 
 // withdraw falls silent, closes the fence, takes the addresses away and confirms
@@ -284,15 +378,23 @@ func (m *Manager) rest() {
 	}
 }
 
-// tell logs a change of phase, once.
+// tell logs what changed, once.
 func (m *Manager) tell(before State) {
 	s := m.state
+	if f := before.Fight; f.Repairs > 1 && s.Fight.Repairs == 0 && s.Phase == Holding {
+		m.log.Info("the VIP has stayed since: whoever changed it has stopped", zap.Int("repairs", f.Repairs),
+			zap.Duration("over", f.Last.Sub(f.Since)))
+	}
+	if s.contested() && !before.contested() {
+		m.log.Warn("another machine answers for the VIP while nobody holds the lease; waiting a little, then claiming it: find that machine and take the address away there",
+			zap.String("mac", s.Rival.MAC), zap.Duration("for", givesWay))
+	}
 	if s.Phase == before.Phase {
 		return
 	}
 	switch s.Phase {
 	case Withdrawing:
-		m.log.Info("withdrawing the VIP", zap.String("reason", s.Cause), zap.Int("term", before.Grant.Term))
+		m.log.Info("withdrawing the VIP", zap.String("reason", s.Cause), zap.Int("term", before.Grant.Term), zap.String("successor", s.Successor))
 	case Standby:
 		m.log.Info("standing by", zap.String("reason", s.Cause), zap.String("holder", s.Grant.Holder))
 	case Holding:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,6 +35,9 @@ type world struct {
 	calls []string
 	last  time.Duration // when the last call came
 	seen  Looked
+	// damaged: the fence is. probes counts them.
+	damaged bool
+	probes  int
 	// What calls come to.
 	lookErr, permitErr, forbidErr, putErr, removeErr error
 	// put and giveBack, if set, run inside the calls of that name.
@@ -164,18 +168,56 @@ func (w *world) Silence()                   { w.call("silence") }
 
 func (w *world) Campaign(_ context.Context, c Campaign) {
 	if c.Eligible {
-		w.call("campaign %s", c.MAC)
+		w.call("%s", strings.TrimSpace(fmt.Sprintf("campaign %s %s", c.MAC, manner(c))))
 	} else {
 		w.call("no campaign %s", c.MAC)
 	}
 }
 
-func (w *world) GiveBack(ctx context.Context) error {
-	w.call("give back")
+// Probe is not part of the calls: it is out of the way of all others.
+func (w *world) Probe(Link) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.probes++
+}
+
+func (w *world) Defend() { w.call("defend") }
+
+func (w *world) Intact() (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.damaged, nil
+}
+
+func (w *world) Mend() error {
+	w.call("mend")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.damaged = false
+	return nil
+}
+
+func (w *world) Confirm(context.Context)              { w.call("confirm") }
+func (w *world) Refuse(_ context.Context, why string) { w.call("refuse: %s", why) }
+
+func (w *world) GiveBack(ctx context.Context, successor string) error {
+	w.call("%s", strings.TrimSpace("give back "+successor))
 	if w.giveBack != nil {
 		return w.giveBack(ctx)
 	}
 	return nil
+}
+
+// manner says whom a candidate lets go first.
+func manner(c Campaign) string {
+	out := ""
+	if c.HoldBack > 0 {
+		out += fmt.Sprintf("after %s ", c.HoldBack)
+	}
+	if c.Yield > 0 {
+		out += fmt.Sprintf("yielding %s", c.Yield)
+	}
+	return out
 }
 
 const hold = 2850 * time.Millisecond // of a lease of 3 s

@@ -6,76 +6,6 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// Phase is what this node does with the addresses.
-type Phase uint8
-
-const (
-	// Standby: they are not ours, and not here as far as we know.
-	Standby Phase = iota
-	// Holding: they are ours until the deadline, and here.
-	Holding
-	// Withdrawing: they have to go, and are not known to be gone.
-	Withdrawing
-)
-
-func (p Phase) String() string {
-	return [...]string{"standby", "holding", "withdrawing"}[p]
-}
-
-// Grant is the right to answer for the addresses, from whatever decides on it.
-type Grant struct {
-	// Held tells whether there is one.
-	Held bool
-	// Term is that of the grant.
-	Term int
-	// Until is its deadline.
-	Until boottime.Instant
-	// Ticket opens the fence until then.
-	Ticket uint64
-	// Holder is who has the right, "" for nobody.
-	Holder string
-	// Known is false until it is known who has.
-	Known bool
-	// Why says how it came to this.
-	Why string
-}
-
-// Link is the interface for the addresses.
-type Link struct {
-	Index int
-	MAC   string
-	// Up is true when there is a fitting one that is set up and has carrier.
-	Up bool
-}
-
-// State is all that step decides on. The zero State is a node that has just
-// started.
-type State struct {
-	// Node is this node's name.
-	Node  string
-	Phase Phase
-	// Cause says why the present phase was entered.
-	Cause string
-	Grant Grant
-	Link  Link
-	// Ours: the addresses are on the link, with vipd's mark. Stray: one of them
-	// is here otherwise, put there by somebody else or left on another link.
-	Ours, Stray bool
-	// Clean: it is known that none with vipd's mark is here. False while nothing
-	// could be looked at.
-	Clean bool
-	// Broken: a holder's address or link is not as it was put up.
-	Broken bool
-	// Stopping: the process is to end. Done: nothing of it is here any more.
-	Stopping, Done bool
-	// GiveBack: the grant is to be given back once the addresses are gone.
-	GiveBack bool
-	// DownSince is when the link was first seen down, 0 while it is up.
-	DownSince boottime.Instant
-	// What is not tried again before: to serve, to withdraw, to repair.
-	ServeAt, WithdrawAt, RepairAt boottime.Instant
-}
-
 // Timings of step.
 const (
 	// linkPatience is how long a holder waits for its link to come back before
@@ -86,76 +16,7 @@ const (
 	// serveRetry is how long a node that could not put the addresses up does
 	// not ask for them again.
 	serveRetry = 5 * time.Second
-	// repairPause keeps two programs that undo each other's work from doing so
-	// more than a few times a second.
-	repairPause = 200 * time.Millisecond
 )
-
-// Event is something that happened. Granted and Looked are levels: the newest
-// replaces all before.
-type Event interface{ event() }
-
-// Granted is where the election stands.
-type Granted struct{ Grant Grant }
-
-// Looked is what was seen of the kernel's state.
-type Looked struct {
-	Link        Link
-	Ours, Stray bool
-	// Marked: an address with vipd's mark is here, on whatever link.
-	Marked bool
-}
-
-// Raised tells how putting the addresses up went, or a refresh of what is up.
-type Raised struct {
-	Refresh bool
-	Err     error
-}
-
-// Withdrawn tells how taking them away went; nil means known to be gone.
-type Withdrawn struct{ Err error }
-
-// Tick is the passing of time.
-type Tick struct{}
-
-// Stop is the wish to end.
-type Stop struct{}
-
-func (Granted) event()   {}
-func (Looked) event()    {}
-func (Raised) event()    {}
-func (Withdrawn) event() {}
-func (Tick) event()      {}
-func (Stop) event()      {}
-
-// Action is something to do, in the order given.
-type Action interface{ action() }
-
-// Raise opens the fence for the grant, puts the addresses on the link, and, if
-// Announce, tells the network. Its outcome comes back as Raised.
-type Raise struct {
-	Grant    Grant
-	Link     Link
-	Announce bool
-}
-
-// Withdraw falls silent, closes the fence, takes the addresses away and makes
-// sure that they are gone. Its outcome comes back as Withdrawn.
-type Withdraw struct{}
-
-// GiveBack returns the grant, so that another node may take it at once.
-type GiveBack struct{}
-
-// Campaign says whether this node asks for grants, and from which MAC.
-type Campaign struct {
-	Eligible bool
-	MAC      string
-}
-
-func (Raise) action()    {}
-func (Withdraw) action() {}
-func (GiveBack) action() {}
-func (Campaign) action() {}
 
 // step decides what follows from an event at an instant. It has no I/O and no
 // clock. What it guarantees, and the tests check from any state:
@@ -177,17 +38,26 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 		}
 	case Looked:
 		s = looked(s, now, e)
+	case Serving:
+		s.Serving = e
+		if why, _ := e.unwilling(); why == "" {
+			s.Stays, s.LeaveAt = 0, 0
+		}
+	case Asked:
+		return asked(s, now, e.To)
+	case Heard:
+		return heard(s, now, e)
 	case Raised:
 		return raised(s, now, e)
 	case Withdrawn:
 		return withdrawn(s, now, e)
 	case Stop:
-		s.Stopping, s.GiveBack = true, true
+		s.Stopping = true
 		if s.Phase == Standby && s.Clean {
-			s.Done, s.GiveBack = true, false
+			s.Done = true
 			return s, []Action{s.campaign(now), GiveBack{}}
 		}
-		return withdraw(s, "stopping")
+		return giveAway(s, "stopping", s.Serving.successor())
 	}
 	return settle(s, now)
 }
@@ -198,10 +68,10 @@ func looked(s State, now boottime.Instant, e Looked) State {
 	if e.Link.MAC == "" {
 		e.Link.MAC = s.Link.MAC // a link that went does not change who we are in the election
 	}
-	if s.Phase == Holding && (!e.Ours || e.Link.Index != s.Link.Index || e.Link.MAC != s.Link.MAC || e.Link.Up && !s.Link.Up) {
-		s.Broken = true
+	if what := s.broken(e); what != "" && s.Phase == Holding {
+		s.Broken = what
 	}
-	s.Link, s.Ours, s.Stray, s.Clean = e.Link, e.Ours, e.Stray, !e.Marked
+	s.Link, s.Ours, s.Stray, s.Clean, s.Unfenced = e.Link, e.Ours, e.Stray, !e.Marked, e.Unfenced
 	switch {
 	case e.Link.Up:
 		s.DownSince = 0
@@ -227,19 +97,24 @@ func settle(s State, now boottime.Instant) (State, []Action) {
 }
 
 func settleHolding(s State, now boottime.Instant) (State, []Action) {
+	if s.Fight.over(now) {
+		s.Fight = Fight{}
+	}
+	why, to := s.Serving.leave()
 	switch {
 	case !s.Grant.Held:
 		return withdraw(s, s.Grant.Why)
 	case now >= s.Grant.Until:
 		return withdraw(s, "the deadline passed")
 	case s.DownSince != 0 && now >= s.DownSince.Add(linkPatience):
-		s.GiveBack = true
-		return withdraw(s, "the interface is down")
-	case s.Broken && s.Link.Up && now >= s.RepairAt:
-		s.Broken, s.RepairAt = false, now.Add(repairPause)
-		return s, []Action{Raise{Grant: s.Grant, Link: s.Link, Announce: true}, s.campaign(now)}
+		return giveAway(s, "the interface is down", s.Serving.successor())
+	case to != "" && now >= s.LeaveAt:
+		return giveAway(s, why, to)
+	case s.Broken != "" && s.Link.Up && now >= s.RepairAt:
+		return repair(s, now)
 	}
-	return s, []Action{s.campaign(now)}
+	s, actions := dispute(s, now)
+	return s, append(actions, s.campaign(now))
 }
 
 func settleStandby(s State, now boottime.Instant) (State, []Action) {
@@ -248,24 +123,37 @@ func settleStandby(s State, now boottime.Instant) (State, []Action) {
 	case s.Stopping:
 		return s, nil
 	case g.Held && now < g.Until && s.Link.Up && now >= s.ServeAt:
-		s.Phase, s.Cause, s.Broken = Holding, g.Why, false
-		return s, []Action{Raise{Grant: g, Link: s.Link, Announce: true}, s.campaign(now)}
+		return serve(s, now)
 	case g.Held && now < g.Until:
-		s.GiveBack = true
-		return withdraw(s, "granted, and the interface is not usable")
+		return giveAway(s, "granted, and the interface is not usable", s.Serving.successor())
 	case (s.Ours || s.Stray) && g.Known && !g.Held && g.Holder != "" && g.Holder != s.Node:
 		return withdraw(s, "left behind here while "+g.Holder+" holds it")
 	}
-	return s, []Action{s.campaign(now)}
+	s, actions := probe(s, now)
+	return s, append(actions, s.campaign(now))
 }
 
-func (s State) campaign(now boottime.Instant) Campaign {
-	return Campaign{Eligible: s.Link.Up && !s.Stopping && now >= s.ServeAt, MAC: s.Link.MAC}
+// serve begins to hold. A node that would rather not have the addresses took them
+// because nobody else did; it does not try to get rid of them at once.
+func serve(s State, now boottime.Instant) (State, []Action) {
+	s.Phase, s.Cause, s.Broken, s.Fight = Holding, s.Grant.Why, "", Fight{}
+	s.Rival.At = 0
+	if why, _ := s.Serving.unwilling(); why != "" {
+		s.LeaveAt = now.Add(stay << min(s.Stays, maxStays))
+		s.Stays++
+	}
+	return s, []Action{Raise{Grant: s.Grant, Link: s.Link, Announce: true}, s.campaign(now)}
 }
 
 func withdraw(s State, why string) (State, []Action) {
-	s.Phase, s.Cause, s.Broken = Withdrawing, why, false
+	s.Phase, s.Cause, s.Broken = Withdrawing, why, ""
 	return s, []Action{Withdraw{}}
+}
+
+// giveAway withdraws, and then gives the grant back.
+func giveAway(s State, why, successor string) (State, []Action) {
+	s.GiveBack, s.Successor = true, successor
+	return withdraw(s, why)
 }
 
 // raised takes in how putting the addresses up went.
@@ -280,11 +168,11 @@ func raised(s State, now boottime.Instant, e Raised) (State, []Action) {
 	}
 	if e.Refresh {
 		// There is time left to try again before it is given up.
-		s.Broken = true
+		s.Broken = "a renewal could not be carried out here: " + e.Err.Error()
 		return s, nil
 	}
-	s.GiveBack, s.ServeAt = true, now.Add(serveRetry)
-	return withdraw(s, "the address could not be put up: "+e.Err.Error())
+	s.ServeAt = now.Add(serveRetry)
+	return giveAway(s, "the address could not be put up: "+e.Err.Error(), s.Serving.successor())
 }
 
 // withdrawn takes in how taking the addresses away went. What may still be here
@@ -301,8 +189,11 @@ func withdrawn(s State, now boottime.Instant, e Withdrawn) (State, []Action) {
 	if !s.GiveBack {
 		return settleStandby(s, now)
 	}
-	s.GiveBack, s.Grant.Held, s.Done = false, false, s.Stopping
-	return s, []Action{Campaign{MAC: s.Link.MAC}, GiveBack{}}
+	successor := s.Successor
+	s.GiveBack, s.Successor, s.Grant.Held, s.Done = false, "", false, s.Stopping
+	c := s.campaign(now)
+	c.Eligible = false // not for what is being given back
+	return s, []Action{c, GiveBack{Successor: successor}}
 }
 
 // wake is when time alone changes something, and no later than a second from
@@ -322,8 +213,8 @@ func wake(s State, now boottime.Instant) boottime.Instant {
 	if s.DownSince != 0 {
 		earlier(s.DownSince.Add(linkPatience))
 	}
-	earlier(s.ServeAt)
-	earlier(s.WithdrawAt)
-	earlier(s.RepairAt)
+	for _, t := range [...]boottime.Instant{s.ServeAt, s.WithdrawAt, s.RepairAt, s.LeaveAt, s.Rival.ConfirmAt, s.Rival.ProbeAt, s.Fight.Last.Add(quiet)} {
+		earlier(t)
+	}
 	return at
 }

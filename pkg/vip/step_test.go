@@ -2,6 +2,7 @@ package vip
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,6 +59,14 @@ func (k *kernel) do(t *rapid.T, a Action) Event {
 		if k.present {
 			t.Fatal("given back while the address may still be here")
 		}
+	case Defend, Confirm, Refuse:
+		if k.state.Phase != Holding || k.now >= k.state.Grant.Until {
+			t.Fatalf("%#v without holding: %+v", a, k.state)
+		}
+	case Probe:
+		if k.state.Phase != Standby || !a.Link.Up {
+			t.Fatalf("probes as a holder or without a link: %+v", k.state)
+		}
 	case Campaign:
 		if a.Eligible && (k.state.Stopping || !k.state.Link.Up) {
 			t.Fatalf("campaigns without being able to serve: %+v", k.state)
@@ -94,14 +103,28 @@ func TestStepFromAnyHistory(t *testing.T) {
 			"": k.check,
 			"granted": func(t *rapid.T) {
 				until := k.now.Add(time.Duration(rapid.IntRange(-1000, 3000).Draw(t, "left")) * time.Millisecond)
-				k.handle(t, Granted{Grant{Held: true, Known: true, Term: 1, Until: until, Holder: "n1", Why: "lease taken"}})
+				k.handle(t, Granted{Grant{Held: true, Known: true, Term: 1, Until: until, Holder: "n1", Why: "lease taken", Confirmed: k.now}})
 			},
 			"lost": func(t *rapid.T) {
 				k.handle(t, Granted{Grant{Known: true, Holder: rapid.SampledFrom([]string{"", "n1", "n2"}).Draw(t, "holder"), Why: "lost"}})
 			},
 			"looked": func(t *rapid.T) {
-				k.handle(t, Looked{Link: link(t), Ours: k.present && rapid.Bool().Draw(t, "ours"), Stray: rapid.Bool().Draw(t, "stray"), Marked: k.present})
+				k.handle(t, Looked{Link: link(t), Ours: k.present && rapid.Bool().Draw(t, "ours"), Stray: rapid.Bool().Draw(t, "stray"), Marked: k.present,
+					Unfenced: rapid.Bool().Draw(t, "unfenced")})
 			},
+			"serving": func(t *rapid.T) {
+				v := drawServing(t)
+				before := k.state
+				k.handle(t, v)
+				if before.Phase == Holding && k.state.Phase != Holding && k.now < before.Grant.Until && before.DownSince == 0 &&
+					before.Broken == "" && !slices.ContainsFunc(v.Peers, func(p Peer) bool { return p.Ready }) {
+					t.Fatalf("left although no peer serves: %+v", v)
+				}
+			},
+			"asked": func(t *rapid.T) {
+				k.handle(t, Asked{To: rapid.SampledFrom([]string{AnyNode, "n1", "n2", "n9"}).Draw(t, "to")})
+			},
+			"heard": func(t *rapid.T) { k.handle(t, Heard{MAC: "x", At: k.now}) },
 			"time passes": func(t *rapid.T) {
 				// As the Manager does: no later than it asked to be woken.
 				at := wake(k.state, k.now)
@@ -128,6 +151,19 @@ func TestStepFromAnyHistory(t *testing.T) {
 			},
 		})
 	})
+}
+
+func drawServing(t *rapid.T) Serving {
+	v := Serving{Local: Readiness(rapid.IntRange(0, 2).Draw(t, "local"))}
+	if rapid.IntRange(0, 4).Draw(t, "leaving") == 0 {
+		v.Leaving = "node n1 is cordoned"
+	}
+	for _, n := range []string{"n2", "n3"}[:rapid.IntRange(0, 2).Draw(t, "peers")] {
+		p := Peer{Node: n, Ready: rapid.Bool().Draw(t, "ready")}
+		p.Better = p.Ready && rapid.Bool().Draw(t, "better")
+		v.Peers = append(v.Peers, p)
+	}
+	return v
 }
 
 // up and down are links; grantFor is a grant that lasts.
@@ -231,12 +267,13 @@ func TestWakesAtOnceForADeadlineThatPassed(t *testing.T) {
 	}
 }
 
-// TestRepairIsDamped: another program takes the address away whenever it is put up.
+// TestRepairIsDamped: another program takes the address away whenever it is put
+// up. In the end it wins, and another node is to serve.
 func TestRepairIsDamped(t *testing.T) {
 	now := boottime.Instant(time.Hour)
 	s, _ := run(State{Node: "n1"}, now, Looked{Link: up}, grantFor(now, time.Hour), Raised{}, Looked{Link: up, Ours: true})
-	raises := 0
-	for range 10000 { // one a millisecond
+	began, raises := now, 0
+	for s.Phase == Holding { // one a millisecond
 		now = now.Add(time.Millisecond)
 		var actions []Action
 		s, actions = step(s, now, Looked{Link: up})
@@ -244,8 +281,29 @@ func TestRepairIsDamped(t *testing.T) {
 			raises++
 			s, _ = step(s, now, Raised{})
 		}
+		if raises > maxRepairs {
+			t.Fatalf("fights on after %d repairs", raises)
+		}
 	}
-	if want := int(10 * time.Second / repairPause); raises < want-1 || raises > want+1 {
-		t.Errorf("%d repairs in 10 s, want about %d", raises, want)
+	if fought, least := now.Sub(began), (maxRepairs-1)*repairPause; raises != maxRepairs || fought < least {
+		t.Errorf("%d repairs in %s, want %d in %s or more", raises, fought, maxRepairs, least)
+	}
+	s, actions := step(s, now, Withdrawn{})
+	if !has[GiveBack](actions) || s.campaign(now).Eligible {
+		t.Errorf("not given away: %+v, %+v", actions, s)
+	}
+}
+
+// TestFightIsOver: after some quiet a repair is the first one again.
+func TestFightIsOver(t *testing.T) {
+	now := boottime.Instant(time.Hour)
+	s, _ := run(State{Node: "n1"}, now, Looked{Link: up}, grantFor(now, time.Hour), Raised{}, Looked{Link: up, Ours: true})
+	for range 3 * maxRepairs {
+		s, _ = run(s, now, Looked{Link: up}, Raised{}, Looked{Link: up, Ours: true})
+		now = now.Add(quiet)
+		s, _ = step(s, now, Tick{})
+		if s.Phase != Holding || s.Fight.Repairs != 0 {
+			t.Fatalf("repairs %s apart count as a fight: %+v", quiet, s)
+		}
 	}
 }

@@ -1,0 +1,585 @@
+package arp
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mdlayher/arp"
+	"github.com/mdlayher/packet"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/vipd-io/vipd/internal/nstest"
+)
+
+// within is how long a test waits for what must come.
+const within = 10 * time.Second
+
+// segment is a node that listens and a peer, on a link.
+type segment struct {
+	t          *testing.T
+	node, peer *nstest.NS
+	link       net.Interface // the node's
+	listener   *Listener
+	opened     chan int // the index of each socket that was opened
+	heard      chan Claim
+	logs       *observer.ObservedLogs
+}
+
+func newSegment(t *testing.T) *segment {
+	t.Helper()
+	core, logs := observer.New(zap.WarnLevel)
+	s := &segment{t: t, node: nstest.New(t), peer: nstest.New(t),
+		opened: make(chan int, 64), heard: make(chan Claim, 64), logs: logs}
+	s.connect()
+	addresses := []netip.Addr{netip.MustParseAddr("192.168.35.101"), vip}
+	s.listener = NewListener(ListenerOptions{
+		Addresses: addresses,
+		Heard:     func(c Claim) { s.heard <- c },
+		Log:       zap.New(core),
+		Listen: func(index int) (c ReadConn, err error) {
+			err = s.node.Do(func() error { c, err = tap(index, addresses); return err })
+			if err == nil {
+				s.opened <- index
+			}
+			return c, err
+		},
+	})
+	return s
+}
+
+// connect joins node and peer by a new link.
+func (s *segment) connect() {
+	s.t.Helper()
+	nstest.Pair(s.t, s.node, s.peer, "192.168.35.11/24", "192.168.35.12/24")
+	l := s.node.Link("eth0").Attrs()
+	s.link = net.Interface{Index: l.Index, HardwareAddr: l.HardwareAddr}
+}
+
+// run runs the listener until the test ends.
+func (s *segment) run() {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.listener.Run(ctx) }()
+	s.t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				s.t.Error(err)
+			}
+		case <-time.After(within):
+			s.t.Error("Run did not end with its context")
+		}
+	})
+}
+
+// watch listens on the node's present link, and waits until it does.
+func (s *segment) watch() {
+	s.t.Helper()
+	s.listener.Watch(s.link.Index, s.link.HardwareAddr)
+	s.waitOpened()
+}
+
+func (s *segment) waitOpened() {
+	s.t.Helper()
+	for {
+		select {
+		case index := <-s.opened:
+			if index == s.link.Index {
+				return
+			}
+		case <-time.After(within):
+			s.t.Fatal("no socket was opened")
+		}
+	}
+}
+
+// want waits for the next claim.
+func (s *segment) want(mac net.HardwareAddr) {
+	s.t.Helper()
+	select {
+	case c := <-s.heard:
+		if !bytes.Equal(c.MAC, mac) {
+			s.t.Errorf("heard %s claim %s, want %s", c.MAC, c.Addr, mac)
+		}
+	case <-time.After(within):
+		s.t.Fatalf("no claim by %s was heard", mac)
+	}
+}
+
+// provoke does what should make mac claim the VIP until that is heard: a link
+// that was just set up loses frames until its queue is there.
+func (s *segment) provoke(mac net.HardwareAddr, do func()) {
+	s.t.Helper()
+	late := time.After(within)
+	for {
+		do()
+		select {
+		case c := <-s.heard:
+			if !bytes.Equal(c.MAC, mac) {
+				s.t.Errorf("heard %s claim %s, want %s", c.MAC, c.Addr, mac)
+			}
+			return
+		case <-time.After(100 * time.Millisecond):
+		case <-late:
+			s.t.Fatalf("no claim by %s was heard", mac)
+		}
+	}
+}
+
+// socket opens one that sends on a node's link.
+func socket(t *testing.T, ns *nstest.NS) *packet.Conn {
+	t.Helper()
+	return ns.Frames("eth0", 0)
+}
+
+func send(t *testing.T, c *packet.Conn, frame []byte) {
+	t.Helper()
+	to := &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])}
+	if _, err := c.WriteTo(frame, to); err != nil {
+		t.Fatalf("send frame: %v", err)
+	}
+}
+
+// claim builds a claim to addr, a reply to a host that there is not.
+func claim(t *testing.T, addr netip.Addr, mac net.HardwareAddr) []byte {
+	t.Helper()
+	f, err := frame(arp.OperationReply, mac, addr, make(net.HardwareAddr, 6), netip.MustParseAddr("192.168.35.77"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// stranger is a MAC that differs from others by its number.
+func stranger(n int) net.HardwareAddr {
+	return binary.BigEndian.AppendUint32([]byte{2, 0x5a}, uint32(n))
+}
+
+func TestHearsStrangers(t *testing.T) {
+	s := newSegment(t)
+	s.run()
+	s.watch()
+	c := socket(t, s.peer)
+	frames, err := gratuitous(vip, stranger(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, c, frames[0])
+	s.want(stranger(1))
+	frames, err = gratuitous(vip, stranger(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, c, frames[1])
+	s.want(stranger(2))
+	send(t, c, claim(t, vip, stranger(3)))
+	s.want(stranger(3))
+	send(t, c, claim(t, netip.MustParseAddr("192.168.35.101"), stranger(4)))
+	s.want(stranger(4))
+	unpadded := claim(t, vip, stranger(5))[:42]
+	send(t, c, unpadded)
+	s.want(stranger(5))
+	// A reply to the node alone, as to its probe.
+	direct := claim(t, vip, stranger(6))
+	copy(direct, s.link.HardwareAddr)
+	send(t, c, direct)
+	s.want(stranger(6))
+}
+
+// changed is a claim with some of its bytes replaced.
+func changed(t *testing.T, at int, b ...byte) []byte {
+	t.Helper()
+	f := claim(t, vip, mac)
+	copy(f[at:], b)
+	return f
+}
+
+// noClaims lists frames in which nobody claims the VIP, and that a filter on
+// their bytes tells from others.
+func noClaims(t *testing.T) [][]byte {
+	t.Helper()
+	ask, err := probe(vip, mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [][]byte{
+		ask,
+		claim(t, netip.MustParseAddr("192.168.35.12"), mac),
+		claim(t, vip, mac)[:30],
+		changed(t, 12, 0x08, 0x00), // not ARP
+		changed(t, 14, 0, 6),       // IEEE 802 hardware
+		changed(t, 16, 0x86, 0xdd), // not IPv4
+		changed(t, 18, 8),          // hardware addresses of 8 bytes
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for i, f := range noClaims(t) {
+		if c, ok := Parse(f); ok && c.Addr == vip {
+			t.Errorf("Parse of frame %d = %v", i, c)
+		}
+	}
+}
+
+// TestIgnoresTheRest sends each frame in front of a claim, and hears that alone.
+func TestIgnoresTheRest(t *testing.T) {
+	s := newSegment(t)
+	s.run()
+	s.watch()
+	c := socket(t, s.peer)
+	for i, f := range append(noClaims(t),
+		claim(t, vip, s.link.HardwareAddr),
+		claim(t, vip, mac)[:40],
+		changed(t, 0, 2, 9, 9, 9, 9, 9),
+		slices.Insert(changed(t, 0), 12, 0x81, 0, 0, 5), // another VLAN's
+	) {
+		send(t, c, f)
+		send(t, c, claim(t, vip, stranger(i)))
+		t.Logf("frame %d", i)
+		s.want(stranger(i))
+	}
+	// What has no VLAN but a priority is for the interface all the same.
+	send(t, c, slices.Insert(changed(t, 0), 12, 0x81, 0, 0xe0, 0))
+	s.want(mac)
+}
+
+// TestFilter reads the socket itself: what the filter lets pass costs time.
+func TestFilter(t *testing.T) {
+	s := newSegment(t)
+	conn, err := s.listener.opts.Listen(s.link.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.(*packet.Conn).SetReadDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	c := socket(t, s.peer)
+	for i, f := range noClaims(t) {
+		send(t, c, f)
+		last := claim(t, vip, stranger(i))
+		send(t, c, last)
+		buf := make([]byte, 128)
+		n, _, err := conn.ReadFrom(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(buf[:n], last) {
+			t.Errorf("frame %d passed the filter: %x", i, buf[:n])
+		}
+	}
+}
+
+// TestHearsNothingOfItsOwn: neither announcements nor probes, nor frames that
+// the host sent as somebody else.
+func TestHearsNothingOfItsOwn(t *testing.T) {
+	s := newSegment(t)
+	s.run()
+	s.watch()
+	a := New(Options{Mine: always, Listen: func(index int) (c Conn, err error) {
+		err = s.node.Do(func() error { c, err = open(index, 0, nil); return err })
+		return c, err
+	}})
+	here := Target{Index: s.link.Index, MAC: s.link.HardwareAddr, Addresses: []netip.Addr{vip}}
+	a.Probe(here)
+	a.Announce(here)
+	defer a.Silence()
+	a.Defend()
+	send(t, socket(t, s.node), claim(t, vip, mac))
+	send(t, socket(t, s.peer), claim(t, vip, stranger(0)))
+	s.want(stranger(0))
+	if n := len(s.heard); n != 0 {
+		t.Errorf("%d more claims heard", n)
+	}
+}
+
+// TestProbeIsAnswered: a kernel that has the address answers the probe, which is
+// how a holder that nobody knows of is found before the first claim.
+func TestProbeIsAnswered(t *testing.T) {
+	s := newSegment(t)
+	s.run()
+	s.watch()
+	s.peer.AddAddr("eth0", vip.String()+"/32")
+	a := New(Options{Mine: always, Listen: func(index int) (c Conn, err error) {
+		err = s.node.Do(func() error { c, err = open(index, 0, nil); return err })
+		return c, err
+	}})
+	here := Target{Index: s.link.Index, MAC: s.link.HardwareAddr, Addresses: []netip.Addr{vip}}
+	s.provoke(s.peer.Link("eth0").Attrs().HardwareAddr, func() { a.Probe(here) })
+	if got := s.peer.Neighbour("eth0", vip); got != nil {
+		t.Errorf("the probe left a neighbour entry: %s", got)
+	}
+}
+
+func TestHearsAgainOnANewLink(t *testing.T) {
+	s := newSegment(t)
+	s.run()
+	s.watch()
+	if err := s.node.Links.LinkDel(s.node.Link("eth0")); err != nil {
+		t.Fatal(err)
+	}
+	former := s.link.Index
+	s.connect()
+	if s.link.Index == former {
+		t.Fatal("the new link has the former one's index")
+	}
+	s.watch()
+	send(t, socket(t, s.peer), claim(t, vip, stranger(1)))
+	s.want(stranger(1))
+	// The MAC that is ours may change, too.
+	s.listener.Watch(s.link.Index, stranger(2))
+	send(t, socket(t, s.peer), claim(t, vip, stranger(2)))
+	send(t, socket(t, s.peer), claim(t, vip, stranger(3)))
+	s.want(stranger(3))
+	if n := len(s.opened); n != 0 {
+		t.Errorf("%d more sockets opened for the same link", n)
+	}
+}
+
+func TestHearsAgainAfterTheLinkWasDown(t *testing.T) {
+	s := newSegment(t)
+	s.run()
+	s.watch()
+	s.node.Down("eth0")
+	s.waitOpened() // tried again
+	s.waitOpened()
+	s.node.Up("eth0")
+	c := socket(t, s.peer)
+	s.provoke(stranger(1), func() { send(t, c, claim(t, vip, stranger(1))) })
+	if n := s.logs.Len(); n != 1 {
+		t.Errorf("%d warnings of one link that was down: %v", n, s.logs.All())
+	}
+}
+
+// wire is a ReadConn of the present synctest bubble.
+type wire struct {
+	frames chan []byte
+	broken chan error
+	closed chan struct{}
+}
+
+func newWire() *wire {
+	return &wire{frames: make(chan []byte), broken: make(chan error), closed: make(chan struct{})}
+}
+
+var errClosed = errors.New("use of closed connection")
+
+func (w *wire) ReadFrom(b []byte) (int, net.Addr, error) {
+	select {
+	case f := <-w.frames:
+		return copy(b, f), nil, nil
+	case err := <-w.broken:
+		return 0, nil, err
+	case <-w.closed:
+		return 0, nil, errClosed
+	}
+}
+
+func (w *wire) Close() error { close(w.closed); return nil }
+
+func (w *wire) isClosed() bool {
+	select {
+	case <-w.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestFlood sends for a second as fast as frames are read.
+func TestFlood(t *testing.T) {
+	for name, c := range map[string]struct {
+		macs int
+		told int
+	}{
+		"one stranger":  {1, 20},
+		"two strangers": {2, 40},
+		"any number":    {1 << 30, 20 * strangers},
+		"ourselves":     {0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWire()
+				told := make(map[string]time.Time)
+				n, sent := 0, 0
+				l := NewListener(ListenerOptions{Addresses: []netip.Addr{vip}, Heard: func(c Claim) {
+					if at, ok := told[c.MAC.String()]; ok && time.Since(at) < quiet {
+						t.Errorf("told again of %s after %s", c.MAC, time.Since(at))
+					}
+					told[c.MAC.String()] = time.Now()
+					n++
+				}, Listen: func(int) (ReadConn, error) { return w, nil }})
+				l.Watch(1, mac)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				go func() {
+					for ; ctx.Err() == nil; sent++ {
+						from := mac
+						if c.macs > 0 {
+							from = stranger(sent % c.macs)
+						}
+						select {
+						case w.frames <- claim(t, vip, from):
+						case <-ctx.Done():
+						}
+					}
+				}()
+				if err := l.Run(ctx); err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+				if n < c.told*9/10 || n > c.told*11/10 {
+					t.Errorf("told of %d claims, want about %d", n, c.told)
+				}
+				if most := n + int(time.Second/rest) + 2; sent > most {
+					t.Errorf("%d frames read in a second, want %d at most", sent, most)
+				}
+			})
+		})
+	}
+}
+
+// TestTriesAgain: each second, and at a Watch at once; one warning per interface.
+func TestTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		var tried []int
+		start := time.Now()
+		var at []time.Duration
+		l := NewListener(ListenerOptions{Log: zap.New(core), Listen: func(index int) (ReadConn, error) {
+			tried, at = append(tried, index), append(at, time.Since(start))
+			return nil, errors.New("no such interface")
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		time.Sleep(time.Minute) // there is nothing to listen on
+		start = time.Now()
+		for _, index := range []int{1, 1, 2, 0} {
+			l.Watch(index, mac)
+			time.Sleep(1500 * time.Millisecond)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		const half = 500 * time.Millisecond
+		if want := []int{1, 1, 1, 1, 2, 2}; !slices.Equal(tried, want) {
+			t.Errorf("tried interfaces %v, want %v", tried, want)
+		}
+		if want := []time.Duration{0, 2 * half, 3 * half, 5 * half, 6 * half, 8 * half}; !slices.Equal(at, want) {
+			t.Errorf("tried at %v, want %v", at, want)
+		}
+		if n := logs.Len(); n != 2 {
+			t.Errorf("%d warnings, want one for each interface: %v", n, logs.All())
+		}
+	})
+}
+
+// TestNoSocketIsLeft changes the interface, and ends, at every moment: while
+// there is nothing to listen on, while a socket is opened, while it is read.
+func TestNoSocketIsLeft(t *testing.T) {
+	for want, end := range map[int]time.Duration{0: 0, 1: 5 * time.Millisecond, 2: 15 * time.Millisecond, 3: 25 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			var conns []*wire
+			l := NewListener(ListenerOptions{Listen: func(int) (ReadConn, error) {
+				time.Sleep(10 * time.Millisecond)
+				conns = append(conns, newWire())
+				return conns[len(conns)-1], nil
+			}})
+			ctx, cancel := context.WithTimeout(t.Context(), end)
+			defer cancel()
+			go func() {
+				l.Watch(1, mac)
+				time.Sleep(time.Millisecond)
+				l.Watch(2, mac)
+			}()
+			if err := l.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			if len(conns) != min(want, 2) {
+				t.Errorf("%d sockets were opened until %s, want %d", len(conns), end, min(want, 2))
+			}
+			for _, w := range conns {
+				if !w.isClosed() {
+					t.Errorf("a socket is open after the end at %s", end)
+				}
+			}
+			time.Sleep(time.Second)
+		})
+	}
+}
+
+// TestOneSocketAtATime: changes of mind are not failures; a failure is got over.
+func TestOneSocketAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		var mu sync.Mutex
+		var conns []*wire
+		l := NewListener(ListenerOptions{Log: zap.New(core), Listen: func(int) (ReadConn, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			conns = append(conns, newWire())
+			return conns[len(conns)-1], nil
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		defer func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}()
+		check := func(what string, opened, open, warnings int) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			n := 0
+			for _, w := range conns {
+				if !w.isClosed() {
+					n++
+				}
+			}
+			if len(conns) != opened || n != open || logs.Len() != warnings {
+				t.Errorf("%s: %d sockets opened, %d open, %d warnings, want %d, %d and %d",
+					what, len(conns), n, logs.Len(), opened, open, warnings)
+			}
+		}
+		check("at first", 0, 0, 0)
+		l.Watch(1, mac)
+		check("the first interface", 1, 1, 0)
+		l.Watch(2, mac)
+		check("the next", 2, 1, 0)
+		l.Watch(2, stranger(1))
+		check("another MAC", 2, 1, 0)
+		l.Watch(0, nil)
+		check("none", 2, 0, 0)
+		l.Watch(2, mac)
+		check("the former", 3, 1, 0)
+		conns[2].broken <- errors.New("network is down")
+		check("a failure", 3, 0, 1)
+		time.Sleep(retryAfter)
+		check("a second later", 4, 1, 1)
+		conns[3].broken <- errors.New("network is down")
+		check("the same again", 4, 0, 1)
+		time.Sleep(time.Minute)
+		check("a good while", 5, 1, 1)
+		conns[4].broken <- errors.New("network is down")
+		check("a failure after that", 5, 0, 2)
+	})
+}

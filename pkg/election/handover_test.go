@@ -1,0 +1,320 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/vipd-io/vipd/internal/leasetest"
+)
+
+// three is a cluster in which n1 holds and n2 and n3 stand by.
+func three(c *cluster) (n1, n2, n3 *node) {
+	n1 = c.join("n1")
+	c.awaitHolder("", 10*time.Second)
+	n2, n3 = c.join("n2"), c.join("n3")
+	time.Sleep(5 * time.Second)
+	return n1, n2, n3
+}
+
+// TestSuccessorGoesFirst: the one that is named takes the Lease, and the others
+// take it a moment later if that one does not.
+func TestSuccessorGoesFirst(t *testing.T) {
+	tests := []struct {
+		successor string
+		prepare   func(n2, n3 *node)
+		want      string
+		least     time.Duration
+	}{
+		{successor: "n3", want: "n3"},
+		{successor: "n2", want: "n2"},
+		{successor: "n9", want: "", least: courtesy},
+		{successor: "n3", prepare: func(_, n3 *node) { n3.crash() }, want: "n2", least: courtesy},
+		{successor: "n3", want: "n2", least: courtesy, prepare: func(_, n3 *node) {
+			n3.elector.SetCandidate(n3.c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-n3", HoldBack: time.Minute})
+		}},
+		{successor: "n3", want: "n3", prepare: func(_, n3 *node) { // it yields to preferred ones, unless it is named
+			n3.elector.SetCandidate(n3.c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-n3", Yield: time.Minute})
+		}},
+		{successor: "", want: "n2", prepare: func(_, n3 *node) {
+			n3.elector.SetCandidate(n3.c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-n3", Yield: time.Minute})
+		}},
+		{successor: "", want: "n2", least: 250 * time.Millisecond, prepare: func(n2, n3 *node) {
+			n3.crash()
+			n2.elector.SetCandidate(n2.c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-n2", NotBefore: n2.c.now().Add(250 * time.Millisecond)})
+		}},
+	}
+	for _, tt := range tests {
+		inBubble(t, func(c *cluster) {
+			n1, n2, n3 := three(c)
+			if tt.prepare != nil {
+				tt.prepare(n2, n3)
+			}
+			if err := n1.releaseFor(tt.successor); err != nil {
+				t.Fatal(err)
+			}
+			n1.campaign()
+			next, took := c.awaitHolder("n1", 5*time.Second)
+			if tt.want != "" && next.name != tt.want || took < tt.least || took > tt.least+10*time.Millisecond {
+				t.Errorf("released for %q: %s took it after %s, want %s after %s", tt.successor, next.name, took, tt.want, tt.least)
+			}
+		})
+	}
+}
+
+// TestOwnReleaseIsLeftToOthers: who released it takes it back only if nobody does.
+func TestOwnReleaseIsLeftToOthers(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n1 := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		if err := n1.releaseFor("n2"); err != nil {
+			t.Fatal(err)
+		}
+		n1.campaign()
+		if n, took := c.awaitHolder("", 5*time.Second); n.name != "n1" || took < afterwards || took > afterwards+10*time.Millisecond {
+			t.Errorf("%s took it after %s", n.name, took)
+		}
+	})
+}
+
+// TestHoldBackAfterACrash: a candidate that holds back lets the others go first,
+// and does not leave the Lease to nobody.
+func TestHoldBackAfterACrash(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n1, n2, n3 := three(c)
+		holdBack := func(n *node, d time.Duration) {
+			n.elector.SetCandidate(c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-" + n.name, HoldBack: d})
+		}
+		holdBack(n2, 3*time.Second)
+		n1.crash()
+		if n, _ := c.awaitHolder("n1", 10*time.Second); n != n3 {
+			t.Fatalf("%s took it", n.name)
+		}
+		last := n3.standing().Until.Add(-c.timing.Hold())
+		n3.crash()
+		n, _ := c.awaitHolder("n3", 20*time.Second)
+		after := n.lastInterval().from.Sub(last)
+		if want := c.timing.Lease + 3*time.Second; n != n2 || after < want || after > want+1100*time.Millisecond {
+			t.Errorf("%s took it %s after the last renewal, want %s or a renewal more", n.name, after, want)
+		}
+		// Holding back is about others' leases: its own it takes up again at once.
+		n2.crash()
+		again := c.join("n2")
+		holdBack(again, time.Minute)
+		if _, took := c.awaitHolder("", 5*time.Second); took > 10*time.Millisecond {
+			t.Errorf("its own lease was taken up after %s", took)
+		}
+	})
+}
+
+// TestConfirm: the answer is later than the question, also while a renewal is
+// under way, and a foreign holder ends the holding at once.
+func TestConfirm(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n1 := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		slow := func(string) leasetest.Fault {
+			return leasetest.Fault{Before: 50 * time.Millisecond, After: 50 * time.Millisecond}
+		}
+		for _, fault := range []func(string) leasetest.Fault{nil, slow} {
+			n1.client.SetFault(fault)
+			for range 20 {
+				time.Sleep(170 * time.Millisecond)
+				heard := c.now()
+				time.Sleep(1) // fake time: nothing takes any
+				n1.elector.Confirm(c.t.Context())
+				time.Sleep(250 * time.Millisecond)
+				if s := n1.standing(); !s.Held || s.Confirmed <= heard {
+					t.Fatalf("confirmed at %s after the question", s.Confirmed.Sub(heard))
+				}
+			}
+		}
+		// The watch is cut off, the Lease is somebody else's, and a question tells.
+		n1.client.SetFault(func(verb string) leasetest.Fault {
+			if verb == "update" {
+				return leasetest.Fault{Before: time.Hour}
+			}
+			return leasetest.Fault{}
+		})
+		c.server.Mute()
+		c.server.Edit(func(l *coordinationv1.Lease) {
+			l.Spec.HolderIdentity = new("n2")
+			delete(l.Annotations, Annotation)
+		})
+		time.Sleep(time.Millisecond)
+		if !n1.standing().Held {
+			t.Fatal("it knows already")
+		}
+		n1.elector.Confirm(c.t.Context())
+		time.Sleep(time.Millisecond)
+		if n1.standing().Held {
+			t.Error("goes on over another holder's record")
+		}
+	})
+}
+
+// TestRequestMove: a person asks through the Lease and learns what came of it.
+func TestRequestMove(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		store := &KubeStore{API: &leasetest.Client{Server: &c.server}, Namespace: "kube-system", Name: leaseName, Establish: time.Second}
+		if _, err := store.RequestMove(c.t.Context(), AnyNode); !errors.Is(err, ErrNoHolder) {
+			t.Errorf("no Lease: %v", err)
+		}
+		n1, n2, _ := three(c)
+		// As the Manager does: withdraw and release for whom it thinks best.
+		ask := func(to string, act func()) (Move, error) {
+			ctx, cancel := context.WithTimeout(c.t.Context(), 3*time.Second)
+			defer cancel()
+			go func() {
+				for len(n1.questions()) == 0 && ctx.Err() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				act()
+			}()
+			return store.RequestMove(ctx, to)
+		}
+		_, err := ask("n9", func() { n1.elector.Answer(c.t.Context(), "there is no n9") })
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "there is no n9") {
+			t.Errorf("error = %v", err)
+		}
+		if d := cmp.Diff([]string{"n9"}, n1.questions()); d != "" {
+			t.Errorf("asked (-want +got):\n%s", d)
+		}
+		time.Sleep(2 * time.Second)
+		if v, ok := c.server.Lease().Annotations[MoveAnnotation]; ok {
+			t.Errorf("the answer stays: %q", v)
+		}
+		if m, err := store.RequestMove(c.t.Context(), "n1"); err != nil || m != (Move{From: "n1", To: "n1"}) {
+			t.Errorf("to the holder itself: %+v, %v", m, err)
+		}
+		n1.forget()
+		m, err := ask("n2", func() { _ = n1.releaseFor("n2") })
+		if err != nil || m != (Move{From: "n1", To: "n2", Term: 2}) {
+			t.Errorf("moved: %+v, %v", m, err)
+		}
+		if v, ok := c.server.Lease().Annotations[MoveAnnotation]; ok {
+			t.Errorf("the request stays: %q", v)
+		}
+		if n := n2.questions(); len(n) > 0 {
+			t.Errorf("the next holder was asked: %v", n)
+		}
+		ctx, cancel := context.WithTimeout(c.t.Context(), time.Second)
+		defer cancel()
+		if _, err := store.RequestMove(ctx, "n3"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a holder that does nothing: %v", err)
+		}
+		c.server.Edit(func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = new("kube-vip") })
+		if _, err := store.RequestMove(c.t.Context(), "n3"); !errors.Is(err, ErrNotVipd) {
+			t.Errorf("another program's lease: %v", err)
+		}
+	})
+}
+
+// TestRequestThatIsNone: what a person or program may leave in the annotation.
+func TestRequestThatIsNone(t *testing.T) {
+	for value, want := range map[string]string{
+		"": "", "n2": "n2", AnyNode: AnyNode, refusalPrefix + "no": "", strings.Repeat("a", maxRequest+1): "",
+	} {
+		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{MoveAnnotation: value}}}
+		if got := request(l); got != want {
+			t.Errorf("request(%q) = %q, want %q", value, got, want)
+		}
+	}
+	if request(nil) != "" {
+		t.Error("a deleted Lease asks for a move")
+	}
+}
+
+func (n *node) questions() []string {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	return n.asked
+}
+
+func (n *node) forget() {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	n.asked = nil
+}
+
+// TestUpgradeAdoptsTheTerm: another version of vipd on the same node is the same
+// holder, and the record says from then on which one it is.
+func TestUpgradeAdoptsTheTerm(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		old := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		c.join("n2")
+		time.Sleep(5 * time.Second)
+		old.crash()
+		time.Sleep(time.Second)
+		n := c.joinAs("n1", Self{Node: "n1", BootID: "boot-1", Version: "next"}, "mac-of-n1", nil)
+		if _, took := c.awaitHolder("", time.Second); took > 5*time.Millisecond {
+			t.Errorf("taken up after %s", took)
+		}
+		time.Sleep(10 * time.Second)
+		if s := n.standing(); !s.Held || s.Term != 1 {
+			t.Errorf("after the upgrade: %+v", s)
+		}
+		if a := c.server.Lease().Annotations[Annotation]; !strings.Contains(a, `"version":"next"`) {
+			t.Errorf("annotation = %s", a)
+		}
+	})
+}
+
+// TestWallClocksDoNotMatter: the same story, with wall clocks that are right, an
+// hour off in both directions, and stepping: the same holders at the same times.
+func TestWallClocksDoNotMatter(t *testing.T) {
+	story := func(off func(node string, asked int) time.Duration) (seen []interval) {
+		inBubble(t, func(c *cluster) {
+			join := func(name string) *node {
+				n, asked := c.join(name), 0
+				n.client.WallClock = func() time.Duration {
+					c.mu.Lock()
+					defer c.mu.Unlock()
+					asked++
+					return off(name, asked)
+				}
+				return n
+			}
+			n1 := join("n1")
+			c.awaitHolder("", 10*time.Second)
+			n2 := join("n2")
+			time.Sleep(10 * time.Second)
+			if err := n1.releaseFor("n2"); err != nil {
+				t.Fatal(err)
+			}
+			n1.campaign()
+			time.Sleep(10*time.Second + 300*time.Millisecond)
+			n2.crash()
+			time.Sleep(10 * time.Second)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			for _, i := range c.held {
+				if i.from < i.to {
+					seen = append(seen, i)
+				}
+			}
+		})
+		return seen
+	}
+	right := story(func(string, int) time.Duration { return 0 })
+	if len(right) < 20 {
+		t.Fatalf("%d intervals", len(right))
+	}
+	for name, off := range map[string]func(string, int) time.Duration{
+		"one behind, one ahead": func(n string, _ int) time.Duration {
+			return map[string]time.Duration{"n1": -time.Hour, "n2": time.Hour}[n]
+		},
+		"stepping": func(_ string, asked int) time.Duration { return time.Duration(asked%3-1) * time.Hour },
+	} {
+		if d := cmp.Diff(right, story(off), cmp.AllowUnexported(interval{})); d != "" {
+			t.Errorf("%s (-right +off):\n%s", name, d)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package election
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+)
+
+// MoveAnnotation on the Lease asks its holder to hand over to the node that it
+// names, or with AnyNode to the best one (docs/adr/0006). The holder takes it
+// away with its next write; if it will not move, it leaves refusalPrefix and
+// the reason there until the write after that.
+const MoveAnnotation = "vipd.io/move"
+
+// AnyNode leaves the choice to the holder.
+const AnyNode = "*"
+
+const refusalPrefix = "refused: "
+
+// maxRequest bounds a node's name, as Kubernetes does.
+const maxRequest = 253
+
+// request reads a request to move, "" for none.
+func request(l *coordinationv1.Lease) string {
+	if l == nil {
+		return ""
+	}
+	to := l.Annotations[MoveAnnotation]
+	if len(to) > maxRequest || strings.HasPrefix(to, refusalPrefix) {
+		return ""
+	}
+	return to
+}
+
+// Errors of Move.
+var (
+	ErrNoHolder = errors.New("nobody holds the lease")
+	ErrNotVipd  = errors.New("the holder is not a vipd")
+	ErrRefused  = errors.New("the holder refuses")
+)
+
+// Move is a hand-over that was asked for.
+type Move struct {
+	// From held the Lease, To holds it now.
+	From, To string
+	Term     int
+}
+
+// RequestMove asks the holder to hand over to a node or to AnyNode, and waits
+// until it has, it refuses (ErrRefused), or ctx ends. A node that holds the
+// Lease already need not move.
+func (k *KubeStore) RequestMove(ctx context.Context, to string) (Move, error) {
+	asked, err := k.ask(ctx, to)
+	if err != nil {
+		return Move{}, err
+	}
+	m := Move{From: *asked.Spec.HolderIdentity}
+	if m.From == to {
+		m.To = to
+		return m, nil
+	}
+	err = k.await(ctx, asked, &m)
+	return m, err
+}
+
+// ask writes the annotation and returns what was written.
+func (k *KubeStore) ask(ctx context.Context, to string) (*coordinationv1.Lease, error) {
+	for {
+		l, err := k.Get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		switch r := parse(l); {
+		case r.holder == "":
+			return nil, ErrNoHolder
+		case !r.noted:
+			return nil, fmt.Errorf("%w: %s", ErrNotVipd, r.holder)
+		case r.holder == to:
+			return l, nil
+		}
+		metav1.SetMetaDataAnnotation(&l.ObjectMeta, MoveAnnotation, to)
+		out, err := first(ctx, k.API, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (*lease, error) {
+			return c.Leases(k.Namespace).Update(ctx, l, metav1.UpdateOptions{})
+		})
+		if apierrors.IsConflict(err) && ctx.Err() == nil {
+			continue // a renewal came in between
+		}
+		if err != nil {
+			return nil, fmt.Errorf("write lease %s/%s: %w", k.Namespace, k.Name, err)
+		}
+		return out, nil
+	}
+}
+
+// await watches the Lease until it has another holder.
+func (k *KubeStore) await(ctx context.Context, asked *coordinationv1.Lease, m *Move) error {
+	watching, done := context.WithCancel(ctx)
+	defer done()
+	refusal := ""
+	for watching.Err() == nil {
+		err := k.Watch(watching, func(l *coordinationv1.Lease) {
+			if watching.Err() != nil || l == nil || before(l, asked) {
+				return
+			}
+			r := parse(l)
+			if why, ok := strings.CutPrefix(l.Annotations[MoveAnnotation], refusalPrefix); ok && r.holder == m.From {
+				refusal = why
+				done()
+			}
+			if r.holder != "" && r.holder != m.From {
+				m.To, m.Term = r.holder, r.term
+				done()
+			}
+		})
+		if err != nil && watching.Err() == nil {
+			return err
+		}
+	}
+	switch {
+	case refusal != "":
+		return fmt.Errorf("%w: %s", ErrRefused, refusal)
+	case m.To == "":
+		return fmt.Errorf("wait for another holder than %s: %w", m.From, ctx.Err())
+	}
+	return nil
+}

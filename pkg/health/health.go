@@ -1,0 +1,222 @@
+// Package health watches the API servers behind the address: the one on this
+// node, and those of the other nodes. It tells which are ready, and which were
+// seen ready since this node's own was seen to fail: nothing is gained by moving
+// from a server that is in trouble to another one in the same trouble.
+//
+// A server that refuses connections, or says that it is shutting down, is not
+// ready at once. One that says so of a check is asked once more. One that is
+// slow, or answers with errors now and then, is ready until it has had time
+// enough. What follows from it is not decided here (package vip).
+package health
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
+)
+
+// Server is an API server at one moment.
+type Server struct {
+	// Name is its host:port.
+	Name    string
+	Verdict Verdict
+	// Why says why it is not ready, in words.
+	Why string
+	// Better: it was seen ready since this node's own server was seen to fail.
+	Better bool
+}
+
+// State is what is thought of all of them.
+type State struct {
+	Local Server
+	Peers []Server
+}
+
+// Order lists the servers in the order in which to ask them: the local one, those
+// that are ready, the others; the local one behind them if it is not ready.
+func (s State) Order() []string {
+	var ready, others []string
+	for _, p := range s.Peers {
+		if p.Verdict == Ready {
+			ready = append(ready, p.Name)
+		} else {
+			others = append(others, p.Name)
+		}
+	}
+	if s.Local.Verdict == NotReady {
+		return append(append(ready, s.Local.Name), others...)
+	}
+	return append(append([]string{s.Local.Name}, ready...), others...)
+}
+
+// Options configure a Monitor.
+type Options struct {
+	// Local is host:port of this node's own server.
+	Local string
+	// Ask asks a server for /readyz, over a connection that works: known is
+	// false if it could not be asked.
+	Ask func(ctx context.Context, server string) (status int, body string, known bool, err error)
+	// Notify is told of each change. It must not block.
+	Notify func(State)
+	Log    *zap.Logger
+	// Now is the clock; nil is CLOCK_BOOTTIME.
+	Now boottime.Clock
+}
+
+// Time between two probes.
+const (
+	localInterval = 200 * time.Millisecond
+	peerInterval  = time.Second
+	// hurry is that after an error, slowly that while answers are late: a server
+	// that is short of time is not asked more than it takes to judge it.
+	hurry  = 50 * time.Millisecond
+	slowly = 100 * time.Millisecond
+	// recovery is that of a server that is not ready.
+	recovery = 200 * time.Millisecond
+	// timeout of one probe; more than patience, so that a slow answer counts.
+	timeout = time.Second
+)
+
+// Monitor probes. Make it with New and call Run.
+type Monitor struct {
+	opts Options
+	log  *zap.Logger
+	now  boottime.Clock
+
+	peersChanged chan struct{} // one slot
+
+	mu     sync.Mutex
+	local  *prober
+	peers  []*prober
+	wanted []string
+	told   State
+	began  bool // told has been
+}
+
+// New returns a monitor that knows of no peers and has not probed yet.
+func New(opts Options) *Monitor {
+	if opts.Log == nil {
+		opts.Log = zap.NewNop()
+	}
+	if opts.Now == nil {
+		opts.Now = boottime.Now
+	}
+	m := &Monitor{opts: opts, log: opts.Log, now: opts.Now, peersChanged: make(chan struct{}, 1)}
+	m.local = newProber(m, opts.Local)
+	return m
+}
+
+// SetPeers says which other servers there are. It does not block.
+func (m *Monitor) SetPeers(servers []string) {
+	m.mu.Lock()
+	m.wanted = slices.Clone(servers)
+	m.mu.Unlock()
+	poke(m.peersChanged)
+}
+
+// Nudge has a server probed now: something was seen of it that may mean trouble.
+func (m *Monitor) Nudge(server string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range append([]*prober{m.local}, m.peers...) {
+		if p.name == server {
+			poke(p.wake)
+		}
+	}
+}
+
+// Run probes until ctx ends.
+func (m *Monitor) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { m.local.run(ctx) })
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.peersChanged:
+			for _, run := range m.adjust(ctx) {
+				all.Go(run)
+			}
+		}
+	}
+}
+
+// adjust ends the probing of peers that left and returns that of those that came.
+func (m *Monitor) adjust(ctx context.Context) (came []func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var peers []*prober
+	for _, p := range m.peers {
+		if slices.Contains(m.wanted, p.name) {
+			peers = append(peers, p)
+		} else {
+			p.end()
+		}
+	}
+	for _, name := range m.wanted {
+		if name == m.local.name || slices.ContainsFunc(peers, func(p *prober) bool { return p.name == name }) {
+			continue
+		}
+		p := newProber(m, name)
+		probing, end := context.WithCancel(ctx)
+		p.end = end
+		peers, came = append(peers, p), append(came, func() { p.run(probing) })
+	}
+	m.peers = peers
+	m.tell()
+	return came
+}
+
+// tell notifies if the state is another one. It needs the lock.
+func (m *Monitor) tell() {
+	s := State{Local: m.local.server()}
+	for _, p := range m.peers {
+		v := p.server()
+		v.Better = v.Verdict == Ready && p.judge.good > m.local.judge.bad
+		if s.Local.Verdict != NotReady {
+			v.Better = false // of no interest, and it changes all the time
+		}
+		s.Peers = append(s.Peers, v)
+	}
+	if m.began && s.Local == m.told.Local && slices.Equal(s.Peers, m.told.Peers) {
+		return
+	}
+	m.report(s)
+	m.told, m.began = s, true
+	m.opts.Notify(s)
+}
+
+// report logs what changed.
+func (m *Monitor) report(s State) {
+	before := make(map[string]Verdict)
+	for _, old := range append([]Server{m.told.Local}, m.told.Peers...) {
+		before[old.Name] = old.Verdict
+	}
+	for i, now := range append([]Server{s.Local}, s.Peers...) {
+		switch whose := [...]string{"local", "peer"}[min(i, 1)]; {
+		case now.Verdict == before[now.Name]:
+		case now.Verdict == NotReady:
+			m.log.Warn("API server is not ready", zap.String("server", now.Name), zap.String("whose", whose), zap.String("reason", now.Why))
+		default:
+			m.log.Info("API server is ready", zap.String("server", now.Name), zap.String("whose", whose))
+		}
+	}
+}
+
+// troubled tells whether this node's own server is in doubt: then what the peers
+// are like is of interest now. It needs the lock.
+func (m *Monitor) troubled(now boottime.Instant) bool { return m.local.judge.doubt(now) > 0 }
+
+// poke fills a channel of one slot.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

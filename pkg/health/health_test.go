@@ -1,0 +1,273 @@
+package health
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is the API servers of three nodes, in a synctest bubble.
+type world struct {
+	t       *testing.T
+	monitor *Monitor
+
+	mu    sync.Mutex
+	doing map[string]string // by server: "" is well
+	asked map[string]int
+	state State
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, doing: make(map[string]string), asked: make(map[string]int)}
+	start := time.Now()
+	w.monitor = New(Options{Local: "n1", Ask: w.ask, Notify: w.notify,
+		Now: func() boottime.Instant { return boottime.Instant(time.Since(start) + time.Hour) }})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = w.monitor.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	w.monitor.SetPeers([]string{"n2", "n3"})
+	time.Sleep(3 * time.Second)
+	return w
+}
+
+// ask answers as the server does, after a millisecond.
+func (w *world) ask(ctx context.Context, server string) (int, string, bool, error) {
+	w.mu.Lock()
+	w.asked[server]++
+	doing := w.doing[server]
+	w.mu.Unlock()
+	wait := time.Millisecond
+	switch doing {
+	case "hangs":
+		wait = time.Hour
+	case "slow":
+		wait = 500 * time.Millisecond
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return 0, "", true, ctx.Err()
+	}
+	switch doing {
+	case "dead":
+		return 0, "", true, fmt.Errorf("ask: %w", unix.ECONNREFUSED)
+	case "leaving":
+		return 500, "[-]shutdown failed: reason withheld\n", true, nil
+	case "etcd":
+		return 500, "[-]etcd failed: reason withheld\n", true, nil
+	}
+	return 200, "ok", true, nil
+}
+
+func (w *world) notify(s State) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state = State{Local: s.Local, Peers: slices.Clone(s.Peers)}
+}
+
+func (w *world) now() State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
+}
+
+func (w *world) count(server string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked[server]
+}
+
+func (w *world) set(doing string, servers ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range servers {
+		w.doing[s] = doing
+	}
+}
+
+// await waits in steps of a millisecond and returns how long it took.
+func (w *world) await(what string, ok func(State) bool) time.Duration {
+	w.t.Helper()
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(time.Millisecond) {
+		if ok(w.now()) {
+			return time.Since(began)
+		}
+	}
+	w.t.Fatalf("never: %s; state %+v", what, w.now())
+	return 0
+}
+
+// never asserts that it does not come to that in a while.
+func (w *world) never(what string, d time.Duration, bad func(State) bool) {
+	w.t.Helper()
+	for began := time.Now(); time.Since(began) < d; time.Sleep(time.Millisecond) {
+		if s := w.now(); bad(s) {
+			w.t.Fatalf("%s after %s: %+v", what, time.Since(began), s)
+		}
+	}
+}
+
+// moves tells whether there is a reason to leave, and somewhere to go.
+func moves(s State) bool {
+	return s.Local.Verdict == NotReady && slices.ContainsFunc(s.Peers, func(p Server) bool { return p.Better })
+}
+
+func TestReadyAtFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		want := State{Local: Server{Name: "n1", Verdict: Ready}, Peers: []Server{{Name: "n2", Verdict: Ready}, {Name: "n3", Verdict: Ready}}}
+		if d := cmp.Diff(want, w.now()); d != "" {
+			t.Errorf("state (-want +got):\n%s", d)
+		}
+	})
+}
+
+// TestTimeToMove is how long it takes to know that another server is better, from
+// the moment at which this node's own fails.
+func TestTimeToMove(t *testing.T) {
+	for doing, most := range map[string]time.Duration{
+		"dead":    localInterval + 10*time.Millisecond,
+		"leaving": localInterval + 10*time.Millisecond,
+		"etcd":    localInterval + hurry + 10*time.Millisecond,
+		"hangs":   localInterval + patience + 2*slowly,
+	} {
+		t.Run(doing, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				for range 20 { // at any point between two probes
+					time.Sleep(37 * time.Millisecond)
+					w.set(doing, "n1")
+					if took := w.await("move", moves); took > most {
+						t.Errorf("took %s, want %s at most", took, most)
+					}
+					w.set("", "n1")
+					w.await("recovery", func(s State) bool { return s.Local.Verdict == Ready })
+				}
+			})
+		})
+	}
+}
+
+// TestNudge: a connection broke; the server is asked at once.
+func TestNudge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for range 10 {
+			time.Sleep(71 * time.Millisecond)
+			w.set("dead", "n1")
+			w.monitor.Nudge("n1")
+			if took := w.await("move", moves); took > minGap+10*time.Millisecond {
+				t.Errorf("took %s after a nudge", took)
+			}
+			w.set("", "n1")
+			w.await("recovery", func(s State) bool { return s.Local.Verdict == Ready })
+		}
+	})
+}
+
+// TestAllInTheSameTrouble: nothing is gained by moving.
+func TestAllInTheSameTrouble(t *testing.T) {
+	for _, doing := range []string{"dead", "leaving", "etcd", "hangs", "slow"} {
+		t.Run(doing, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				for range 5 {
+					time.Sleep(73 * time.Millisecond)
+					w.set(doing, "n1", "n2", "n3")
+					w.never("moves", 10*time.Second, moves)
+					w.set("", "n1", "n2", "n3")
+					time.Sleep(3 * time.Second)
+				}
+			})
+		})
+	}
+}
+
+// TestPeerComesBackFirst: then it is the better one, at once.
+func TestPeerComesBackFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.set("etcd", "n1", "n2", "n3")
+		w.await("trouble", func(s State) bool { return s.Local.Verdict == NotReady && s.Peers[0].Verdict == NotReady })
+		w.set("", "n2")
+		if took := w.await("move", moves); took > time.Second {
+			t.Errorf("took %s", took)
+		}
+		if p := w.now().Peers; !p[0].Better || p[1].Better {
+			t.Errorf("peers = %+v", p)
+		}
+	})
+}
+
+// TestPeersChange: one that left is not asked any more.
+func TestPeersChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.monitor.SetPeers([]string{"n3", "n4", "n1"})
+		w.await("n4", func(s State) bool { return len(s.Peers) == 2 && s.Peers[1].Name == "n4" && s.Peers[1].Verdict == Ready })
+		before := w.count("n2")
+		time.Sleep(10 * time.Second)
+		if n := w.count("n2") - before; n > 0 {
+			t.Errorf("n2 was asked %d times after it left", n)
+		}
+	})
+}
+
+// TestLoad: what it costs the servers while all is well, and when one breaks
+// every connection and says so.
+func TestLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		count := func(d time.Duration) map[string]int {
+			n1, n2 := w.count("n1"), w.count("n2")
+			time.Sleep(d)
+			return map[string]int{"n1": w.count("n1") - n1, "n2": w.count("n2") - n2}
+		}
+		if got := count(time.Minute); got["n1"] > 301 || got["n2"] > 61 {
+			t.Errorf("asked in a minute: %v", got)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var nudging sync.WaitGroup
+		nudging.Go(func() {
+			for ctx.Err() == nil {
+				w.monitor.Nudge("n1")
+				time.Sleep(time.Millisecond)
+			}
+		})
+		if got := count(time.Second); got["n1"] > int(time.Second/minGap)+1 {
+			t.Errorf("asked in a second of nudges: %v", got)
+		}
+		cancel()
+		nudging.Wait()
+	})
+}
+
+func TestOrder(t *testing.T) {
+	s := func(name string, v Verdict) Server { return Server{Name: name, Verdict: v} }
+	for _, tt := range []struct {
+		local Verdict
+		want  []string
+	}{
+		{Ready, []string{"n1", "n3", "n2", "n4"}},
+		{Unknown, []string{"n1", "n3", "n2", "n4"}},
+		{NotReady, []string{"n3", "n1", "n2", "n4"}},
+	} {
+		got := State{Local: s("n1", tt.local), Peers: []Server{s("n2", NotReady), s("n3", Ready), s("n4", Unknown)}}.Order()
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("local %s (-want +got):\n%s", tt.local, d)
+		}
+	}
+}

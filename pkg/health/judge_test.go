@@ -1,0 +1,190 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
+)
+
+const ms = boottime.Instant(time.Millisecond)
+
+// probed feeds findings to a judge, one each pause, each answered at once.
+func probed(j *judge, now *boottime.Instant, pause time.Duration, findings ...finding) {
+	for _, f := range findings {
+		j.sent(*now)
+		j.answered(*now, f, "because")
+		j.settle(*now)
+		*now = now.Add(pause)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	many := func(n int, f ...finding) (out []finding) {
+		for range n {
+			out = append(out, f...)
+		}
+		return out
+	}
+	tests := []struct {
+		name     string
+		findings []finding
+		want     Verdict
+	}{
+		{"nothing seen", nil, Unknown},
+		{"first answer", many(1, good), Ready},
+		{"could not be asked", many(50, blind), Unknown},
+		{"refused once", []finding{good, refused}, NotReady},
+		{"refused before it was ever ready", many(1, refused), NotReady},
+		{"shutting down", []finding{good, leaving}, NotReady},
+		{"a check fails once", []finding{good, failing, good}, Ready},
+		{"a check fails", []finding{good, failing, failing}, NotReady},
+		{"errors, for less than the patience", append(many(1, good), many(15, unclear)...), Ready},
+		{"errors for as long", append(many(1, good), many(16, unclear)...), NotReady},
+		{"back, one good answer", []finding{good, refused, good}, NotReady},
+		{"back, two good answers", []finding{good, refused, good, good}, Ready},
+		{"back, and an error in between", []finding{good, refused, good, unclear, good}, NotReady},
+		{"one in two fails, for ever", many(100, good, unclear), Ready},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var j judge
+			now := boottime.Instant(time.Hour)
+			probed(&j, &now, hurry, tt.findings...)
+			if j.verdict != tt.want {
+				t.Errorf("verdict = %s (%s), want %s", j.verdict, j.why, tt.want)
+			}
+		})
+	}
+}
+
+// TestHang: probes are not answered at all.
+func TestHang(t *testing.T) {
+	var j judge
+	now := boottime.Instant(time.Hour)
+	probed(&j, &now, localInterval, good, good)
+	last := now.Add(-localInterval)
+	for j.verdict == Ready {
+		j.sent(now)
+		now = now.Add(slowly)
+		j.settle(now)
+		if now.Sub(last) > 2*time.Second {
+			t.Fatal("a server that hangs is thought ready")
+		}
+	}
+	if after := now.Sub(last); after < patience || after > patience+300*time.Millisecond {
+		t.Errorf("found out after %s", after)
+	}
+}
+
+// TestPauseIsNoHang: this process was stopped, not the server.
+func TestPauseIsNoHang(t *testing.T) {
+	var j judge
+	now := boottime.Instant(time.Hour)
+	probed(&j, &now, localInterval, good, good)
+	j.sent(now)
+	now = now.Add(time.Minute)
+	j.settle(now)
+	if j.verdict != Ready {
+		t.Errorf("verdict = %s (%s) after a pause of our own", j.verdict, j.why)
+	}
+}
+
+// TestFlakyIsReady: one answer in five is an error, for an hour.
+func TestFlakyIsReady(t *testing.T) {
+	var j judge
+	now, r := boottime.Instant(time.Hour), rand.New(rand.NewPCG(1, 2))
+	probed(&j, &now, hurry, good)
+	for end := now.Add(time.Hour); now < end; {
+		f := good
+		if r.IntN(5) == 0 {
+			f = unclear
+		}
+		pause := localInterval
+		if d := j.doubt(now); d > 0 {
+			pause = d
+		}
+		probed(&j, &now, pause, f)
+		if j.verdict != Ready {
+			t.Fatalf("%s (%s) after %s", j.verdict, j.why, now.Sub(end.Add(-time.Hour)))
+		}
+	}
+}
+
+// TestSlowIsReady: every answer takes longer than the next probe waits for.
+func TestSlowIsReady(t *testing.T) {
+	var j judge
+	now := boottime.Instant(time.Hour)
+	probed(&j, &now, hurry, good)
+	var sent []boottime.Instant
+	for range 600 {
+		j.sent(now)
+		sent = append(sent, now)
+		now += 100 * ms
+		if len(sent) == 5 { // half a second
+			j.answered(sent[0], good, "")
+			sent = sent[1:]
+		}
+		if j.settle(now); j.verdict != Ready {
+			t.Fatalf("a server that takes 500 ms is %s: %s", j.verdict, j.why)
+		}
+	}
+}
+
+func TestRead(t *testing.T) {
+	// As kube-apiserver 1.36 answers.
+	list := func(bad ...string) string {
+		out := "[+]ping ok\n[+]log ok\n"
+		for _, b := range bad {
+			out += fmt.Sprintf("[-]%s failed: reason withheld\n", b)
+		}
+		return out + "readyz check failed\n"
+	}
+	tests := []struct {
+		name   string
+		status int
+		body   string
+		err    error
+		want   finding
+		why    string
+	}{
+		{"ok", 200, "ok", nil, good, ""},
+		{"refused", 0, "", fmt.Errorf("ask: %w", unix.ECONNREFUSED), refused, "nobody listens"},
+		{"reset", 0, "", fmt.Errorf("ask: %w", unix.ECONNRESET), unclear, "ask: connection reset by peer"},
+		{"timeout", 0, "", fmt.Errorf("ask: %w", context.DeadlineExceeded), unclear, "it does not answer"},
+		{"other", 0, "", errors.New("x"), unclear, "x"},
+		{"shutdown", 500, list("shutdown"), nil, leaving, "it is shutting down"},
+		{"shutdown among others", 500, list("etcd", "shutdown"), nil, leaving, "it is shutting down"},
+		{"etcd", 500, list("etcd", "etcd-readiness"), nil, failing, "it says that it is not ready: etcd, etcd-readiness"},
+		{"many", 500, list("a", "b", "c", "d", "e", "f", "g"), nil, failing, "it says that it is not ready: a, b, c, d, e"},
+		{"500 of something else", 500, "oops", nil, unclear, "it answers 500 Internal Server Error"},
+		{"overloaded", 429, "Too many requests, please try again later.", nil, unclear, "it answers 429 Too Many Requests"},
+		{"will not tell us", 401, `{"kind":"Status"}`, nil, good, ""},
+		{"a dash that is no check", 500, "[-]\n[-]x\n", nil, unclear, "it answers 500 Internal Server Error"},
+	}
+	for _, tt := range tests {
+		if f, why := read(tt.status, tt.body, true, tt.err); f != tt.want || why != tt.why {
+			t.Errorf("%s: %d %q, want %d %q", tt.name, f, why, tt.want, tt.why)
+		}
+	}
+	if f, _ := read(0, "", false, errors.New("no kubeconfig")); f != blind {
+		t.Errorf("what was not asked counts as %d", f)
+	}
+}
+
+func FuzzFailedChecks(f *testing.F) {
+	f.Add("[-]etcd failed: reason withheld\n")
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, name := range failedChecks(body) {
+			if len(name) >= 100 {
+				t.Errorf("repeats %d bytes of a server's words", len(name))
+			}
+		}
+	})
+}

@@ -1,0 +1,123 @@
+package health
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
+)
+
+// prober probes one server. It does not wait for a probe before the next one: a
+// server that hangs is found out in less than the time of a single probe.
+type prober struct {
+	m    *Monitor
+	name string
+	wake chan struct{}      // one slot: probe now
+	end  context.CancelFunc // a peer's
+
+	judge judge // under the Monitor's lock
+}
+
+// maxPending bounds the probes under way.
+const maxPending = 10
+
+// minGap keeps a server that breaks every connection from being asked for each.
+const minGap = 20 * time.Millisecond
+
+func newProber(m *Monitor, name string) *prober {
+	return &prober{m: m, name: name, wake: make(chan struct{}, 1)}
+}
+
+// server needs the lock.
+func (p *prober) server() Server {
+	s := Server{Name: p.name, Verdict: p.judge.verdict}
+	if s.Verdict == NotReady {
+		s.Why = p.judge.why
+	}
+	return s
+}
+
+func (p *prober) run(ctx context.Context) {
+	var probes sync.WaitGroup
+	defer probes.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	last, forced := p.m.now().Add(-peerInterval), false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-p.wake:
+			forced = true
+		}
+		now := p.m.now()
+		if now >= last.Add(p.pause(now, forced)) {
+			last, forced = now, false
+			if p.start(now) {
+				probes.Go(func() { p.probe(ctx, now) })
+			}
+		}
+		timer.Reset(last.Add(p.pause(now, forced)).Sub(now))
+	}
+}
+
+// pause is the time between the last probe and the next one.
+func (p *prober) pause(now boottime.Instant, forced bool) time.Duration {
+	if forced {
+		return minGap
+	}
+	return p.pace(now)
+}
+
+// pace is that while nobody asks for one.
+func (p *prober) pace(now boottime.Instant) time.Duration {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	p.judge.settle(now)
+	p.m.tell()
+	switch d := p.judge.doubt(now); {
+	case d > 0:
+		return d
+	case p == p.m.local:
+		return localInterval
+	case p.m.troubled(now):
+		return recovery
+	}
+	return peerInterval
+}
+
+// start notes a probe, unless too many are under way.
+func (p *prober) start(now boottime.Instant) bool {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	if len(p.judge.pending) >= maxPending {
+		return false
+	}
+	p.judge.sent(now)
+	return true
+}
+
+// probe asks once and takes in the answer.
+func (p *prober) probe(ctx context.Context, sent boottime.Instant) {
+	asked, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	f, why := read(p.m.opts.Ask(asked, p.name))
+	if ctx.Err() != nil {
+		return
+	}
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	p.judge.answered(sent, f, why)
+	p.m.tell()
+	if p.judge.verdict == Ready && p.judge.failings+p.judge.unclears == 1 {
+		poke(p.wake) // is it so?
+	}
+	if p == p.m.local && f != good && f != blind {
+		// What are the others like, now?
+		for _, peer := range p.m.peers {
+			poke(peer.wake)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// read tells what an answer to /readyz, or the want of one, means.
+//
+// A server that is not ready answers 500 and lists its checks, a failed one as
+// "[-]NAME failed: reason withheld" (k8s.io/apiserver/pkg/server/healthz). The
+// check "shutdown" fails first of all when it was told to end, while it serves
+// on for --shutdown-delay-duration.
+func read(status int, body string, known bool, err error) (finding, string) {
+	switch {
+	case !known:
+		return blind, ""
+	case errors.Is(err, unix.ECONNREFUSED):
+		return refused, "nobody listens"
+	case errors.Is(err, context.DeadlineExceeded):
+		return unclear, "it does not answer"
+	case err != nil:
+		return unclear, err.Error()
+	case status == http.StatusOK:
+		return good, ""
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		// It serves, and will not tell us: that is for whoever looks after our
+		// credentials.
+		return good, ""
+	}
+	failed := failedChecks(body)
+	for _, name := range failed {
+		if name == "shutdown" {
+			return leaving, "it is shutting down"
+		}
+	}
+	if len(failed) > 0 {
+		return failing, "it says that it is not ready: " + strings.Join(failed, ", ")
+	}
+	return unclear, fmt.Sprintf("it answers %d %s", status, http.StatusText(status))
+}
+
+// maxChecks bounds what is repeated of a server's words.
+const maxChecks = 5
+
+func failedChecks(body string) []string {
+	var out []string
+	for line := range strings.Lines(body) {
+		rest, ok := strings.CutPrefix(line, "[-]")
+		name, _, named := strings.Cut(rest, " failed")
+		if ok && named && len(out) < maxChecks && len(name) < 100 {
+			out = append(out, name)
+		}
+	}
+	return out
+}

@@ -1,0 +1,212 @@
+package kubeapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	discoveryv1client "k8s.io/client-go/kubernetes/typed/discovery/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// serverName is in every API server certificate that kubeadm makes; 127.0.0.1
+// is not.
+const serverName = "kubernetes"
+
+// maxKubeconfig bounds what is read into memory, in bytes.
+const maxKubeconfig = 1 << 20
+
+// source is one kubeconfig with the clients made from it.
+type source struct {
+	path    string
+	stamp   stamp
+	clients map[string]*clients // by server
+}
+
+// stamp tells whether a file is another one than before.
+type stamp struct {
+	modified time.Time
+	size     int64
+}
+
+// clients are those for one server with one kubeconfig, over one transport.
+type clients struct {
+	http         *http.Client
+	coordination coordinationv1client.CoordinationV1Interface
+	core         corev1client.CoreV1Interface
+	discovery    discoveryv1client.DiscoveryV1Interface
+}
+
+func (c *Client) forget(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sources[n].drop()
+}
+
+// drop lets go of the clients; requests under way go on.
+func (s *source) drop() {
+	for server, old := range s.clients {
+		utilnet.CloseIdleConnectionsFor(old.http.Transport)
+		delete(s.clients, server)
+	}
+}
+
+// clients returns those for a server and a kubeconfig, made anew if the file
+// changed.
+func (c *Client) clients(server string, n int) (*clients, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.sources[n]
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	if now := (stamp{modified: info.ModTime(), size: info.Size()}); s.stamp != now {
+		s.drop()
+		s.stamp = now
+	}
+	if found, ok := s.clients[server]; ok {
+		return found, nil
+	}
+	file, err := load(s.path, info)
+	if err != nil {
+		return nil, err
+	}
+	made, err := c.connect(file, server)
+	if err != nil {
+		return nil, fmt.Errorf("use kubeconfig: %w", err)
+	}
+	s.clients[server] = made
+	return made, nil
+}
+
+// load reads a kubeconfig.
+func load(path string, info os.FileInfo) (*clientcmdapi.Config, error) {
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read kubeconfig: not a file but %s", info.Mode())
+	}
+	if info.Size() == 0 {
+		return nil, errors.New("read kubeconfig: the file is empty")
+	}
+	if info.Size() > maxKubeconfig {
+		return nil, fmt.Errorf("read kubeconfig: %d bytes is more than %d", info.Size(), maxKubeconfig)
+	}
+	file, err := clientcmd.LoadFromFile(path)
+	if err != nil {
+		// The library's error quotes the line it could not read, which may be a key.
+		return nil, errors.New("read kubeconfig: not readable as one")
+	}
+	if err := clientcmd.ResolveLocalPaths(file); err != nil {
+		return nil, fmt.Errorf("use kubeconfig: %w", err)
+	}
+	return file, nil
+}
+
+// connect keeps of a kubeconfig who we are and whom we trust. The file's server
+// is not used, nor is the way to it, nor its wish not to be verified.
+func (c *Client) connect(file *clientcmdapi.Config, server string) (*clients, error) {
+	for _, cluster := range file.Clusters {
+		cluster.Server, cluster.ProxyURL = "https://"+server, ""
+		cluster.TLSServerName, cluster.InsecureSkipTLSVerify = serverName, false
+	}
+	config, err := clientcmd.NewDefaultClientConfig(*file, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.UserAgent = c.opts.UserAgent
+	config.Dial = c.dialer(server)
+	// Straight to the server, whatever HTTPS_PROXY says: a proxy may be behind
+	// the VIP.
+	config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	config.QPS = -1 // paced by the lease, not by the client
+	// HTTP/1.1: a request that is given up closes its connection, so the next
+	// one is not queued behind a server that hangs.
+	config.NextProtos = []string{"http/1.1"}
+	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return impatient{rt} })
+	return newClients(config)
+}
+
+func newClients(config *rest.Config) (*clients, error) {
+	h, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	out := &clients{http: h}
+	if out.coordination, err = coordinationv1client.NewForConfigAndClient(config, h); err != nil {
+		return nil, err
+	}
+	if out.core, err = corev1client.NewForConfigAndClient(config, h); err != nil {
+		return nil, err
+	}
+	if out.discovery, err = discoveryv1client.NewForConfigAndClient(config, h); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// dialer tells Broken of connections that the server ends.
+func (c *Client) dialer(server string) func(context.Context, string, string) (net.Conn, error) {
+	dial := c.opts.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &sensor{Conn: conn, broken: func() { c.opts.Broken(server) }}, nil
+	}
+}
+
+// sensor notices that the other end is gone: a process that dies has its
+// connections closed by its kernel at that moment, and one is always being read
+// from, be it the watch or an idle one.
+type sensor struct {
+	net.Conn
+	broken func()
+}
+
+func (s *sensor) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	var timeout net.Error
+	if err != nil && !errors.Is(err, net.ErrClosed) && (!errors.As(err, &timeout) || !timeout.Timeout()) {
+		s.broken()
+	}
+	return n, err
+}
+
+// impatient keeps client-go from waiting for as long as a server asks
+// (Retry-After) and trying again: vipd has a deadline of its own. Nor does it
+// let client-go take a connection that breaks for an answer, as it does for a
+// read (asked again a second later) and a watch (taken for one that ended).
+type impatient struct{ http.RoundTripper }
+
+// WrappedRoundTripper lets client-go find the transport to close its idle
+// connections.
+func (i impatient) WrappedRoundTripper() http.RoundTripper { return i.RoundTripper }
+
+// errHungUp stands for every way in which a server breaks a connection. It
+// names no port of ours, which is another one each time.
+var errHungUp = errors.New("the connection was closed without an answer")
+
+func (i impatient) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := i.RoundTripper.RoundTrip(r)
+	if resp != nil {
+		resp.Header.Del("Retry-After")
+	}
+	if utilnet.IsProbableEOF(err) && r.Context().Err() == nil {
+		return nil, errHungUp
+	}
+	return resp, err
+}
