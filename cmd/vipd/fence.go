@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -17,6 +18,8 @@ import (
 type fence interface {
 	vip.Fence
 	arm(d time.Duration) (uint64, error)
+	// watch calls changed when somebody else may have changed it.
+	watch(ctx context.Context, log *zap.Logger, changed func()) error
 	// slack is how much earlier than the deadline the addresses' lifetime ends.
 	slack() time.Duration
 	remove() error
@@ -60,9 +63,15 @@ func (n nftFence) Permit(ticket uint64) error {
 	return nil
 }
 
-func (n nftFence) Forbid() error        { return n.f.Forbid() }
-func (n nftFence) Rest() error          { return n.f.Rest() }
-func (n nftFence) slack() time.Duration { return 0 }
+func (n nftFence) Forbid() error         { return n.f.Forbid() }
+func (n nftFence) Rest() error           { return n.f.Rest() }
+func (n nftFence) Intact() (bool, error) { return n.f.Intact() }
+func (n nftFence) Mend() error           { return n.f.Mend() }
+func (n nftFence) slack() time.Duration  { return 0 }
+
+func (n nftFence) watch(ctx context.Context, log *zap.Logger, changed func()) error {
+	return n.f.Watch(ctx, log, changed)
+}
 
 func (n nftFence) remove() error {
 	defer n.f.Close()
@@ -82,8 +91,14 @@ func (lifetimeFence) arm(time.Duration) (uint64, error) { return 0, nil }
 func (lifetimeFence) Permit(uint64) error               { return nil }
 func (lifetimeFence) Forbid() error                     { return nil }
 func (lifetimeFence) Rest() error                       { return nil }
+func (lifetimeFence) Intact() (bool, error)             { return true, nil }
+func (lifetimeFence) Mend() error                       { return nil }
 func (lifetimeFence) slack() time.Duration              { return removal }
-func (lifetimeFence) remove() error                     { return nil }
+func (lifetimeFence) watch(ctx context.Context, _ *zap.Logger, _ func()) error {
+	<-ctx.Done()
+	return nil
+}
+func (lifetimeFence) remove() error { return nil }
 
 // lifetimeSuffices refuses a lease in which a lifetime of whole seconds cannot
 // last from one renewal to the next and still end in time.

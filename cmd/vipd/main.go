@@ -46,7 +46,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return usageError{errors.New("which command? `vipd --help` lists them")}
 		},
 	}
-	root.AddCommand(newRunCommand(stderr), newVersionCommand())
+	root.AddCommand(newRunCommand(stderr), newMoveCommand(), newVersionCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

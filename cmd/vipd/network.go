@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +23,11 @@ type network struct {
 	configured string // "": the interface whose subnet holds the address
 	log        *zap.Logger
 
+	// listen is told where the addresses belong, to hear who else claims them.
+	listen func(index int, mac net.HardwareAddr)
+
 	chosen  string // the last one chosen, for when its subnet is gone
+	unable  bool   // the kernel destroys no sockets, which was logged
 	outside bool   // the address lies in no subnet of the interface, which was logged
 }
 
@@ -36,6 +43,9 @@ func (n *network) Look() (vip.Looked, error) {
 		return vip.Looked{}, err
 	}
 	link, err := n.link(links, addrs)
+	if n.listen != nil {
+		n.listen(link.Index, link.MAC)
+	}
 	seen := vip.Looked{Ours: true}
 	for _, vip := range n.addresses {
 		ours := false
@@ -74,7 +84,7 @@ func (n *network) link(links []netif.Link, addrs []netif.Address) (netif.Link, e
 	}
 	link, err := n.handle.Link(name)
 	if errors.Is(err, netif.ErrLinkNotFound) {
-		return netif.Link{}, fmt.Errorf("%w: %w; there are: %s", vip.ErrNoLink, err, names(links))
+		return netif.Link{}, fmt.Errorf("%w: %w; there are: %s", vip.ErrNoLink, err, linkNames(links))
 	}
 	if err != nil {
 		return netif.Link{}, fmt.Errorf("%w: %w", vip.ErrNoLink, err)
@@ -101,7 +111,7 @@ func (n *network) warnOutside(link netif.Link, addrs []netif.Address) {
 	n.outside = true
 }
 
-func names(links []netif.Link) string {
+func linkNames(links []netif.Link) string {
 	var out []string
 	for _, l := range links {
 		out = append(out, l.Name)
@@ -136,6 +146,34 @@ func ownAddress(links []netif.Link, addrs []netif.Address, name string, vips []n
 	return nil
 }
 
+// own tells addresses of this node, and the virtual ones, which are nobody's.
+func (n *network) own(a netip.Addr) bool {
+	if slices.Contains(n.addresses, a) {
+		return true
+	}
+	addrs, err := n.handle.Addresses()
+	if err != nil {
+		n.log.Warn("could not look whether an address is this node's", zap.Stringer("address", a), zap.Error(err))
+	}
+	return slices.ContainsFunc(addrs, func(b netif.Address) bool { return b.Prefix.Addr() == a })
+}
+
+// ownHost is own for what may be a name.
+func (n *network) ownHost(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && !slices.Contains(n.addresses, a) && n.own(a)
+}
+
+// ownMAC tells whether an interface of this node has the MAC: a node with two
+// interfaces in one network answers ARP on both.
+func (n *network) ownMAC(mac net.HardwareAddr) bool {
+	links, err := n.handle.Links()
+	if err != nil {
+		n.log.Warn("could not look whether a MAC is this node's", zap.Stringer("mac", mac), zap.Error(err))
+	}
+	return slices.ContainsFunc(links, func(l netif.Link) bool { return bytes.Equal(l.MAC, mac) })
+}
+
 // Put puts all addresses up.
 func (n *network) Put(l vip.Link, valid time.Duration) error {
 	for _, a := range n.addresses {
@@ -147,11 +185,25 @@ func (n *network) Put(l vip.Link, valid time.Duration) error {
 }
 
 // Remove takes all addresses away and confirms it. One that fails does not keep
-// the others here.
+// the others here. Their connections end before: what becomes of those is no
+// reason to keep an address.
 func (n *network) Remove() error {
 	var errs []error
 	for _, a := range n.addresses {
-		errs = append(errs, n.handle.Remove(a))
+		retired, err := n.handle.Retire(a)
+		errs = append(errs, err)
+		n.tellClients(a, retired)
 	}
 	return errors.Join(errs...)
+}
+
+func (n *network) tellClients(a netip.Addr, r netif.Retired) {
+	if r.Connections > 0 {
+		n.log.Info("connections ended, so that clients go to the next holder now", zap.Stringer("vip", a), zap.Int("connections", r.Connections))
+	}
+	unable := errors.Is(r.Trouble, netif.ErrDestroyUnsupported)
+	if r.Trouble != nil && (!unable || !n.unable) {
+		n.log.Warn("clients with idle connections may notice late that the VIP has moved", zap.Error(r.Trouble))
+	}
+	n.unable = unable
 }

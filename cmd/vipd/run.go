@@ -2,19 +2,19 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vipd-io/vipd/pkg/arp"
+	"github.com/vipd-io/vipd/pkg/boottime"
 	"github.com/vipd-io/vipd/pkg/config"
 	"github.com/vipd-io/vipd/pkg/election"
+	"github.com/vipd-io/vipd/pkg/health"
 	"github.com/vipd-io/vipd/pkg/kubeapi"
 	"github.com/vipd-io/vipd/pkg/netif"
 	"github.com/vipd-io/vipd/pkg/vip"
@@ -36,13 +36,7 @@ the flag comes first.`,
 		},
 	}
 	cmd.Flags().SortFlags = false
-	for _, s := range config.Settings {
-		if s.Repeat {
-			cmd.Flags().StringArray(s.Name, nil, s.Usage)
-		} else {
-			cmd.Flags().String(s.Name, s.Default, s.Usage)
-		}
-	}
+	addSettings(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := readConfig(cmd, os.Environ())
 		if err != nil {
@@ -57,45 +51,6 @@ the flag comes first.`,
 		return run(cmd.Context(), c, log)
 	}
 	return cmd
-}
-
-// readConfig puts flags over environment variables over defaults.
-func readConfig(cmd *cobra.Command, environ []string) (config.Config, error) {
-	values, errs := config.FromEnviron(environ)
-	for _, s := range config.Settings {
-		f := cmd.Flags().Lookup(s.Name)
-		if !f.Changed {
-			continue
-		}
-		if repeated, ok := f.Value.(interface{ GetSlice() []string }); ok {
-			values[s.Name] = repeated.GetSlice() // GetStringArray takes one empty value for none
-		} else {
-			values[s.Name] = []string{f.Value.String()}
-		}
-	}
-	if _, set := values["node-name"]; !set {
-		name, err := nodeName()
-		if err != nil {
-			return config.Config{}, err
-		}
-		values["node-name"] = []string{name}
-	}
-	c, err := config.Parse(values)
-	return c, errors.Join(append(errs, err)...)
-}
-
-func nodeName() (string, error) {
-	if n := os.Getenv("NODE_NAME"); n != "" {
-		return n, nil
-	}
-	n, err := os.Hostname()
-	if err != nil {
-		return "", fmt.Errorf("--node-name: not given, and the host's name is not to be had: %w", err)
-	}
-	if n == "" {
-		return "", errors.New("--node-name: not given, and the host has no name")
-	}
-	return strings.ToLower(n), nil // as kubelet does
 }
 
 // run wires the parts together and owns the order in which they end:
@@ -134,7 +89,13 @@ func run(ctx context.Context, c config.Config, log *zap.Logger) (err error) {
 		return err
 	}
 
-	d := newDaemon(c, timing, network, fence, log)
+	alarm, err := boottime.NewAlarm()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = alarm.Close() }()
+
+	d := newDaemon(c, timing, network, fence, alarm, log)
 	if err := d.run(ctx); err != nil {
 		return err
 	}
@@ -149,22 +110,35 @@ func run(ctx context.Context, c config.Config, log *zap.Logger) (err error) {
 type daemon struct {
 	log       *zap.Logger
 	network   *network
+	fence     fence
+	alarm     *boottime.Alarm
+	directory *kubeapi.Directory
+	monitor   *health.Monitor
 	elector   *election.Elector
 	announcer *arp.Announcer
+	listener  *arp.Listener
 	manager   *vip.Manager
 }
 
-func newDaemon(c config.Config, timing election.Timing, network *network, fence fence, log *zap.Logger) *daemon {
-	d := &daemon{log: log, network: network}
-	d.announcer = arp.New(arp.Options{Mine: func() bool { return d.manager.Mine() }, Log: log.Named("arp")})
-	api := kubeapi.New(kubeapi.Options{Server: c.APIServer, Kubeconfigs: c.Kubeconfigs,
-		UserAgent: "vipd/" + versionString(), Log: log.Named("kubeapi")})
+func newDaemon(c config.Config, timing election.Timing, network *network, fence fence, alarm *boottime.Alarm, log *zap.Logger) *daemon {
+	d := &daemon{log: log, network: network, fence: fence, alarm: alarm}
+	d.announcer = arp.New(arp.Options{Mine: func() bool { return d.manager.Mine() }, Insist: timing.Lease, Log: log.Named("arp")})
+	d.listener = arp.NewListener(arp.ListenerOptions{Addresses: c.Addresses, Heard: d.heard, Log: log.Named("arp")})
+	network.listen = d.listener.Watch
+	api := kubeapi.New(kubeapi.Options{Server: c.APIServer, Kubeconfigs: c.Kubeconfigs, Hedge: timing.Attempt / 3,
+		UserAgent: "vipd/" + versionString(), Broken: func(server string) { d.monitor.Nudge(server) }, Log: log.Named("kubeapi")})
+	known := &servers{config: c, prefer: api.Prefer, serves: func(v vip.Serving) { d.manager.Serves(v) }}
+	d.monitor = health.New(health.Options{Local: c.APIServer, Ask: api.Readyz, Notify: known.judged, Log: log.Named("health")})
+	d.directory = api.Directory(kubeapi.DirectoryOptions{Node: c.Node, Port: c.Port, Peers: c.Peers, Own: network.own,
+		Notify: func(r kubeapi.Roll) { d.monitor.SetPeers(names(r.Peers)); known.learnt(r) }})
 	d.elector = election.New(election.Options{
 		Self:   election.Self{Node: c.Node, BootID: bootID(), Version: versionString()},
 		Timing: timing,
-		Store:  &election.KubeStore{API: api, Namespace: c.LeaseNamespace, Name: c.LeaseName, Establish: 2 * timing.Attempt},
+		Store:  &election.KubeStore{API: api, Namespace: c.LeaseNamespace, Name: c.LeaseName, Establish: timing.Attempt},
 		Arm:    fence.arm,
 		Notify: func(s election.Standing) { d.manager.Granted(toGrant(s)) },
+		Asked:  func(to string) { d.manager.MoveTo(to) },
+		Named:  func(successor string) bool { return successor == c.Node || network.ownHost(successor) },
 		Log:    log.Named("election"),
 	})
 	d.manager = vip.New(vip.Options{
@@ -174,9 +148,17 @@ func newDaemon(c config.Config, timing election.Timing, network *network, fence 
 		Announcer: announcer{d.announcer, c.Addresses},
 		Election:  elector{d.elector},
 		Slack:     fence.slack(),
+		Alarm:     alarm.Set,
 		Log:       log.Named("vip"),
 	})
 	return d
+}
+
+// heard passes on what machines other than this one claim.
+func (d *daemon) heard(claim arp.Claim) {
+	if !d.network.ownMAC(claim.MAC) {
+		d.manager.Claimed(claim.MAC.String())
+	}
 }
 
 // run ends when ctx does, or when a part fails.
@@ -190,6 +172,11 @@ func (d *daemon) run(ctx context.Context) error {
 	defer context.AfterFunc(parts, stop)()
 	g.Go(func() error { return d.elector.Run(parts) })
 	g.Go(func() error { return d.announcer.Run(parts) })
+	g.Go(func() error { return d.listener.Run(parts) })
+	g.Go(func() error { return d.alarm.Run(parts, d.manager.Wake) })
+	g.Go(func() error { return d.monitor.Run(parts) })
+	g.Go(func() error { return d.directory.Run(parts) })
+	g.Go(func() error { return d.fence.watch(parts, d.log.Named("fence"), d.manager.Changed) })
 	g.Go(func() error {
 		return d.network.handle.Watch(parts, d.log.Named("network"), d.manager.Changed)
 	})

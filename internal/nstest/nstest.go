@@ -4,6 +4,7 @@
 package nstest
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -70,6 +71,28 @@ func Pair(t testing.TB, a, b *NS, addrA, addrB string) {
 	b.AddAddr("eth0", addrB)
 	a.Up("eth0")
 	b.Up("eth0")
+}
+
+// Switch joins namespaces by a bridge in one of its own. Each gets a link eth0
+// with its address, in the order given.
+func Switch(t testing.TB, nodes []*NS, addrs []string) {
+	t.Helper()
+	hub := New(t)
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+	if err := hub.Links.LinkAdd(bridge); err != nil {
+		t.Fatalf("add bridge: %v", err)
+	}
+	hub.Up("br0")
+	for i, n := range nodes {
+		port := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprintf("port%d", i)}, PeerName: "eth0", PeerNamespace: netlink.NsFd(n.Fd())}
+		port.MasterIndex = hub.Link("br0").Attrs().Index
+		if err := hub.Links.LinkAdd(port); err != nil {
+			t.Fatalf("add veth: %v", err)
+		}
+		n.AddAddr("eth0", addrs[i])
+		n.Up("eth0")
+		hub.Up(port.Name)
+	}
 }
 
 // Link looks a link up by name.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
 const (
@@ -59,7 +61,7 @@ type Listener struct {
 	mac   net.HardwareAddr
 	conn  ReadConn // the one that Run reads, nil if none
 
-	told map[[6]byte]time.Time // Run's: when a MAC was told of, within quiet
+	told map[[6]byte]boottime.Instant // Run's: when a MAC was told of, within quiet
 }
 
 // NewListener returns a listener that listens nowhere.
@@ -73,7 +75,7 @@ func NewListener(opts ListenerOptions) *Listener {
 	if opts.Listen == nil {
 		opts.Listen = func(index int) (ReadConn, error) { return tap(index, opts.Addresses) }
 	}
-	return &Listener{opts: opts, wake: make(chan struct{}, 1), told: make(map[[6]byte]time.Time)}
+	return &Listener{opts: opts, wake: make(chan struct{}, 1), told: make(map[[6]byte]boottime.Instant)}
 }
 
 // Watch tells on which interface to listen, 0 being none, and which MAC is ours
@@ -97,12 +99,12 @@ func (l *Listener) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { l.end() })()
 	failed := 0 // the interface on which listening failed, which was logged
 	for ctx.Err() == nil {
-		index, began := l.place(), time.Now()
+		index, began := l.place(), boottime.Now()
 		err := l.listen(ctx, index)
 		var retry <-chan time.Time
 		if err != nil {
 			// A socket that lasted had got over what was logged.
-			if index != failed || time.Since(began) > retryAfter {
+			if index != failed || boottime.Now().Sub(began) > retryAfter {
 				l.opts.Log.Warn("claims by others are not heard", zap.Error(err), zap.Int("ifindex", index))
 			}
 			failed, retry = index, time.After(retryAfter)
@@ -193,8 +195,8 @@ func (l *Listener) hear(frame []byte) (told bool) {
 	if !ok || !slices.Contains(l.opts.Addresses, c.Addr) || l.ours(c.MAC) {
 		return false
 	}
-	now := time.Now()
-	maps.DeleteFunc(l.told, func(_ [6]byte, at time.Time) bool { return now.Sub(at) >= quiet })
+	now := boottime.Now()
+	maps.DeleteFunc(l.told, func(_ [6]byte, at boottime.Instant) bool { return now.Sub(at) >= quiet })
 	mac := [6]byte(c.MAC)
 	if _, before := l.told[mac]; before || len(l.told) == strangers {
 		return false

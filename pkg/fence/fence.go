@@ -17,15 +17,22 @@
 //
 // Arm comes before the send time that the lease is counted from, hence the
 // timer ends no later than the lease does; and a Permit that comes late names a
-// ticket that has ended. What package fence does not do: add or remove
-// addresses (package netif), or decide who may hold them.
+// ticket that has ended.
+//
+// Others may change nftables, too: a firewall that is reloaded flushes every
+// table. Watch tells of it, Intact finds it, and Mend puts it right.
+//
+// What package fence does not do: add or remove addresses (package netif), or
+// decide who may hold them.
 package fence
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/nftables"
@@ -64,24 +71,31 @@ type Options struct {
 type Fence struct {
 	opts   Options
 	layout []layout
+	now    boottime.Clock
+	// port is the address of the open socket, see Watch.
+	port atomic.Uint32
 
 	mu      sync.Mutex
 	socket  *nftables.Conn
-	tickets Ticket // counts up
-	newest  armed  // what Arm made last
-	inForce armed  // what Permit named last, to restore it after a foreign flush
+	tickets Ticket       // counts up
+	slots   [slots]armed // what the slots of the tables have in them
+	named   int          // the slot that Permit named last; Arm takes the other one
+	made    bool         // there are tables of ours, unless somebody took them
+	unsure  bool         // a change failed: the tables may not be as slots says
 }
 
-// armed is a ticket with its slot in the tables and the time at which it ends.
+// armed is what a slot has in it. The zero armed is an empty one.
 type armed struct {
 	ticket Ticket
-	slot   int
-	end    boottime.Instant
+	// The kernel's timer ends at the end or later, but not after latest: it was
+	// started some time during the transaction.
+	end, latest boottime.Instant
+	inForce     bool
 }
 
 // New returns a fence that has touched nothing yet: call Prepare.
 func New(opts Options) *Fence {
-	return &Fence{opts: opts, layout: layouts(opts.Table)}
+	return &Fence{opts: opts, layout: layouts(opts.Table), now: boottime.Now}
 }
 
 // Prepare makes the tables, or takes over those of an earlier process with
@@ -90,15 +104,50 @@ func New(opts Options) *Fence {
 func (f *Fence) Prepare() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.prepare(); err != nil {
+	f.slots, f.unsure = [slots]armed{}, false
+	whole, err := f.whole()
+	if err != nil {
 		return unsupported(err)
 	}
+	if whole {
+		f.made = true
+		return f.takeOver()
+	}
+	for _, l := range f.layout {
+		if err := f.transact(l.create); err != nil {
+			return unsupported(fmt.Errorf("make nftables table %s %s: %w", l.familyName, f.opts.Table, err))
+		}
+	}
+	f.made = true
+	return nil
+}
+
+// takeOver reads what an earlier process left in the slots. If both are in force,
+// one is about to end.
+func (f *Fence) takeOver() error {
 	c, err := f.conn()
 	if err != nil {
 		return err
 	}
-	if f.inForce.slot, err = f.layout[0].slotInForce(c); err != nil {
-		return fmt.Errorf("read nftables table %s: %w", f.opts.Table, err)
+	for i, s := range f.layout[0].slots {
+		before := f.now()
+		got, err := s.read(c)
+		if err != nil {
+			f.hangUp()
+			return fmt.Errorf("read nftables table %s: %w", f.opts.Table, err)
+		}
+		if !f.ours(got.fenced) {
+			continue
+		}
+		left := min(0, got.fenced[0].Expires-linger) // the ticket is over, and the address may still be there
+		if f.ours(got.armed) {
+			left = got.armed[0].Expires
+		}
+		f.tickets++
+		f.slots[i] = armed{ticket: f.tickets, end: before.Add(left), latest: f.now().Add(left), inForce: f.ours(got.inForce)}
+		if last := f.slots[f.named]; f.slots[i].inForce && (!last.inForce || last.end.Before(f.slots[i].end)) {
+			f.named = i
+		}
 	}
 	return nil
 }
@@ -109,20 +158,19 @@ func (f *Fence) Prepare() error {
 func (f *Fence) Arm(d time.Duration) (Ticket, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	next := armed{ticket: f.tickets + 1, slot: 1 - f.inForce.slot, end: boottime.Now().Add(d)}
-	change := func(c *nftables.Conn, l layout) error { return l.arm(c, f.opts.Addresses, next.slot, d) }
-	err := f.apply(change)
-	if errors.Is(err, unix.ENOENT) {
-		// Somebody flushed the ruleset, and our tables with it.
-		if err = f.rebuild(); err == nil {
-			err = f.apply(change)
-		}
-	}
+	next := 1 - f.named
+	var start boottime.Instant
+	err := f.change(func(c *nftables.Conn, l layout) error {
+		start = f.now()
+		return l.arm(c, f.opts.Addresses, next, d)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("arm fence: %w", err)
 	}
-	f.tickets, f.newest = next.ticket, next
-	return next.ticket, nil
+	f.made = true
+	f.tickets++
+	f.slots[next] = armed{ticket: f.tickets, end: start.Add(d), latest: f.now().Add(d)}
+	return f.tickets, nil
 }
 
 // Permit lets the addresses be answered for until the ticket ends; one that has
@@ -131,24 +179,26 @@ func (f *Fence) Arm(d time.Duration) (Ticket, error) {
 func (f *Fence) Permit(t Ticket) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if t == 0 || t != f.newest.ticket {
+	i := slices.IndexFunc(f.slots[:], func(a armed) bool { return a.ticket == t })
+	if t == 0 || t != f.tickets || i < 0 {
 		return fmt.Errorf("open fence: %w", ErrSuperseded)
 	}
-	if err := f.apply(func(c *nftables.Conn, l layout) error { return l.permit(c, f.opts.Addresses, f.newest.slot) }); err != nil {
+	if err := f.change(func(c *nftables.Conn, l layout) error { return l.permit(c, f.opts.Addresses, i) }); err != nil {
 		return fmt.Errorf("open fence: %w", err)
 	}
-	f.inForce = f.newest
+	f.slots[i].inForce, f.named = true, i
 	return nil
 }
 
 // Forbid closes the fence at once, whatever was permitted. A ticket that was
-// armed and not permitted yet still can be. Tables that are not
-// there have nothing to close.
+// armed and not permitted yet still can be.
 func (f *Fence) Forbid() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.inForce = armed{slot: f.inForce.slot}
-	return f.flush("close fence", layout.forbid)
+	for i := range f.slots {
+		f.slots[i].inForce = false
+	}
+	return f.takeAway("close fence", layout.forbid)
 }
 
 // Rest takes the fence itself away and keeps the empty tables. Only for when
@@ -156,14 +206,22 @@ func (f *Fence) Forbid() error {
 func (f *Fence) Rest() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.flush("rest fence", layout.rest)
+	f.slots = [slots]armed{}
+	return f.takeAway("rest fence", layout.rest)
 }
 
-// flush runs a change that only takes away: tables that are not there have
-// nothing to be taken.
-func (f *Fence) flush(what string, change func(layout, *nftables.Conn)) error {
+// takeAway runs a change that only takes away. Where a part of the tables is
+// missing, the rest may still be open, and what is missing closes nothing: all of
+// it is made anew. After Remove there is nothing to be taken.
+func (f *Fence) takeAway(what string, change func(layout, *nftables.Conn)) error {
 	err := f.apply(func(c *nftables.Conn, l layout) error { change(l, c); return nil })
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) {
+		err = nil
+		if f.made {
+			err = f.rebuild()
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
@@ -179,34 +237,24 @@ func (f *Fence) Remove() error {
 			return fmt.Errorf("remove nftables table %s %s: %w", l.familyName, f.opts.Table, err)
 		}
 	}
+	f.slots, f.made = [slots]armed{}, false
 	return nil
 }
 
-func (f *Fence) prepare() error {
-	for _, l := range f.layout {
-		if err := f.make(l); err != nil {
-			return fmt.Errorf("make nftables table %s %s: %w", l.familyName, f.opts.Table, err)
-		}
-	}
-	return nil
-}
-
-// rebuild makes flushed tables anew, with the ticket in force for the rest of
-// its time, so that the addresses stay reachable and fenced.
-func (f *Fence) rebuild() error {
-	if err := f.prepare(); err != nil {
-		return err
-	}
-	left := f.inForce.end.Sub(boottime.Now())
-	if left < time.Millisecond {
-		return nil
-	}
-	return f.apply(func(c *nftables.Conn, l layout) error {
-		if err := l.arm(c, f.opts.Addresses, f.inForce.slot, left); err != nil {
+// change runs one change on all tables, which are made anew if they are not
+// there or may not be as they should.
+func (f *Fence) change(do func(*nftables.Conn, layout) error) error {
+	if !f.unsure {
+		err := f.apply(do)
+		if !errors.Is(err, unix.ENOENT) {
 			return err
 		}
-		return l.permit(c, f.opts.Addresses, f.inForce.slot)
-	})
+	}
+	// Somebody flushed the ruleset, and our tables with it.
+	if err := f.rebuild(); err != nil {
+		return err
+	}
+	return f.apply(do)
 }
 
 // apply runs one change on all tables in a single transaction.
@@ -232,6 +280,7 @@ func (f *Fence) transact(build func(*nftables.Conn) error) error {
 		err = c.Flush()
 	}
 	if err != nil {
+		f.unsure = true
 		f.hangUp() // so that no answer of a failed transaction is left for the next to read
 	}
 	return err
@@ -242,7 +291,7 @@ func (f *Fence) transact(build func(*nftables.Conn) error) error {
 // (net/netfilter/nf_tables_api.c, nft_rcv_nl_event).
 func (f *Fence) conn() (*nftables.Conn, error) {
 	if f.socket == nil {
-		opts := []nftables.ConnOption{nftables.AsLasting()}
+		opts := []nftables.ConnOption{nftables.AsLasting(), nftables.WithSockOptions(f.keepPort)}
 		if f.opts.NetNS != 0 {
 			opts = append(opts, nftables.WithNetNSFd(f.opts.NetNS))
 		}

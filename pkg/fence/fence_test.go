@@ -17,11 +17,15 @@ import (
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/packet"
+	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
+	"pgregory.net/rapid"
 
 	"github.com/vipd-io/vipd/internal/nstest"
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var vip = netip.MustParseAddr("192.168.35.100")
 
@@ -54,7 +58,7 @@ func (r *rig) newFence() *Fence {
 	return f
 }
 
-func whoHas(t *testing.T, mac []byte, target netip.Addr) []byte {
+func whoHas(t rapid.TB, mac []byte, target netip.Addr) []byte {
 	t.Helper()
 	p, err := arp.NewPacket(arp.OperationRequest, mac, netip.IPv4Unspecified(), make([]byte, 6), target)
 	if err != nil {
@@ -69,27 +73,64 @@ func whoHas(t *testing.T, mac []byte, target netip.Addr) []byte {
 	return b
 }
 
-// answers asks once who has the VIP and tells whether a reply to this very
-// question came within patience. The question is known by the sender's MAC in it.
-func (r *rig) answers(t *testing.T, patience time.Duration) bool {
+// question asks who has an address. Its answer is known by the asker's MAC in it.
+func (r *rig) question(t rapid.TB, target netip.Addr) (asker []byte) {
 	t.Helper()
 	r.asked++
-	asker := binary.BigEndian.AppendUint32([]byte{0x06, 0x61}, r.asked)
-	if _, err := r.ask.WriteTo(whoHas(t, asker, vip), &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
+	asker = binary.BigEndian.AppendUint32([]byte{0x06, 0x61}, r.asked)
+	if _, err := r.ask.WriteTo(whoHas(t, asker, target), &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
 		t.Fatal(err)
 	}
-	_ = r.ask.SetReadDeadline(time.Now().Add(patience))
+	return asker
+}
+
+// reply waits for the next answer of the node to anything.
+func (r *rig) reply(deadline time.Time) (*arp.Packet, error) {
+	_ = r.ask.SetReadDeadline(deadline)
 	buf := make([]byte, 128)
 	for {
 		n, _, err := r.ask.ReadFrom(buf)
 		if err != nil {
-			return false
+			return nil, err
 		}
 		var f ethernet.Frame
 		var p arp.Packet
-		if f.UnmarshalBinary(buf[:n]) == nil && p.UnmarshalBinary(f.Payload) == nil &&
-			p.Operation == arp.OperationReply && p.SenderIP == vip && bytes.Equal(p.TargetHardwareAddr, asker) {
+		if f.UnmarshalBinary(buf[:n]) == nil && p.UnmarshalBinary(f.Payload) == nil && p.Operation == arp.OperationReply {
+			return &p, nil
+		}
+	}
+}
+
+// answers asks once who has the VIP and tells whether a reply to this very
+// question came within patience.
+func (r *rig) answers(t rapid.TB, patience time.Duration) bool {
+	t.Helper()
+	asker := r.question(t, vip)
+	for deadline := time.Now().Add(patience); ; {
+		p, err := r.reply(deadline)
+		if err != nil {
+			return false
+		}
+		if p.SenderIP == vip && bytes.Equal(p.TargetHardwareAddr, asker) {
 			return true
+		}
+	}
+}
+
+// answersAtOnce asks for the VIP and then for the node's own address: silence is
+// known by the answer to the second question.
+func (r *rig) answersAtOnce(t rapid.TB) (yes bool) {
+	t.Helper()
+	first := r.question(t, vip)
+	second := r.question(t, netip.MustParseAddr("192.168.35.11"))
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		p, err := r.reply(deadline)
+		if err != nil {
+			t.Fatalf("the node does not answer at all: %v", err)
+		}
+		yes = yes || bytes.Equal(p.TargetHardwareAddr, first)
+		if bytes.Equal(p.TargetHardwareAddr, second) {
+			return yes
 		}
 	}
 }
@@ -98,7 +139,7 @@ func (r *rig) answers(t *testing.T, patience time.Duration) bool {
 // the other end of a veth pair answers in microseconds.
 const silence = 30 * time.Millisecond
 
-func (r *rig) expect(t *testing.T, want bool, when string) {
+func (r *rig) expect(t rapid.TB, want bool, when string) {
 	t.Helper()
 	patience := silence
 	if want {
@@ -109,7 +150,7 @@ func (r *rig) expect(t *testing.T, want bool, when string) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t rapid.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -126,28 +167,33 @@ func (r *rig) listen(t *testing.T) (l net.Listener) {
 	return l
 }
 
-func TestTicketOpensAndEndsByItself(t *testing.T) {
-	r := newRig(t)
-	r.expect(t, true, "fence at rest")
-	const d = 400 * time.Millisecond
-	start := boottime.Now()
-	ticket, err := r.fence.Arm(d)
-	must(t, err)
-	r.expect(t, false, "armed and not permitted")
-	must(t, r.fence.Permit(ticket))
-	r.expect(t, true, "permitted")
-
+// fallsSilent asks until there is no answer any more, and what was asked after
+// the end was not answered.
+func (r *rig) fallsSilent(t *testing.T, end boottime.Instant) {
+	t.Helper()
 	var last boottime.Instant
-	for r.answers(t, silence) {
-		last = boottime.Now()
-		if last.Sub(start) > 2*time.Second {
+	for asked := boottime.Now(); r.answers(t, silence); asked = boottime.Now() {
+		if last = asked; last.Sub(end) > 2*time.Second {
 			t.Fatal("still answers long after the ticket's end")
 		}
 	}
 	// A jiffy is at most 10 ms; the lease arithmetic keeps 150 ms for it.
-	if over := last.Sub(start.Add(d)); over > 50*time.Millisecond {
+	if over := last.Sub(end); over > 50*time.Millisecond {
 		t.Errorf("answered %v after the ticket's end", over)
 	}
+}
+
+func TestTicketOpensAndEndsByItself(t *testing.T) {
+	r := newRig(t)
+	r.expect(t, true, "fence at rest")
+	const d = 400 * time.Millisecond
+	ticket, err := r.fence.Arm(d)
+	must(t, err)
+	end := boottime.Now().Add(d)
+	r.expect(t, false, "armed and not permitted")
+	must(t, r.fence.Permit(ticket))
+	r.expect(t, true, "permitted")
+	r.fallsSilent(t, end)
 	must(t, r.fence.Permit(ticket)) // the call may come late, as after a pause of the process
 	r.expect(t, false, "ended ticket permitted again, as by a process that was paused")
 	must(t, r.fence.Rest())

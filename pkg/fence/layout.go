@@ -2,6 +2,8 @@ package fence
 
 import (
 	"net/netip"
+	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,7 +37,7 @@ const slots = 2
 //
 // A map from address to ticket would need fewer sets, and makes nft 1.0.6 abort
 // when it lists the ruleset. A change of this layout needs new set or chain
-// names: make takes over a table in which it finds these.
+// names: Prepare takes over a table in which it finds these.
 type layout struct {
 	familyName string
 	table      *nftables.Table
@@ -88,16 +90,8 @@ func (l layout) sets() (all []*nftables.Set) {
 	return all
 }
 
-// make makes the table in one transaction, unless it is there already.
-func (f *Fence) make(l layout) error {
-	c, err := f.conn()
-	if err != nil {
-		return err
-	}
-	found, err := l.find(c)
-	if err != nil || found {
-		return err
-	}
+// create queues the table, without elements, in place of whatever is there.
+func (l layout) create(c *nftables.Conn) error {
 	// Adding before deleting makes the deletion good for a table that is not
 	// there, as `nft` users write it.
 	c.AddTable(l.table)
@@ -109,82 +103,107 @@ func (f *Fence) make(l layout) error {
 		}
 	}
 	c.AddChain(l.chain)
-	for _, s := range l.slots {
-		l.addRule(c, expr.VerdictAccept, s.inForce, s.armed)
+	for _, exprs := range l.rules() {
+		c.AddRule(&nftables.Rule{Table: l.table, Chain: l.chain, Exprs: exprs})
 	}
-	for _, s := range l.slots {
-		l.addRule(c, expr.VerdictDrop, s.fenced)
-	}
-	return c.Flush()
+	return nil
 }
 
-// find tells whether the table is there in this layout.
-func (l layout) find(c *nftables.Conn) (bool, error) {
+// rules are the rules of the chain, as the kernel lists them.
+func (l layout) rules() (all [][]expr.Any) {
+	for _, s := range l.slots {
+		all = append(all, l.rule(expr.VerdictAccept, s.inForce, s.armed))
+	}
+	for _, s := range l.slots {
+		all = append(all, l.rule(expr.VerdictDrop, s.fenced))
+	}
+	return all
+}
+
+// rule is for packets whose address is in all of the sets.
+func (l layout) rule(verdict expr.VerdictKind, sets ...*nftables.Set) (exprs []expr.Any) {
+	for _, s := range sets {
+		exprs = append(exprs,
+			&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseNetworkHeader, Offset: l.offset, Len: 4},
+			&expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: s.Name})
+	}
+	return append(exprs, &expr.Verdict{Kind: verdict})
+}
+
+// whole tells whether the table is there as create makes it, with whatever
+// elements. What the table has beyond that is somebody else's, too.
+func (l layout) whole(c *nftables.Conn) (bool, error) {
+	for _, look := range []func(*nftables.Conn) (bool, error){l.wholeTable, l.wholeSets, l.wholeRules, l.wholeChain} {
+		if ok, err := look(c); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (l layout) wholeTable(c *nftables.Conn) (bool, error) {
 	tables, err := c.ListTablesOfFamily(l.table.Family)
 	if err != nil {
 		return false, err
 	}
-	for _, t := range tables {
-		if t.Name != l.table.Name {
-			continue
-		}
-		sets, err := c.GetSets(l.table)
-		if err != nil {
-			return false, err
-		}
-		// A chain that is missing reads as one without rules.
-		rules, err := c.GetRules(l.table, l.chain)
-		if err != nil {
-			return false, err
-		}
-		return len(rules) == 2*slots && sameNames(sets, l.sets()), nil
-	}
-	return false, nil
+	return slices.ContainsFunc(tables, func(t *nftables.Table) bool {
+		return t.Name == l.table.Name && t.Flags == 0 // a flag is "dormant"
+	}), nil
 }
 
-func sameNames(got, want []*nftables.Set) bool {
-	names := make(map[string]bool)
-	for _, s := range got {
-		names[s.Name] = true
+func (l layout) wholeSets(c *nftables.Conn) (bool, error) {
+	sets, err := c.GetSets(l.table)
+	if err != nil {
+		return false, err
 	}
-	for _, s := range want {
-		if !names[s.Name] {
-			return false
-		}
+	wanted := make(map[string]*nftables.Set)
+	for _, s := range l.sets() {
+		wanted[s.Name] = s
 	}
-	return len(got) == len(want)
-}
-
-// addRule queues a rule for packets whose address is in all of the sets.
-func (l layout) addRule(c *nftables.Conn, verdict expr.VerdictKind, sets ...*nftables.Set) {
-	var exprs []expr.Any
 	for _, s := range sets {
-		exprs = append(exprs,
-			&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseNetworkHeader, Offset: l.offset, Len: 4},
-			&expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: s.Name, SetID: s.ID})
+		if w := wanted[s.Name]; w == nil || w.HasTimeout != s.HasTimeout || w.KeyType.Bytes != s.KeyType.Bytes {
+			return false, nil
+		}
 	}
-	exprs = append(exprs, &expr.Verdict{Kind: verdict})
-	c.AddRule(&nftables.Rule{Table: l.table, Chain: l.chain, Exprs: exprs})
+	return len(sets) == len(wanted), nil
 }
 
-// slotInForce reads which slot an earlier process left in force. If it left
-// both, one is about to end; that one may be lost.
-func (l layout) slotInForce(c *nftables.Conn) (int, error) {
-	best, left := 0, time.Duration(-1)
-	for i, s := range l.slots {
-		inForce, err := c.GetSetElements(s.inForce)
-		if err != nil {
-			return 0, err
-		}
-		armed, err := c.GetSetElements(s.armed)
-		if err != nil {
-			return 0, err
-		}
-		if len(inForce) > 0 && len(armed) > 0 && armed[0].Expires > left {
-			best, left = i, armed[0].Expires
-		}
+// wholeRules takes a chain that is missing for one without rules, as the kernel
+// lists it.
+func (l layout) wholeRules(c *nftables.Conn) (bool, error) {
+	rules, err := c.GetRules(l.table, l.chain)
+	if err != nil {
+		return false, err
 	}
-	return best, nil
+	return slices.EqualFunc(rules, l.rules(), func(r *nftables.Rule, want []expr.Any) bool {
+		return reflect.DeepEqual(r.Exprs, want)
+	}), nil
+}
+
+// wholeChain is for a chain that is there; one that is not is an error.
+func (l layout) wholeChain(c *nftables.Conn) (bool, error) {
+	got, err := c.ListChain(l.table, l.chain.Name)
+	if err != nil {
+		return false, err
+	}
+	return got.Type == l.chain.Type && same(got.Hooknum, l.chain.Hooknum) && same(got.Priority, l.chain.Priority) &&
+		same(got.Policy, l.chain.Policy), nil
+}
+
+func same[T comparable](a, b *T) bool { return a != nil && b != nil && *a == *b }
+
+// content is the elements of a slot.
+type content struct{ fenced, armed, inForce []nftables.SetElement }
+
+func (s slot) read(c *nftables.Conn) (got content, err error) {
+	if got.fenced, err = c.GetSetElements(s.fenced); err != nil {
+		return got, err
+	}
+	if got.armed, err = c.GetSetElements(s.armed); err != nil {
+		return got, err
+	}
+	got.inForce, err = c.GetSetElements(s.inForce)
+	return got, err
 }
 
 // arm queues the timer of a slot and the fence around the addresses, in place of
@@ -197,10 +216,22 @@ func (l layout) arm(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration
 	c.FlushSet(s.inForce)
 	c.FlushSet(s.armed)
 	c.FlushSet(s.fenced)
-	if err := c.SetAddElements(s.fenced, elements(addrs, d+linger)); err != nil {
-		return err
+	return l.fill(c, addrs, i, d)
+}
+
+// fill is arm for a slot that is empty. A ticket that ended a while ago is still
+// fenced for the rest of linger.
+func (l layout) fill(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration) error {
+	// The kernel counts in milliseconds, and takes 0 of them for no timeout.
+	if d+linger >= time.Millisecond {
+		if err := c.SetAddElements(l.slots[i].fenced, elements(addrs, d+linger)); err != nil {
+			return err
+		}
 	}
-	return c.SetAddElements(s.armed, elements(addrs, d))
+	if d < time.Millisecond {
+		return nil
+	}
+	return c.SetAddElements(l.slots[i].armed, elements(addrs, d))
 }
 
 // permit queues a slot as in force. The other one, if it is, ends by itself.

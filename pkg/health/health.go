@@ -90,6 +90,9 @@ type Monitor struct {
 
 	peersChanged chan struct{} // one slot
 
+	wakesMu sync.Mutex
+	wakes   map[string]chan struct{} // one slot each, by server
+
 	mu     sync.Mutex
 	local  *prober
 	peers  []*prober
@@ -108,6 +111,7 @@ func New(opts Options) *Monitor {
 	}
 	m := &Monitor{opts: opts, log: opts.Log, now: opts.Now, peersChanged: make(chan struct{}, 1)}
 	m.local = newProber(m, opts.Local)
+	m.wakes = map[string]chan struct{}{opts.Local: m.local.wake}
 	return m
 }
 
@@ -120,13 +124,13 @@ func (m *Monitor) SetPeers(servers []string) {
 }
 
 // Nudge has a server probed now: something was seen of it that may mean trouble.
+// One that is not ready is asked often enough. It does not wait for Notify, and
+// may be called by whoever is in its way.
 func (m *Monitor) Nudge(server string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, p := range append([]*prober{m.local}, m.peers...) {
-		if p.name == server {
-			poke(p.wake)
-		}
+	m.wakesMu.Lock()
+	defer m.wakesMu.Unlock()
+	if wake, ok := m.wakes[server]; ok {
+		poke(wake)
 	}
 }
 
@@ -169,6 +173,12 @@ func (m *Monitor) adjust(ctx context.Context) (came []func()) {
 		peers, came = append(peers, p), append(came, func() { p.run(probing) })
 	}
 	m.peers = peers
+	m.wakesMu.Lock()
+	m.wakes = map[string]chan struct{}{m.local.name: m.local.wake}
+	for _, p := range peers {
+		m.wakes[p.name] = p.wake
+	}
+	m.wakesMu.Unlock()
 	m.tell()
 	return came
 }
@@ -199,12 +209,14 @@ func (m *Monitor) report(s State) {
 		before[old.Name] = old.Verdict
 	}
 	for i, now := range append([]Server{s.Local}, s.Peers...) {
-		switch whose := [...]string{"local", "peer"}[min(i, 1)]; {
-		case now.Verdict == before[now.Name]:
-		case now.Verdict == NotReady:
-			m.log.Warn("API server is not ready", zap.String("server", now.Name), zap.String("whose", whose), zap.String("reason", now.Why))
-		default:
-			m.log.Info("API server is ready", zap.String("server", now.Name), zap.String("whose", whose))
+		whose := zap.String("whose", [...]string{"this node's", "a peer's"}[min(i, 1)])
+		if now.Verdict == before[now.Name] {
+			continue
+		}
+		if now.Verdict == NotReady {
+			m.log.Warn("API server is not ready", zap.String("server", now.Name), whose, zap.String("reason", now.Why))
+		} else {
+			m.log.Info("API server is ready", zap.String("server", now.Name), whose)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (p *prober) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		case <-p.wake:
-			forced = true
+			forced = p.wakeful()
 		}
 		now := p.m.now()
 		if now >= last.Add(p.pause(now, forced)) {
@@ -61,6 +61,13 @@ func (p *prober) run(ctx context.Context) {
 		}
 		timer.Reset(last.Add(p.pause(now, forced)).Sub(now))
 	}
+}
+
+// wakeful tells whether the server is asked out of turn.
+func (p *prober) wakeful() bool {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	return p.judge.verdict != NotReady
 }
 
 // pause is the time between the last probe and the next one.

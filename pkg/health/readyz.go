@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -34,12 +35,10 @@ func read(status int, body string, known bool, err error) (finding, string) {
 		return good, ""
 	}
 	failed := failedChecks(body)
-	for _, name := range failed {
-		if name == "shutdown" {
-			return leaving, "it is shutting down"
-		}
-	}
-	if len(failed) > 0 {
+	switch {
+	case slices.Contains(failed, "shutdown"):
+		return leaving, "it is shutting down"
+	case len(failed) > 0:
 		return failing, "it says that it is not ready: " + strings.Join(failed, ", ")
 	}
 	return unclear, fmt.Sprintf("it answers %d %s", status, http.StatusText(status))

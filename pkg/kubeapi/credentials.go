@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -154,7 +155,7 @@ func newClients(config *rest.Config) (*clients, error) {
 	return out, nil
 }
 
-// dialer tells Broken of connections that the server ends.
+// dialer tells Broken of connections that end.
 func (c *Client) dialer(server string) func(context.Context, string, string) (net.Conn, error) {
 	dial := c.opts.Dial
 	if dial == nil {
@@ -165,25 +166,21 @@ func (c *Client) dialer(server string) func(context.Context, string, string) (ne
 		if err != nil {
 			return nil, err
 		}
-		return &sensor{Conn: conn, broken: func() { c.opts.Broken(server) }}, nil
+		return &sensor{Conn: conn, ended: sync.OnceFunc(func() { c.opts.Broken(server) })}, nil
 	}
 }
 
-// sensor notices that the other end is gone: a process that dies has its
-// connections closed by its kernel at that moment, and one is always being read
-// from, be it the watch or an idle one.
+// sensor notices that a connection ends. The kernel of a process that dies closes
+// its connections at that moment, and http.Transport is always reading from
+// each, be it the watch or an idle one; what it cannot read from it closes.
 type sensor struct {
 	net.Conn
-	broken func()
+	ended func()
 }
 
-func (s *sensor) Read(b []byte) (int, error) {
-	n, err := s.Conn.Read(b)
-	var timeout net.Error
-	if err != nil && !errors.Is(err, net.ErrClosed) && (!errors.As(err, &timeout) || !timeout.Timeout()) {
-		s.broken()
-	}
-	return n, err
+func (s *sensor) Close() error {
+	s.ended()
+	return s.Conn.Close()
 }
 
 // impatient keeps client-go from waiting for as long as a server asks

@@ -18,6 +18,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
 // Member is a node of the control plane with its API server.
@@ -42,6 +44,9 @@ type Roll struct {
 type DirectoryOptions struct {
 	// Node is this node's name.
 	Node string
+	// Port is that of the API servers on nodes that the EndpointSlice does not
+	// name.
+	Port uint16
 	// Peers are servers that are members whatever the cluster says.
 	Peers []string
 	// Own tells addresses of this node and virtual ones, which are no peers.
@@ -52,8 +57,9 @@ type DirectoryOptions struct {
 
 // Directory learns who belongs to the control plane: the API servers from the
 // `kubernetes` EndpointSlice, which they keep themselves, and the nodes' names
-// and state from the Node objects. Either may be missing or not permitted; what
-// was learnt is kept while nothing can be asked.
+// and state from the Node objects. A server that ended is taken out of the slice;
+// its node is still a member, which the Node object tells. Either may be missing
+// or not permitted; what was learnt is kept while nothing can be asked.
 type Directory struct {
 	opts   DirectoryOptions
 	client *Client
@@ -98,7 +104,7 @@ type watcher func(ctx context.Context, s *clients, version string) (watch.Interf
 func (d *Directory) follow(ctx context.Context, what string, list lister, open watcher) {
 	denied := false
 	for ctx.Err() == nil {
-		delay := relistDelay
+		delay, began := relistDelay, boottime.Now()
 		err := d.once(ctx, list, open)
 		if apierrors.IsForbidden(err) {
 			delay = deniedDelay
@@ -108,7 +114,7 @@ func (d *Directory) follow(ctx context.Context, what string, list lister, open w
 		}
 		denied = apierrors.IsForbidden(err)
 		select {
-		case <-time.After(delay):
+		case <-time.After(delay - boottime.Now().Sub(began)):
 		case <-ctx.Done():
 		}
 	}
@@ -222,24 +228,42 @@ func roll(opts DirectoryOptions, endpoints []discoveryv1.EndpointSlice, nodes []
 			byAddress[a.Address] = n
 		}
 	}
-	seen := make(map[string]bool)
-	for _, server := range append(slices.Clone(opts.Peers), servers(endpoints)...) {
+	seen := make(map[string]bool) // servers and nodes
+	add := func(server string) {
 		host, _, err := net.SplitHostPort(server)
 		addr, perr := netip.ParseAddr(host)
 		if err != nil || seen[server] || perr == nil && opts.Own(addr.Unmap()) {
-			continue
+			return
 		}
-		seen[server] = true
 		m := Member{Server: server, Node: host}
 		if n := byAddress[host]; n != nil {
 			m.Node, m.Leaving = n.Name, leaving(n)
 		}
+		seen[server], seen["node "+m.Node] = true, true
 		out.Peers = append(out.Peers, m)
+	}
+	for _, server := range append(slices.Clone(opts.Peers), servers(endpoints)...) {
+		add(server)
+	}
+	for _, n := range nodes {
+		if ip := internalIP(n); n.Name != opts.Node && !seen["node "+n.Name] && ip != "" {
+			add(net.JoinHostPort(ip, strconv.Itoa(int(opts.Port))))
+		}
 	}
 	slices.SortFunc(out.Peers, func(a, b Member) int {
 		return cmp.Or(strings.Compare(a.Node, b.Node), strings.Compare(a.Server, b.Server))
 	})
 	return out
+}
+
+// internalIP is the first address by which other nodes reach a node.
+func internalIP(n corev1.Node) string {
+	for _, a := range n.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP {
+			return a.Address
+		}
+	}
+	return ""
 }
 
 // servers lists the addresses in the slices that a client on a node can use.

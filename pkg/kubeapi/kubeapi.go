@@ -34,8 +34,8 @@ type Options struct {
 	Hedge time.Duration
 	// UserAgent names vipd and its version in the API server's audit log.
 	UserAgent string
-	// Broken, if set, is told of each server that ended a connection. It must
-	// not block.
+	// Broken, if set, is told of each connection to a server that ended, whoever
+	// ended it. It must not block.
 	Broken func(server string)
 	// Log may be nil.
 	Log *zap.Logger

@@ -110,10 +110,16 @@ type apiServer struct {
 
 func newServer(t *testing.T, names ...string) *apiServer {
 	t.Helper()
+	return newServerOf(t, newAuthority(t), names...)
+}
+
+// newServerOf is one more of a cluster.
+func newServerOf(t *testing.T, ca *authority, names ...string) *apiServer {
+	t.Helper()
 	if len(names) == 0 {
 		names = []string{serverName}
 	}
-	s := &apiServer{ca: newAuthority(t)}
+	s := &apiServer{ca: ca}
 	s.set(lease)
 	certPEM, keyPEM := s.ca.issue("kube-apiserver", names...)
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)

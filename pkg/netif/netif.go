@@ -59,8 +59,9 @@ type Address struct {
 // Handle asks the kernel of one network namespace. It is safe for use by
 // several goroutines.
 type Handle struct {
-	h  *netlink.Handle
-	ns *netns.NsHandle
+	h    *netlink.Handle
+	diag diag
+	ns   *netns.NsHandle
 	// keepsMark: this kernel keeps an address's protocol.
 	keepsMark bool
 }
@@ -89,15 +90,23 @@ func Open(nsFd int) (*Handle, error) {
 		h.Close()
 		return nil, err
 	}
-	out := &Handle{h: h, keepsMark: keepsMark}
+	diag, err := openDiag(*opts.NetNS)
+	if err != nil {
+		h.Close()
+		return nil, err
+	}
+	out := &Handle{h: h, diag: diag, keepsMark: keepsMark}
 	if nsFd != 0 {
 		out.ns = opts.NetNS
 	}
 	return out, nil
 }
 
-// Close closes the handle's socket.
-func (h *Handle) Close() { h.h.Close() }
+// Close closes the handle's sockets.
+func (h *Handle) Close() {
+	h.h.Close()
+	h.diag.close()
+}
 
 // Links lists the interfaces.
 func (h *Handle) Links() ([]Link, error) {
@@ -198,11 +207,11 @@ func (h *Handle) Put(index int, addr netip.Addr, valid time.Duration) error {
 		return err
 	}
 	for _, a := range present {
-		if a.Index == index && a.Prefix.IsSingleIP() && a.Ours {
+		if a.Index == index && a.Prefix.IsSingleIP() && a.Ours && !h.unrouted(index, addr) {
 			continue
 		}
-		// A replacement keeps mark and prefix as they were; and the same
-		// address on another interface answers there.
+		// A replacement keeps mark, prefix and routes as they were; and the
+		// same address on another interface answers there.
 		if err := h.remove(a); err != nil {
 			return err
 		}

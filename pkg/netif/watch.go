@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
 // receiveBuffer holds the messages of a node on which hundreds of pods start at
@@ -19,7 +21,7 @@ const receiveBuffer = 1 << 20
 // returns nil when ctx ends.
 func (h *Handle) Watch(ctx context.Context, log *zap.Logger, changed func()) error {
 	for ctx.Err() == nil {
-		began := time.Now()
+		began := boottime.Now()
 		err := h.watch(ctx, changed)
 		if ctx.Err() != nil {
 			break
@@ -28,7 +30,7 @@ func (h *Handle) Watch(ctx context.Context, log *zap.Logger, changed func()) err
 		// sends to the kernel's groups (vishvananda/netlink does, to list what
 		// exists when it subscribes): nothing to wake somebody for.
 		level := zap.DebugLevel
-		if time.Since(began) < time.Second {
+		if boottime.Now().Sub(began) < time.Second {
 			level = zap.WarnLevel
 		}
 		log.Log(level, "netlink subscription lost, subscribing again", zap.Error(err))

@@ -72,6 +72,9 @@ type Options struct {
 	Log   *zap.Logger
 	// Now is the clock; nil is CLOCK_BOOTTIME.
 	Now boottime.Clock
+	// Alarm, if set, sees to it that Wake is called at the instant also if the
+	// machine was suspended past it.
+	Alarm func(boottime.Instant) error
 }
 
 // Budgets of an orderly end, together under a second.
@@ -141,6 +144,9 @@ func (m *Manager) Claimed(mac string) {
 	m.nudge()
 }
 
+// Wake has the Manager look at the time. It does not block.
+func (m *Manager) Wake() { m.nudge() }
+
 // Changed tells that links, addresses or the fence may have changed. It does not block.
 func (m *Manager) Changed() {
 	m.look.Store(true)
@@ -191,7 +197,19 @@ func (m *Manager) Run(ctx context.Context) error {
 		if stopBy != 0 && now >= stopBy {
 			return ErrNotWithdrawn
 		}
-		timer.Reset(wake(m.state, now).Sub(now))
+		at := wake(m.state, now)
+		timer.Reset(at.Sub(now))
+		m.setAlarm(at)
+	}
+}
+
+func (m *Manager) setAlarm(at boottime.Instant) {
+	if m.opts.Alarm == nil {
+		return
+	}
+	if err := m.opts.Alarm(at); err != nil {
+		m.log.Warn("no alarm: should this machine be suspended, it may answer for a second too long", zap.Error(err))
+		m.opts.Alarm = nil
 	}
 }
 

@@ -1,0 +1,237 @@
+package netif
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ethernet"
+	"github.com/mdlayher/packet"
+
+	"github.com/vipd-io/vipd/internal/nstest"
+)
+
+// cluster is two nodes that the VIP moves between, and a client, on one switch.
+type cluster struct {
+	t              *testing.T
+	nodes          [2]*member
+	client         *nstest.NS
+	holder, waiter *member
+}
+
+// member is a node with a fence as package fence makes it, without tickets.
+type member struct {
+	*nstest.NS
+	h     *Handle
+	index int
+	arp   *packet.Conn
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{t: t, client: nstest.New(t)}
+	namespaces := []*nstest.NS{c.client}
+	for i := range c.nodes {
+		c.nodes[i] = &member{NS: nstest.New(t)}
+		namespaces = append(namespaces, c.nodes[i].NS)
+	}
+	nstest.Switch(t, namespaces, []string{"192.168.35.50/24", "192.168.35.11/24", "192.168.35.12/24"})
+	for _, m := range c.nodes {
+		h, err := Open(m.Fd())
+		must(t, err)
+		t.Cleanup(h.Close)
+		m.h, m.index, m.arp = h, index(t, h), m.Frames("eth0", nstest.EtherTypeARP)
+		run(t, m.NS, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+		run(t, m.NS, "nft", `add table arp fence; add set arp fence closed { type ipv4_addr; }
+			add chain arp fence out { type filter hook output priority 0; }; add rule arp fence out arp saddr ip @closed drop
+			add table ip fence; add set ip fence closed { type ipv4_addr; }
+			add chain ip fence in { type filter hook input priority 0; }; add rule ip fence in ip daddr @closed drop`)
+		listen(t, m.NS, ":6443")
+	}
+	c.holder, c.waiter = c.nodes[0], c.nodes[1]
+	c.holder.take(t)
+	return c
+}
+
+func run(t *testing.T, ns *nstest.NS, name string, args ...string) (out string) {
+	t.Helper()
+	must(t, ns.Do(func() error {
+		b, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s %s: %w: %s", name, args, err, b)
+		}
+		out = string(b)
+		return nil
+	}))
+	return out
+}
+
+func (m *member) fence(t *testing.T, command string) {
+	t.Helper()
+	run(t, m.NS, "nft", fmt.Sprintf("%[1]s element arp fence closed { %[2]s }; %[1]s element ip fence closed { %[2]s }", command, vip))
+}
+
+// take puts the VIP up and announces it.
+func (m *member) take(t *testing.T) {
+	t.Helper()
+	must(t, m.h.Put(m.index, vip, time.Minute))
+	mac := m.Link("eth0").Attrs().HardwareAddr
+	for _, op := range []arp.Operation{arp.OperationRequest, arp.OperationReply} {
+		p, err := arp.NewPacket(op, mac, vip, ethernet.Broadcast, vip)
+		must(t, err)
+		send(t, m.arp, mac, p)
+	}
+}
+
+func send(t *testing.T, conn *packet.Conn, mac net.HardwareAddr, p *arp.Packet) {
+	t.Helper()
+	payload, err := p.MarshalBinary()
+	must(t, err)
+	f := ethernet.Frame{Destination: ethernet.Broadcast, Source: mac, EtherType: ethernet.EtherTypeARP, Payload: payload}
+	b, err := f.MarshalBinary()
+	must(t, err)
+	_, err = conn.WriteTo(b, &packet.Addr{HardwareAddr: ethernet.Broadcast})
+	must(t, err)
+}
+
+// handOver moves the VIP and returns how long a client was without a connection.
+func (c *cluster) handOver(client *nstest.NS) time.Duration {
+	c.t.Helper()
+	const address = "192.168.35.100:6443"
+	idle := connect(c.t, client, address)
+	must(c.t, idle.SetDeadline(time.Now().Add(time.Minute)))
+	type back struct {
+		at  time.Time
+		err error
+	}
+	reconnected := make(chan back, 1)
+	go func() {
+		_, _ = idle.Read(make([]byte, 1))
+		again, err := dial(client, address)
+		reconnected <- back{time.Now(), err}
+		if err == nil {
+			_ = again.Close()
+		}
+	}()
+	c.holder.fence(c.t, "add")
+	start := time.Now()
+	r, err := c.holder.h.Retire(vip)
+	must(c.t, errors.Join(err, r.Trouble))
+	if r.Connections == 0 {
+		c.t.Error("Retire ended no connection")
+	}
+	time.Sleep(10 * time.Millisecond) // the lease changes hands
+	c.waiter.take(c.t)
+	b := <-reconnected
+	must(c.t, b.err)
+	c.holder.fence(c.t, "delete")
+	c.holder, c.waiter = c.waiter, c.holder
+	return b.at.Sub(start)
+}
+
+// TestClientsFollowARetiredAddress: a packet that is dropped on the way costs the
+// client a second, and so does a reset that is not sent.
+func TestClientsFollowARetiredAddress(t *testing.T) {
+	c := newCluster(t)
+	configured := func() (out string) {
+		for _, m := range c.nodes {
+			out += run(t, m.NS, "sh", "-c", "ip -4 route show table all; ip -4 -o address")
+		}
+		return out
+	}
+	const runs = 10
+	late := 0
+	for i := range runs {
+		if i%2 == 1 { // the reset needs an ARP question, which must not speak for the VIP
+			run(t, c.holder.NS, "ip", "neigh", "flush", "all")
+		}
+		client := c.client
+		if i%3 == 2 {
+			client = c.holder.NS // as the kubelet of a node that gives the VIP up
+		}
+		took := c.handOver(client)
+		t.Logf("reconnected after %v", took)
+		if took > 900*time.Millisecond {
+			late++
+		}
+	}
+	if late > 1 { // one for a busy machine
+		t.Errorf("the client had to wait for a retransmission in %d of %d hand-overs", late, runs)
+	}
+	_, err := c.holder.h.Retire(vip)
+	must(t, err)
+	after := configured()
+	must(t, c.holder.h.Put(c.holder.index, vip, time.Minute))
+	must(t, c.holder.h.Remove(vip))
+	if before := configured(); after != before {
+		t.Errorf("Retire left\n%s\nwant, as Remove does,\n%s", after, before)
+	}
+}
+
+func TestUnroutedAddressIsSilent(t *testing.T) {
+	c := newCluster(t)
+	m := c.holder
+	ask := c.client.Frames("eth0", nstest.EtherTypeARP)
+	mac := c.client.Link("eth0").Attrs().HardwareAddr
+	answers := func() bool {
+		t.Helper()
+		p, err := arp.NewPacket(arp.OperationRequest, mac, netip.MustParseAddr("192.168.35.50"), make([]byte, 6), vip)
+		must(t, err)
+		send(t, ask, mac, p)
+		must(t, ask.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+		buf := make([]byte, 128)
+		for {
+			n, _, err := ask.ReadFrom(buf)
+			if err != nil {
+				return false
+			}
+			var f ethernet.Frame
+			var p arp.Packet
+			if f.UnmarshalBinary(buf[:n]) == nil && p.UnmarshalBinary(f.Payload) == nil && p.SenderIP == vip &&
+				p.Operation == arp.OperationReply && bytes.Equal(p.TargetHardwareAddr, mac) {
+				return true
+			}
+		}
+	}
+	if !answers() {
+		t.Fatal("the holder does not answer for the VIP")
+	}
+	present, err := m.h.find(vip)
+	must(t, err)
+	for range 2 { // the second time there is nothing to delete
+		must(t, m.h.unroute(vip, present))
+	}
+	if answers() {
+		t.Error("a node answers for an address that it is to forward")
+	}
+	// A Retire that was cut short must not leave a deaf address behind.
+	must(t, m.h.Put(m.index, vip, time.Minute))
+	if !answers() {
+		t.Error("the VIP is deaf after it was put up again")
+	}
+	must(t, alive(connect(t, c.client, "192.168.35.100:6443")))
+}
+
+func TestRetireRemovesTheAddressWhateverElseFails(t *testing.T) {
+	_, h := node(t)
+	must(t, h.Put(index(t, h), vip, time.Minute))
+	h.diag.close()
+	h.diag = nil
+	r, err := h.Retire(vip)
+	must(t, err)
+	if !errors.Is(r.Trouble, ErrDestroyUnsupported) {
+		t.Errorf("trouble = %v, want ErrDestroyUnsupported", r.Trouble)
+	}
+	if found, err := h.find(vip); len(found) != 0 || err != nil {
+		t.Errorf("the VIP is on %v, %v", found, err)
+	}
+	if r, err = h.Retire(vip); r != (Retired{}) || err != nil { // what is not there is gone
+		t.Errorf("second Retire = %+v, %v", r, err)
+	}
+}
