@@ -78,6 +78,19 @@ func FirstAnnouncementAfter(list []record.Announcement, at record.Time) (record.
 	return first, found
 }
 
+// FirstReconnectAfter returns the first loss of an idle connection that was
+// noticed at or after the given time.
+func FirstReconnectAfter(list []record.Reconnect, at record.Time) (record.Reconnect, bool) {
+	var first record.Reconnect
+	found := false
+	for _, c := range list {
+		if c.Noticed >= at && (!found || c.Noticed < first.Noticed) {
+			first, found = c, true
+		}
+	}
+	return first, found
+}
+
 // Enough returns an error if the record is too thin to prove anything about
 // the window: fewer than 80 % of the probes or requests that the intervals
 // promise, records that were dropped, or answers to probes nobody sent.

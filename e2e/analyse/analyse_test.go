@@ -165,6 +165,18 @@ func TestFirstAnnouncementAfter(t *testing.T) {
 	}
 }
 
+func TestFirstReconnectAfter(t *testing.T) {
+	list := []record.Reconnect{{Noticed: ms(30)}, {Noticed: ms(10), Done: ms(15)}, {Noticed: ms(20), Done: ms(21)}}
+	for at, want := range map[int]int{0: 10, 10: 10, 11: 20, 25: 30} {
+		if got, ok := FirstReconnectAfter(list, ms(at)); !ok || got.Noticed != ms(want) {
+			t.Errorf("after %d ms: %+v, %t, want the one at %d ms", at, got, ok, want)
+		}
+	}
+	if got, ok := FirstReconnectAfter(list, ms(31)); ok {
+		t.Errorf("after the last: %+v, want none", got)
+	}
+}
+
 func TestEnough(t *testing.T) {
 	probes := func(from, to int) (list []record.Probe) {
 		for t := from; t < to; t += 5 {

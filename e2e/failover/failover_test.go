@@ -39,7 +39,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer release()
-	shared, err = lab.Start(ctx, lab.Options{Binaries: binaries})
+	shared, err = lab.Start(ctx, failover.LabOptions(binaries))
 	if err != nil {
 		return 1, err
 	}
@@ -80,33 +80,13 @@ func TestFaults(t *testing.T) {
 				out, err := failover.Run(t.Context(), shared, f, func(format string, args ...any) { t.Logf(format, args...) })
 				must(t, err)
 				t.Logf("unreachable for %v, %d requests failed, answers %v, announced after %v", out.Unreachable, out.Failed, out.Answered, out.Announced)
-				check(t, out)
+				if out.IdleNoticed > 0 {
+					t.Logf("idle client noticed after %v, was back after %v", out.IdleNoticed, out.IdleDone)
+				}
+				for _, problem := range out.Problems() {
+					t.Error(problem)
+				}
 			})
-		}
-	}
-}
-
-// check asserts what holds in every run, whatever the machine is like today.
-func check(t *testing.T, out failover.Outcome) {
-	t.Helper()
-	for _, v := range out.Twice {
-		t.Errorf("two nodes answered at once: %v", v)
-	}
-	if out.Fault.Moves {
-		if out.Next == out.Holder {
-			t.Errorf("%s still has the VIP", out.Holder)
-		}
-		if !out.Moved {
-			t.Error("the next holder did not announce itself")
-		}
-		return
-	}
-	if len(out.Answered) != 1 || out.Failed > 0 {
-		t.Errorf("answers %v, %d requests failed: want one node and none", out.Answered, out.Failed)
-	}
-	for _, e := range out.History.Addresses {
-		if e.At >= out.At {
-			t.Errorf("the address moved: %+v", e)
 		}
 	}
 }

@@ -6,25 +6,44 @@ package failover
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
 )
 
-// A Fault is something that happens to the holder.
+// A Fault is something that happens to the holder, or around it.
 type Fault struct {
 	Name  string // for the command line
 	Title string // for people
 	Note  string // what to expect, for the demo
-	// Moves: another node is to take the VIP. Otherwise nobody may notice.
+	// Moves: another node is to take the VIP. Otherwise it stays, and nobody may
+	// notice, save for what follows.
 	Moves bool
-	// inject breaks the holder and returns the time just before.
+	// Flickers: the VIP stays, with a short interruption, whose length is what is
+	// measured. The holder may lose the address and put it back.
+	Flickers bool
+	// MayFail: the VIP stays, and requests may fail for another reason than it,
+	// as API servers themselves are hampered.
+	MayFail bool
+	// EndsIdle: the connection of a client that lies idle is to end, so that the
+	// client notices.
+	EndsIdle bool
+	// Stranger, if set, is the host that claims the VIP without being a node: its
+	// answers are left out of the verdict on two that answer at once.
+	Stranger func(*lab.Lab) *lab.Host
+
+	// prepare, if set, brings about what the fault needs, before observation.
+	prepare func(ctx context.Context, r *run) error
+	// inject does it and returns the time just before. What lasts for a while
+	// lasts until inject returns, and is undone by then.
 	inject func(ctx context.Context, r *run) (record.Time, error)
 	// after, if set, goes on once the VIP has moved, still under observation.
 	after func(ctx context.Context, r *run) error
-	// heal brings the holder back, out of observation.
-	heal func(ctx context.Context, holder *lab.Node) error
+	// heal brings back what is broken still, out of observation. It is called
+	// also if anything before failed.
+	heal func(ctx context.Context, r *run) error
 }
 
 // settle is for how long the observers watch after the last event: long enough
@@ -42,72 +61,9 @@ func None(d time.Duration) Fault {
 	}
 }
 
-// Faults are those of one node, by the way in which it ends.
-var Faults = []Fault{
-	{
-		Name: "sigterm", Title: "SIGTERM", Moves: true,
-		Note:   "It withdraws, makes sure, and releases the lease: the next one need not wait.",
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Stop(5 * time.Second) },
-		heal:   startVipd,
-	},
-	{
-		Name: "sigkill", Title: "SIGKILL, not restarted", Moves: true,
-		Note:   "Its kernel answers until the lease's deadline and then falls silent by itself; only then another one starts.",
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
-		heal:   startVipd,
-	},
-	{
-		Name: "restart", Title: "SIGKILL, restarted within 1 s",
-		inject: func(ctx context.Context, r *run) (record.Time, error) {
-			at, err := r.holder.Vipd.Kill()
-			if err != nil {
-				return at, err
-			}
-			if err := pause(ctx, 700*time.Millisecond); err != nil {
-				return at, err
-			}
-			r.rec.Mark(record.Now(), "vipd restarted on %s", r.holder.Name)
-			if err := r.holder.Vipd.Start(); err != nil {
-				return at, err
-			}
-			// Longer than the lease: the address would be gone by then.
-			return at, pause(ctx, 5*time.Second)
-		},
-	},
-	{
-		Name: "sigstop", Title: "SIGSTOP, later SIGCONT", Moves: true,
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Pause() },
-		after: func(_ context.Context, r *run) error {
-			at, err := r.holder.Vipd.Resume()
-			r.rec.Mark(at, "SIGCONT to vipd on %s", r.holder.Name)
-			return err
-		},
-	},
-	{
-		Name: "poweroff", Title: "power-off", Moves: true,
-		Note:   "vipd, API server, etcd and the link at once: the others wait until the lease has run out.",
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.PowerOff() },
-		heal: func(ctx context.Context, holder *lab.Node) error {
-			if err := holder.PowerOn(ctx); err != nil {
-				return err
-			}
-			return startVipd(ctx, holder)
-		},
-	},
-	{
-		Name: "linkdown", Title: "link of the node down", Moves: true,
-		inject: func(_ context.Context, r *run) (record.Time, error) {
-			at := record.Now()
-			return at, r.holder.LinkDown()
-		},
-		heal: func(ctx context.Context, holder *lab.Node) error {
-			if err := holder.LinkUp(); err != nil {
-				return err
-			}
-			return holder.WaitReady(ctx)
-		},
-	},
-}
+// Faults are all of them: what happens to vipd, to the machine, to API servers,
+// to etcd, and what people and their tools do.
+var Faults = slices.Concat(processFaults, machineFaults, apiServerFaults, etcdFaults, plannedFaults, networkFaults)
 
 // ByName finds a fault.
 func ByName(name string) (Fault, error) {
@@ -119,7 +75,12 @@ func ByName(name string) (Fault, error) {
 	return Fault{}, fmt.Errorf("no fault %q", name)
 }
 
-func startVipd(_ context.Context, n *lab.Node) error { return n.Vipd.Start() }
+// LabOptions are those of a lab in which all faults can be tried: its API
+// servers serve on for a while after SIGTERM, as those behind a load balancer
+// are told to.
+func LabOptions(bin lab.Binaries) lab.Options {
+	return lab.Options{Binaries: bin, APIServerFlags: []string{"--shutdown-delay-duration=3s"}}
+}
 
 // pause lets time pass that is itself what is to be observed.
 func pause(ctx context.Context, d time.Duration) error {

@@ -2,8 +2,10 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vipd-io/vipd/e2e/analyse"
@@ -15,105 +17,131 @@ import (
 // moveTimeout bounds the wait for another holder: many times what a move takes.
 const moveTimeout = 30 * time.Second
 
-// Outcome is what one fault came to.
-type Outcome struct {
-	Fault Fault
-	// Holder had the VIP before, Next has it after.
-	Holder, Next string
-	// EtcdLeader: the holder's etcd member led, so a fault that takes it along
-	// makes etcd elect as well.
-	EtcdLeader bool
-	// Unreachable is the longest time in which no new HTTPS connection got an
-	// answer from the VIP.
-	Unreachable time.Duration
-	// Failed counts the requests that failed.
-	Failed int
-	// Answered counts the ARP answers by node, Twice is evidence of two at once.
-	Answered map[string]int
-	Twice    []analyse.Violation
-	// Announced is the time from the address being up on the next holder to its
-	// first announcement on the wire; Moved tells whether there was one.
-	Announced time.Duration
-	Moved     bool
-
-	History record.History
-	At      record.Time
-}
-
 // run is one fault under observation.
 type run struct {
 	lab    *lab.Lab
+	fault  Fault
+	say    func(format string, args ...any)
 	holder *lab.Node
+	victim *lab.Node // of a fault that hits another node
+	target *lab.Node // to which the VIP is to move, nil for any
 	rec    *record.Recorder
 	at     record.Time
 	next   string
+	stuck  error // what was waited for did not come
 	end    record.Time
 }
 
 // Run brings the lab to rest, injects the fault, observes what happens, and
 // heals. say is told of each step as it happens.
 func Run(ctx context.Context, l *lab.Lab, f Fault, say func(format string, args ...any)) (Outcome, error) {
-	holder, err := Ready(ctx, l)
+	r := &run{lab: l, fault: f, say: say}
+	out, err := r.run(ctx)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("%s: %w", f.Name, err)
 	}
-	leader, err := holder.LeadsEtcd(ctx)
-	if err != nil {
-		return Outcome{}, fmt.Errorf("%s: %w", f.Name, err)
+	return out, nil
+}
+
+func (r *run) run(ctx context.Context) (Outcome, error) {
+	var err error
+	if r.holder, err = Ready(ctx, r.lab); err != nil {
+		return Outcome{}, err
 	}
-	observers, err := observe.ForLab(l)
+	observers, err := observe.ForLab(r.lab)
 	if err != nil {
-		return Outcome{}, fmt.Errorf("%s: %w", f.Name, err)
+		return Outcome{}, err
 	}
-	say("%s holds the VIP", holder.Name)
-	r := &run{lab: l, holder: holder}
-	h, err := observers.During(ctx, func(ctx context.Context, rec *record.Recorder) error {
-		r.rec = rec
-		return r.watched(ctx, f, say)
-	})
-	if err != nil {
-		return Outcome{}, fmt.Errorf("%s: %w", f.Name, err)
-	}
-	if f.heal != nil {
-		if err := f.heal(ctx, holder); err != nil {
-			return Outcome{}, fmt.Errorf("%s: heal: %w", f.Name, err)
+	leader, h, err := r.faulty(ctx, observers)
+	if r.fault.heal != nil {
+		if failed := r.fault.heal(ctx, r); failed != nil {
+			err = errors.Join(err, fmt.Errorf("heal: %w", failed))
 		}
 	}
-	out := r.outcome(f, h)
+	if err != nil {
+		return Outcome{}, err
+	}
+	out := r.outcome(h)
 	out.EtcdLeader = leader
 	return out, analyse.Enough(h, r.at, r.end)
 }
 
+// faulty is all that leaves something to heal.
+func (r *run) faulty(ctx context.Context, observers observe.Observers) (leader bool, h record.History, err error) {
+	if r.fault.prepare != nil {
+		if err := r.fault.prepare(ctx, r); err != nil {
+			return false, h, fmt.Errorf("prepare: %w", err)
+		}
+	}
+	if leader, err = r.holder.LeadsEtcd(ctx); err != nil {
+		return leader, h, err
+	}
+	r.say("%s holds the VIP", r.holder.Name)
+	h, err = observers.During(ctx, func(ctx context.Context, rec *record.Recorder) error {
+		r.rec = rec
+		return r.watched(ctx)
+	})
+	return leader, h, err
+}
+
 // watched is what happens while the observers watch.
-func (r *run) watched(ctx context.Context, f Fault, say func(string, ...any)) error {
+func (r *run) watched(ctx context.Context) (err error) {
 	if err := pause(ctx, 500*time.Millisecond); err != nil { // the calm before
 		return err
 	}
-	say("%s: %s", r.holder.Name, f.Title)
-	var err error
-	if r.at, err = f.inject(ctx, r); err != nil {
+	r.say("%s: %s", r.holder.Name, r.fault.Title)
+	if r.at, err = r.fault.inject(ctx, r); err != nil {
 		return err
 	}
-	r.rec.Mark(r.at, "%s on %s", f.Title, r.holder.Name)
-	r.next = r.holder.Name
-	if f.Moves {
-		if r.next, err = awaitMove(ctx, r.lab, r.holder); err != nil {
-			return err
-		}
-		say("%s has the VIP, %.2f s later", r.next, record.Now().Sub(r.at).Seconds())
+	r.rec.Mark(r.at, "%s on %s", r.fault.Title, r.holder.Name)
+	if err := r.awaitEffect(ctx); err != nil {
+		return err
 	}
-	if f.after != nil {
+	if r.fault.after != nil {
 		if err := pause(ctx, settle); err != nil {
 			return err
 		}
-		if err := f.after(ctx, r); err != nil {
+		if err := r.fault.after(ctx, r); err != nil {
 			return err
 		}
 	}
 	if err := pause(ctx, settle); err != nil {
 		return err
 	}
+	if !r.fault.Moves || r.stuck != nil {
+		if r.next, err = whoHas(r.lab); err != nil {
+			return err
+		}
+	}
 	r.end = record.Now()
+	return nil
+}
+
+// awaitEffect waits for the VIP to be elsewhere, if it is to move, or to be
+// whole again, if it may flicker. To have waited in vain belongs to the outcome.
+func (r *run) awaitEffect(ctx context.Context) (err error) {
+	switch {
+	case r.fault.Moves:
+		if r.next, err = awaitMove(ctx, r.lab, r.holder); err == nil {
+			r.say("%s has the VIP, %.2f s later", r.next, record.Now().Sub(r.at).Seconds())
+		}
+	case r.fault.Flickers:
+		_, err = Ready(ctx, r.lab)
+	}
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		r.stuck = err
+		return nil
+	}
+	return err
+}
+
+// other returns a node that is none of those given.
+func (r *run) other(than ...*lab.Node) *lab.Node {
+	for _, n := range r.lab.Nodes {
+		if !slices.Contains(than, n) {
+			return n
+		}
+	}
 	return nil
 }
 
@@ -176,6 +204,21 @@ func Ready(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
 	return holder, nil
 }
 
+// whoHas names the nodes that have the VIP: one, if all is well.
+func whoHas(l *lab.Lab) (string, error) {
+	var names []string
+	for _, n := range l.Nodes {
+		has, err := hasVIP(n)
+		if err != nil {
+			return "", err
+		}
+		if has {
+			names = append(names, n.Name)
+		}
+	}
+	return strings.Join(names, " and "), nil
+}
+
 func hasVIP(n *lab.Node) (bool, error) {
 	addrs, err := n.Addresses()
 	return slices.Contains(addrs, lab.VIP), err
@@ -196,45 +239,6 @@ func poll(ctx context.Context, every time.Duration, done func() (bool, error)) e
 			return ctx.Err()
 		}
 	}
-}
-
-// outcome draws up what was seen.
-func (r *run) outcome(f Fault, h record.History) Outcome {
-	out := Outcome{Fault: f, Holder: r.holder.Name, Next: r.next, History: h, At: r.at,
-		Unreachable: analyse.Outage(h.Requests, r.at, r.end), Twice: analyse.Overlap(h.Answers), Answered: make(map[string]int)}
-	for mac, n := range analyse.Answering(h.Answers, r.at, r.end) {
-		name := mac
-		if node := r.lab.Node(mac); node != nil {
-			name = node.Name
-		}
-		out.Answered[name] += n
-	}
-	for _, q := range h.Requests {
-		if q.Start >= r.at && q.End <= r.end && !q.OK() {
-			out.Failed++
-		}
-	}
-	if f.Moves {
-		out.Announced, out.Moved = r.announced(h)
-	}
-	return out
-}
-
-// announced is the time from the address being up on the next holder to its
-// first announcement. The two are seen by different observers, so the second
-// may be recorded a little before the first.
-func (r *run) announced(h record.History) (time.Duration, bool) {
-	for _, e := range h.Addresses {
-		if e.At < r.at || !e.Added || e.Node != r.next {
-			continue
-		}
-		for _, a := range h.Announcements {
-			if node := r.lab.Node(a.MAC); a.At >= r.at && node != nil && node.Name == r.next {
-				return max(0, a.At.Sub(e.At)), true
-			}
-		}
-	}
-	return 0, false
 }
 
 // Start starts vipd on all nodes, with flags that win over the lab's.

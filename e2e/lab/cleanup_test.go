@@ -3,6 +3,8 @@ package lab_test
 import (
 	"bufio"
 	"context"
+	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +30,10 @@ func TestSecondLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	startVipd(t, second.Nodes[1])
+	// Close ends it.
+	if _, err := second.Nodes[2].Interpose(func(*http.Request) lab.Effect { return lab.Effect{} }); err != nil {
+		t.Error(err)
+	}
 	pids := []int{second.Nodes[0].Etcd.Pid(), second.Nodes[2].APIServer.Pid()}
 	for _, l := range []*lab.Lab{shared, second} {
 		if err := l.Nodes[1].WaitReady(ctx); err != nil {
@@ -70,6 +76,13 @@ func startVipd(t *testing.T, n *lab.Node) {
 		}
 		if string(log) != all {
 			t.Errorf("start %d: log %q, want %q", i, log, all)
+		}
+		var group uint32
+		if info, err := os.Stat(fmt.Sprintf("/proc/%d", n.Vipd.Pid())); err == nil {
+			group = info.Sys().(*syscall.Stat_t).Gid
+		}
+		if group != lab.VipdGroup {
+			t.Errorf("start %d: vipd is of group %d, want %d, by which Interpose knows it", i, group, lab.VipdGroup)
 		}
 		if i == 0 {
 			if err := n.Vipd.Restart(5 * time.Second); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +94,8 @@ func (n *Node) apiServerArgs(binary string) []string {
 }
 
 // startControlPlane starts etcd and the API server on every node and returns
-// when all three API servers are ready and admin.conf works.
+// when all three API servers are ready, admin.conf works, and the cluster has
+// its Node objects.
 func (l *Lab) startControlPlane(ctx context.Context) error {
 	for _, n := range l.Nodes {
 		if err := n.Etcd.Start(); err != nil {
@@ -119,7 +121,10 @@ func (l *Lab) startControlPlane(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return l.Nodes[0].bindClusterAdmins(ctx)
+	if err := l.Nodes[0].bindClusterAdmins(ctx); err != nil {
+		return err
+	}
+	return l.registerNodes(ctx)
 }
 
 // waitEtcd waits until the member has a leader and answers.
@@ -143,6 +148,19 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	return n.poll(ctx, n.APIServer, func(ctx context.Context) error {
 		return getOK(ctx, client, fmt.Sprintf("https://127.0.0.1:%d/readyz", Port))
 	})
+}
+
+// RestartAPIServer kills the node's API server if it runs, starts it with the
+// flags in extra besides the lab's, and waits until it is ready. APIServer.Start
+// will use the same flags again.
+func (n *Node) RestartAPIServer(ctx context.Context, extra ...string) error {
+	if err := killProcesses(n.APIServer); err != nil {
+		return fmt.Errorf("restart API server on %s: %w", n.Name, err)
+	}
+	if err := n.APIServer.startWith(slices.Concat(n.apiServerArgv, extra)); err != nil {
+		return fmt.Errorf("restart API server on %s: %w", n.Name, err)
+	}
+	return n.WaitReady(ctx)
 }
 
 // poll calls ready until it returns nil, for as long as the process lives.

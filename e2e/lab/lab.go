@@ -31,6 +31,8 @@ type Options struct {
 	Name string
 	// Binaries are what Build returned.
 	Binaries Binaries
+	// APIServerFlags are added to those that kubeadm gives the API servers.
+	APIServerFlags []string
 	// Progress, if set, is told what is being done.
 	Progress func(string)
 }
@@ -40,7 +42,7 @@ type Lab struct {
 	Name    string
 	Dir     string
 	Nodes   []*Node // n1, n2, n3
-	Clients []*Host // c1, c2
+	Clients []*Host // c1, c2, c3
 
 	sw   *netSwitch
 	kept bool
@@ -70,19 +72,19 @@ func Start(ctx context.Context, opts Options) (*Lab, error) {
 	if err := claim(ctx, l.Dir); err != nil {
 		return nil, fmt.Errorf("start lab %s: %w", l.Name, err)
 	}
-	if err := l.start(ctx, opts.Binaries, say); err != nil {
+	if err := l.start(ctx, opts, say); err != nil {
 		return nil, errors.Join(fmt.Errorf("start lab %s: %w", l.Name, err), l.Close())
 	}
 	return l, nil
 }
 
-func (l *Lab) start(ctx context.Context, bin Binaries, say func(string)) error {
+func (l *Lab) start(ctx context.Context, opts Options, say func(string)) error {
 	say("making the network")
-	if err := l.makeHosts(bin); err != nil {
+	if err := l.makeHosts(opts); err != nil {
 		return err
 	}
 	say("making certificates with kubeadm " + KubernetesVersion)
-	if err := l.makePKI(ctx, bin.Kubeadm); err != nil {
+	if err := l.makePKI(ctx, opts.Binaries.Kubeadm); err != nil {
 		return err
 	}
 	say("starting three etcd members and three API servers")
@@ -96,8 +98,8 @@ func randomName() string {
 }
 
 // makeHosts makes the switch and everything that is plugged into it.
-func (l *Lab) makeHosts(bin Binaries) error {
-	vipd := ""
+func (l *Lab) makeHosts(opts Options) error {
+	bin, vipd := opts.Binaries, ""
 	if bin.Vipd != "" {
 		// A copy, as the next Build replaces the file and a restart in a
 		// running lab should be of the same vipd.
@@ -116,9 +118,12 @@ func (l *Lab) makeHosts(bin Binaries) error {
 		if err != nil {
 			return err
 		}
+		if err := host.forwardIPv4(); err != nil {
+			return err
+		}
 		l.Nodes = append(l.Nodes, &Node{Host: host, vipdBinary: vipd})
 	}
-	for i := range 2 {
+	for i := range 3 {
 		host, err := l.makeHost(fmt.Sprintf("c%d", i+1), byte(50+i))
 		if err != nil {
 			return err
@@ -126,9 +131,12 @@ func (l *Lab) makeHosts(bin Binaries) error {
 		l.Clients = append(l.Clients, host)
 	}
 	for _, n := range l.Nodes {
+		n.all = l.Nodes
+		n.apiServerArgv = append(n.apiServerArgs(bin.APIServer), opts.APIServerFlags...)
 		n.Etcd = l.NewProcess(n.Host, "etcd", n.etcdArgs(bin.Etcd, l.Nodes)...)
-		n.APIServer = l.NewProcess(n.Host, "kube-apiserver", n.apiServerArgs(bin.APIServer)...)
+		n.APIServer = l.NewProcess(n.Host, "kube-apiserver", n.apiServerArgv...)
 		n.Vipd = l.NewProcess(n.Host, "vipd")
+		n.Vipd.cred = &syscall.Credential{Uid: uint32(os.Getuid()), Gid: vipdGroup}
 	}
 	return nil
 }
@@ -157,10 +165,10 @@ func (l *Lab) NewProcess(h *Host, name string, argv ...string) *Process {
 	return p
 }
 
-// Node returns the node with the given MAC, nil if there is none.
+// Node returns the node that has or had the given MAC, nil if there is none.
 func (l *Lab) Node(mac string) *Node {
 	for _, n := range l.Nodes {
-		if n.MAC.String() == mac {
+		if n.HadMAC(mac) {
 			return n
 		}
 	}
@@ -195,10 +203,11 @@ func (l *Lab) SaveLogs(dir string) error {
 // Close ends the lab and leaves nothing of it: no process, no namespace, no
 // file. A kept lab is only let go of.
 func (l *Lab) Close() error {
+	var errs []error
 	for _, n := range l.Nodes {
 		n.closeClients()
+		errs = append(errs, n.endInterposed())
 	}
-	var errs []error
 	if !l.kept {
 		errs = append(errs, l.killAll(), destroy(l.Name))
 	}

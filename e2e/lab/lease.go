@@ -1,10 +1,8 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -143,25 +141,6 @@ func closeIdle(c rest.Interface) {
 	if rc, ok := c.(*rest.RESTClient); ok && rc.Client != nil {
 		utilnet.CloseIdleConnectionsFor(rc.Client.Transport)
 	}
-}
-
-// LeadsEtcd tells whether the node's etcd member is the leader now.
-func (n *Node) LeadsEtcd(ctx context.Context) (bool, error) {
-	client := &http.Client{Transport: &http.Transport{DialContext: n.NS.Dial, DisableKeepAlives: true}, Timeout: apiTimeout}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:2381/metrics", nil)
-	if err != nil {
-		return false, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return false, fmt.Errorf("ask etcd on %s for its role: %w", n.Name, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return false, fmt.Errorf("ask etcd on %s for its role: %w", n.Name, err)
-	}
-	return bytes.Contains(body, []byte("\netcd_server_is_leader 1\n")), nil
 }
 
 // Reachable tells whether a client gets through to the VIP now.

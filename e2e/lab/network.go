@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -32,11 +34,14 @@ const bridgeName = "br0"
 type Host struct {
 	Name string
 	IP   netip.Addr
-	MAC  net.HardwareAddr
+	MAC  net.HardwareAddr // the one it was made with: see ChangeMAC
 	NS   *Namespace
 	Dir  string // logs and, of a node, certificates and data
 
 	sw *netSwitch // where the other end of the cable lies
+
+	macMu sync.Mutex
+	macs  []net.HardwareAddr // all that it ever had, the present one last
 }
 
 // hostMAC derives a locally administered MAC from the address, so that a
@@ -78,7 +83,8 @@ func newHost(sw *netSwitch, namespace, name, dir string, ip netip.Addr) (*Host, 
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{Name: name, IP: ip, MAC: hostMAC(ip), NS: ns, Dir: dir, sw: sw}
+	mac := hostMAC(ip)
+	h := &Host{Name: name, IP: ip, MAC: mac, NS: ns, Dir: dir, sw: sw, macs: []net.HardwareAddr{mac}}
 	if err := errors.Join(withHandle(sw.ns, h.plugIn), withHandle(ns, h.configure)); err != nil {
 		return nil, errors.Join(fmt.Errorf("set up %s: %w", namespace, err), ns.close())
 	}
@@ -94,7 +100,7 @@ func (h *Host) plugIn(sw *netlink.Handle) error {
 	port.Name = h.Name
 	port.MasterIndex = bridge.Attrs().Index
 	port.PeerName = Interface
-	port.PeerHardwareAddr = h.MAC
+	port.PeerHardwareAddr = h.presentMAC()
 	port.PeerNamespace = netlink.NsFd(h.NS.handle)
 	if err := sw.LinkAdd(port); err != nil {
 		return fmt.Errorf("add veth: %w", err)
@@ -116,6 +122,18 @@ func (h *Host) configure(in *netlink.Handle) error {
 				return fmt.Errorf("add %s: %w", h.IP, err)
 			}
 		}
+	}
+	return nil
+}
+
+// forwardIPv4 makes the host a router, which every Kubernetes node is for its
+// pods: kubeadm's preflight refuses one that is not ("FileContent--proc-sys-net-
+// ipv4-ip_forward"). So a node passes on what a client still sends it for an
+// address that has moved away. The file is that of the thread's namespace.
+func (h *Host) forwardIPv4() error {
+	err := h.NS.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) })
+	if err != nil {
+		return fmt.Errorf("let %s forward: %w", h.Name, err)
 	}
 	return nil
 }

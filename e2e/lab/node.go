@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/vipd-io/vipd/e2e/record"
 )
@@ -23,10 +23,14 @@ type Node struct {
 	APIServer *Process
 	Vipd      *Process // not started by Start: see StartVipd
 
-	vipdBinary string
+	all           []*Node // of the lab, this one among them
+	vipdBinary    string
+	apiServerArgv []string
 
-	mu     sync.Mutex
-	leases *coordinationclient.CoordinationV1Client
+	mu         sync.Mutex
+	leases     *coordinationclient.CoordinationV1Client
+	core       *coreclient.CoreV1Client
+	interposed *faultProxy
 }
 
 // PKI is kubeadm's certificatesDir on the node.
@@ -37,6 +41,9 @@ func (n *Node) Kubeconfig() string { return filepath.Join(n.Dir, "admin.conf") }
 
 // CAFile is the path of the cluster's CA certificate.
 func (n *Node) CAFile() string { return filepath.Join(n.PKI(), "ca.crt") }
+
+// VipdBinary is the path of the vipd that the lab runs, "" without one.
+func (n *Node) VipdBinary() string { return n.vipdBinary }
 
 // StartVipd starts vipd on the node. Flags in extra win over the lab's. After
 // it, Vipd.Start and Vipd.Restart use the same flags again.
@@ -86,32 +93,15 @@ func (n *Node) PowerOn(ctx context.Context) error {
 // forget drops what a reboot would not bring back: addresses other than the
 // node's own, and all of nftables.
 func (n *Node) forget() error {
-	nft, err := nftables.New(nftables.WithNetNSFd(int(n.NS.handle)))
-	if err != nil {
-		return fmt.Errorf("open nftables: %w", err)
-	}
-	nft.FlushRuleset()
-	if err := nft.Flush(); err != nil {
-		return fmt.Errorf("flush nftables: %w", err)
+	if err := n.FlushNftables(); err != nil {
+		return err
 	}
 	return withHandle(n.NS, func(h *netlink.Handle) error {
 		link, err := h.LinkByName(Interface)
 		if err != nil {
 			return fmt.Errorf("find %s: %w", Interface, err)
 		}
-		addrs, err := h.AddrList(link, unix.AF_INET)
-		if err != nil {
-			return fmt.Errorf("list addresses: %w", err)
-		}
-		for _, a := range addrs {
-			if a.IP.Equal(n.IP.AsSlice()) {
-				continue
-			}
-			if err := h.AddrDel(link, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-				return fmt.Errorf("remove %s: %w", a.IP, err)
-			}
-		}
-		return nil
+		return removeAddresses(h, link, n.IP)
 	})
 }
 
@@ -121,6 +111,10 @@ func (n *Node) closeClients() {
 	if n.leases != nil {
 		closeIdle(n.leases.RESTClient())
 		n.leases = nil
+	}
+	if n.core != nil {
+		closeIdle(n.core.RESTClient())
+		n.core = nil
 	}
 }
 

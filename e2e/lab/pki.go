@@ -92,6 +92,20 @@ func (n *Node) makePKI(ctx context.Context, kubeadm, cluster string) error {
 	return nil
 }
 
+// Run runs a command on the host to its end, and returns what it printed.
+func (h *Host) Run(ctx context.Context, argv ...string) (string, error) {
+	if len(argv) == 0 {
+		return "", fmt.Errorf("run on %s: no command", h.Name)
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = environ()
+	out, err := h.output(cmd)
+	if err != nil {
+		return out, fmt.Errorf("run %s on %s: %w\n%s", filepath.Base(argv[0]), h.Name, err, tail(out, 8))
+	}
+	return out, nil
+}
+
 // output runs a command in the host's namespace and returns what it printed.
 func (h *Host) output(cmd *exec.Cmd) (string, error) {
 	var out strings.Builder

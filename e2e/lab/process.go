@@ -31,6 +31,7 @@ type Process struct {
 
 	ns   *Namespace
 	argv []string
+	cred *syscall.Credential // nil: ours
 
 	mu  sync.Mutex
 	cur *run // the latest run, nil before the first
@@ -78,7 +79,7 @@ func (p *Process) start(argv []string) error {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = environ()
 	// A group of its own, so that Ctrl-C at a terminal reaches the lab only.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: p.cred}
 	if err := p.ns.Do(cmd.Start); err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}

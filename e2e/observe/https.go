@@ -88,36 +88,52 @@ func (h *HTTPS) request(start record.Time) record.Request {
 func (h *HTTPS) get() (node string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
-	raw, err := h.ns.Dial(ctx, "tcp", h.target.String())
+	conn, err := h.connect(ctx)
 	if err != nil {
 		return "", err
 	}
-	defer raw.Close()
+	defer conn.NetConn().Close()
+	return nodeOf(conn.ConnectionState().PeerCertificates[0]), h.ask(conn, "Connection: close\r\n")
+}
+
+// connect opens a connection. The deadline of ctx is then that of the connection,
+// too.
+func (h *HTTPS) connect(ctx context.Context) (*tls.Conn, error) {
+	raw, err := h.ns.Dial(ctx, "tcp", h.target.String())
+	if err != nil {
+		return nil, err
+	}
 	deadline, _ := ctx.Deadline()
 	if err := raw.SetDeadline(deadline); err != nil {
-		return "", err
+		raw.Close()
+		return nil, err
 	}
 	conn := tls.Client(raw, h.config)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return "", fmt.Errorf("TLS handshake: %w", err)
+		raw.Close()
+		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
-	node = nodeOf(conn.ConnectionState().PeerCertificates[0])
-	req := "GET /version HTTP/1.1\r\nHost: " + h.target.String() + "\r\nConnection: close\r\n\r\n"
+	return conn, nil
+}
+
+// ask makes a request, with headers, over a connection.
+func (h *HTTPS) ask(conn *tls.Conn, headers string) error {
+	req := "GET /version HTTP/1.1\r\nHost: " + h.target.String() + "\r\n" + headers + "\r\n"
 	if _, err := io.WriteString(conn, req); err != nil {
-		return node, fmt.Errorf("send request: %w", err)
+		return fmt.Errorf("send request: %w", err)
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		return node, fmt.Errorf("read response: %w", err)
+		return fmt.Errorf("read response: %w", err)
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return node, fmt.Errorf("read response: %w", err)
+		return fmt.Errorf("read response: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return node, fmt.Errorf("response is %s", resp.Status)
+		return fmt.Errorf("response is %s", resp.Status)
 	}
-	return node, nil
+	return nil
 }
 
 // nodeOf finds whose API server this is: kubeadm puts the node's name into

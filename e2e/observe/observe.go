@@ -25,14 +25,14 @@ type Observer interface {
 // Observers run together.
 type Observers []Observer
 
-// ForLab returns what watches a lab: an ARP prober in c2, an HTTPS client in
-// c1, and an address monitor on each node.
+// ForLab returns what watches a lab: an ARP prober in c2, in c1 an HTTPS client
+// and one that lies idle, and an address monitor on each node.
 func ForLab(l *lab.Lab) (Observers, error) {
 	client, err := NewHTTPS(l.Clients[0].NS, netip.AddrPortFrom(lab.VIP, lab.Port), l.Nodes[0].CAFile())
 	if err != nil {
 		return nil, err
 	}
-	obs := Observers{client, &ARP{NS: l.Clients[1].NS, Interface: lab.Interface, VIP: lab.VIP}}
+	obs := Observers{client, NewIdle(client), &ARP{NS: l.Clients[1].NS, Interface: lab.Interface, VIP: lab.VIP}}
 	for _, n := range l.Nodes {
 		obs = append(obs, &Addresses{NS: n.NS, Node: n.Name, VIP: lab.VIP})
 	}

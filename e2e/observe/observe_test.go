@@ -64,6 +64,11 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// take makes the node the holder, as far as the network can tell.
+func take(n *lab.Node) error {
+	return errors.Join(n.AddAddress(lab.VIP), n.Announce(lab.VIP))
+}
+
 // watch runs the observers during fn and fails if they saw too little.
 func watch(t *testing.T, fn func(context.Context, *record.Recorder) error) record.History {
 	t.Helper()
@@ -190,7 +195,7 @@ func TestAnnouncement(t *testing.T) {
 	var at record.Time
 	h := watch(t, func(ctx context.Context, _ *record.Recorder) error {
 		at = record.Now()
-		return errors.Join(announce(n2), pause(ctx, 200*time.Millisecond))
+		return errors.Join(n2.Announce(lab.VIP), pause(ctx, 200*time.Millisecond))
 	})
 	got, ok := analyse.FirstAnnouncementAfter(h.Announcements, at)
 	if !ok || got.MAC != n2.MAC.String() || got.Op != "reply" || got.At.Sub(at) > 100*time.Millisecond {
@@ -198,5 +203,39 @@ func TestAnnouncement(t *testing.T) {
 	}
 	if len(h.Announcements) != 1 || len(h.Answers) != 0 {
 		t.Errorf("%d announcements and %d answers, want 1 and 0", len(h.Announcements), len(h.Answers))
+	}
+}
+
+// A client that lies idle notices the end of an API server, and is back when the
+// VIP is with another one.
+func TestIdle(t *testing.T) {
+	n1, n2 := shared.Nodes[0], shared.Nodes[1]
+	if err := take(n1); err != nil {
+		t.Fatal(err)
+	}
+	defer n2.RemoveAddress(lab.VIP)
+	var killed, moved record.Time
+	h := watch(t, func(ctx context.Context, _ *record.Recorder) error {
+		err := pause(ctx, 300*time.Millisecond)
+		if err != nil {
+			return err
+		}
+		if killed, err = n1.APIServer.Kill(); err != nil {
+			return err
+		}
+		if err := errors.Join(pause(ctx, 200*time.Millisecond), n1.RemoveAddress(lab.VIP)); err != nil {
+			return err
+		}
+		moved = record.Now()
+		return errors.Join(take(n2), pause(ctx, 1500*time.Millisecond))
+	})
+	if len(h.Reconnects) != 1 {
+		t.Fatalf("%d reconnects, want 1: %+v", len(h.Reconnects), h.Reconnects)
+	}
+	if r := h.Reconnects[0]; r.Noticed < killed || r.Noticed > moved || r.Done < moved {
+		t.Errorf("noticed at %v, done at %v: want after the kill at %v, and after the move at %v", r.Noticed, r.Done, killed, moved)
+	}
+	if err := n1.RestartAPIServer(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -15,6 +15,7 @@ type line struct {
 	Announcement *Announcement `json:"announcement,omitempty"`
 	Address      *AddressEvent `json:"address,omitempty"`
 	Request      *Request      `json:"request,omitempty"`
+	Reconnect    *Reconnect    `json:"reconnect,omitempty"`
 	Mark         *Mark         `json:"mark,omitempty"`
 	Dropped      int           `json:"dropped,omitempty"`
 }
@@ -30,6 +31,7 @@ func Write(w io.Writer, h History) error {
 		encode(enc, h.Probes, func(v *Probe) line { return line{Probe: v} }),
 		encode(enc, h.Answers, func(v *Answer) line { return line{Answer: v} }),
 		encode(enc, h.Requests, func(v *Request) line { return line{Request: v} }),
+		encode(enc, h.Reconnects, func(v *Reconnect) line { return line{Reconnect: v} }),
 	)
 	if h.Dropped > 0 {
 		err = errors.Join(err, enc.Encode(line{Dropped: h.Dropped}))
@@ -74,6 +76,8 @@ func Read(r io.Reader) (History, error) {
 			h.Addresses = append(h.Addresses, *l.Address)
 		case l.Request != nil:
 			h.Requests = append(h.Requests, *l.Request)
+		case l.Reconnect != nil:
+			h.Reconnects = append(h.Reconnects, *l.Reconnect)
 		case l.Mark != nil:
 			h.Marks = append(h.Marks, *l.Mark)
 		case l.Dropped != 0:

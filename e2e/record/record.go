@@ -85,6 +85,13 @@ type Request struct {
 // OK reports whether the request was answered.
 func (r Request) OK() bool { return r.Err == "" }
 
+// A Reconnect is how a client fared whose connection to the VIP lay idle: it
+// noticed the end of that, and had an answer over another one.
+type Reconnect struct {
+	Noticed Time `json:"noticed"`
+	Done    Time `json:"done,omitempty"` // 0: not before the record ended
+}
+
 // A Mark is something the lab did, such as sending a signal.
 type Mark struct {
 	At   Time   `json:"at"`
@@ -99,6 +106,7 @@ type History struct {
 	Announcements []Announcement
 	Addresses     []AddressEvent
 	Requests      []Request
+	Reconnects    []Reconnect
 	Marks         []Mark
 	// Dropped counts records that no longer fitted. A history with any
 	// proves nothing.
@@ -133,6 +141,9 @@ func (r *Recorder) Address(e AddressEvent) { add(r, &r.history.Addresses, e) }
 // Request records q.
 func (r *Recorder) Request(q Request) { add(r, &r.history.Requests, q) }
 
+// Reconnect records c.
+func (r *Recorder) Reconnect(c Reconnect) { add(r, &r.history.Reconnects, c) }
+
 // Mark records that something happened at the given time.
 func (r *Recorder) Mark(at Time, format string, args ...any) {
 	add(r, &r.history.Marks, Mark{At: at, Text: fmt.Sprintf(format, args...)})
@@ -162,6 +173,7 @@ func (r *Recorder) History() History {
 	h.Announcements = slices.Clone(h.Announcements)
 	h.Addresses = slices.Clone(h.Addresses)
 	h.Requests = slices.Clone(h.Requests)
+	h.Reconnects = slices.Clone(h.Reconnects)
 	h.Marks = slices.Clone(h.Marks)
 	return h
 }

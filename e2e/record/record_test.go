@@ -16,6 +16,7 @@ func TestWriteRead(t *testing.T) {
 		Announcements: []Announcement{{At: 4, MAC: "02:00:00:23:00:0b", Op: "reply"}},
 		Addresses:     []AddressEvent{{At: 3, Node: "n1", Added: true}, {At: 9, Node: "n1"}},
 		Requests:      []Request{{Start: 1, End: 2, Err: "refused"}, {Start: 7, End: 8, Node: "n1"}},
+		Reconnects:    []Reconnect{{Noticed: 3, Done: 7}, {Noticed: 9}},
 		Marks:         []Mark{{At: 0, Text: "begin"}},
 		Dropped:       3,
 	}

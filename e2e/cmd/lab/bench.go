@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -50,12 +49,16 @@ type row struct {
 	announced   []time.Duration
 	failed      int
 	twice       int
+	unexpected  int // runs that did not go as the fault promises
 }
 
 func (r *row) add(o failover.Outcome) {
 	r.unreachable = append(r.unreachable, o.Unreachable)
 	r.failed += o.Failed
 	r.twice += len(o.Twice)
+	if !o.AsExpected() {
+		r.unexpected++
+	}
 	if o.Moved {
 		r.announced = append(r.announced, o.Announced)
 	}
@@ -75,7 +78,7 @@ func bench(ctx context.Context, out io.Writer, opts benchOptions) (err error) {
 		return err
 	}
 	defer release()
-	l, err := lab.Start(ctx, lab.Options{Binaries: bin})
+	l, err := lab.Start(ctx, failover.LabOptions(bin))
 	if err != nil {
 		return err
 	}
@@ -91,7 +94,7 @@ func bench(ctx context.Context, out io.Writer, opts benchOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	return report(out, table, idle, opts.lease)
+	return errors.Join(report(out, table, idle, opts.lease), surprises(table))
 }
 
 func chosen(names []string) ([]failover.Fault, error) {
@@ -145,11 +148,50 @@ func measure(ctx context.Context, out io.Writer, l *lab.Lab, faults []failover.F
 			if f.Name == "poweroff" {
 				into(f.Title + ", of which " + etcdRole(o)).add(o)
 			}
-			fmt.Fprintf(out, "%2d/%d  %-28s %s -> %s  unreachable %-8s announced after %-6s %s\n", i+1, opts.runs, f.Title,
-				o.Holder, o.Next, round(o.Unreachable), round(o.Announced), strings.Repeat("TWO NODES ANSWERED ", min(1, len(o.Twice))))
+			fmt.Fprintf(out, "%2d/%d  %-28s %s -> %s  %-10s  unreachable %-8s announced after %-6s %s\n", i+1, opts.runs, f.Title,
+				o.Holder, o.Next, verdict(o), round(o.Unreachable), round(o.Announced), idleClient(o))
+			for _, problem := range o.Problems() {
+				fmt.Fprintf(out, "       NOT AS EXPECTED: %s\n", problem)
+			}
 		}
 	}
 	return table, nil
+}
+
+// verdict tells whether the VIP did what the fault promises.
+func verdict(o failover.Outcome) string {
+	switch {
+	case !o.AsExpected():
+		return "UNEXPECTED"
+	case o.Fault.Moves:
+		return "moved"
+	default:
+		return "stayed"
+	}
+}
+
+// idleClient tells of a client whose connection lay idle, if that ended.
+func idleClient(o failover.Outcome) string {
+	switch {
+	case o.IdleNoticed == 0:
+		return ""
+	case o.IdleDone == 0:
+		return fmt.Sprintf("idle client noticed after %s, not back", round(o.IdleNoticed))
+	default:
+		return fmt.Sprintf("idle client noticed after %s, back after %s", round(o.IdleNoticed), round(o.IdleDone))
+	}
+}
+
+// surprises is an error if anything went otherwise than promised. The table is
+// printed all the same.
+func surprises(table []*row) error {
+	var errs []error
+	for _, r := range table {
+		if r.unexpected > 0 {
+			errs = append(errs, fmt.Errorf("%s: %d of %d runs went otherwise than expected", r.title, r.unexpected, len(r.unreachable)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // save keeps what was seen of a run, for a closer look at one that stands out.

@@ -1,0 +1,117 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// etcdFaults happen to etcd, on which the lease depends and the VIP does not:
+// the API server behind it goes on.
+var etcdFaults = []Fault{
+	{
+		Name: "etcdmember", Title: "etcd member killed elsewhere",
+		prepare: func(ctx context.Context, r *run) error {
+			leader, err := etcdLeader(ctx, r.lab)
+			if err != nil {
+				return err
+			}
+			r.victim = r.other(r.holder, leader)
+			return nil
+		},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at, err := r.victim.Etcd.Kill()
+			if err != nil {
+				return at, err
+			}
+			return at, pause(ctx, 5*time.Second)
+		},
+		heal: func(ctx context.Context, r *run) error {
+			if r.victim == nil || r.victim.Etcd.Running() {
+				return nil
+			}
+			if err := r.victim.Etcd.Start(); err != nil {
+				return err
+			}
+			return r.victim.WaitReady(ctx)
+		},
+	},
+	{
+		// The leader is another node's member, to which the lead is handed over
+		// before if it is the holder's: what the holder does then depends on an
+		// election in which its own member takes part.
+		Name: "etcdleader", Title: "etcd leader stopped for 2 s",
+		prepare: func(ctx context.Context, r *run) error {
+			leader, err := etcdLeader(ctx, r.lab)
+			if err != nil {
+				return err
+			}
+			if r.victim = leader; leader == r.holder {
+				r.victim = r.other(r.holder)
+				return r.victim.LeadEtcd(ctx)
+			}
+			return nil
+		},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at, err := hold(ctx, 2*time.Second, r.victim.Etcd)
+			if err != nil {
+				return at, err
+			}
+			// Longer than the lease, which was not renewed meanwhile.
+			return at, pause(ctx, 3*time.Second)
+		},
+		heal: readyAll,
+	},
+	{
+		Name: "etcdslow", Title: "etcd stutters", MayFail: true,
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at := record.Now()
+			for record.Now().Sub(at) < 12*time.Second {
+				if err := stutter(ctx, r.lab); err != nil {
+					return at, err
+				}
+			}
+			return at, nil
+		},
+		heal: readyAll,
+	},
+}
+
+// stutter stops all members for a second, in which no API server is ready, and
+// lets them go on for less than one.
+func stutter(ctx context.Context, l *lab.Lab) error {
+	var members []*lab.Process
+	for _, n := range l.Nodes {
+		members = append(members, n.Etcd)
+	}
+	if _, err := hold(ctx, time.Second, members...); err != nil {
+		return err
+	}
+	return pause(ctx, 400*time.Millisecond)
+}
+
+// readyAll waits until all API servers are ready again.
+func readyAll(ctx context.Context, r *run) error {
+	for _, n := range r.lab.Nodes {
+		if err := n.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func etcdLeader(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
+	for _, n := range l.Nodes {
+		leads, err := n.LeadsEtcd(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if leads {
+			return n, nil
+		}
+	}
+	return nil, errors.New("etcd has no leader")
+}

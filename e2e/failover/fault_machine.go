@@ -1,0 +1,35 @@
+package failover
+
+import (
+	"context"
+
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// machineFaults happen to the whole node.
+var machineFaults = []Fault{
+	{
+		Name: "poweroff", Title: "power-off", Moves: true,
+		Note:   "vipd, API server, etcd and the link at once: the others wait until the lease has run out.",
+		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.PowerOff() },
+		heal: func(ctx context.Context, r *run) error {
+			if err := r.holder.PowerOn(ctx); err != nil {
+				return err
+			}
+			return startVipd(ctx, r)
+		},
+	},
+	{
+		Name: "linkdown", Title: "link of the node down", Moves: true,
+		inject: func(_ context.Context, r *run) (record.Time, error) {
+			at := record.Now()
+			return at, r.holder.LinkDown()
+		},
+		heal: func(ctx context.Context, r *run) error {
+			if err := r.holder.LinkUp(); err != nil {
+				return err
+			}
+			return r.holder.WaitReady(ctx)
+		},
+	},
+}

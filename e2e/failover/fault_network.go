@@ -1,0 +1,82 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// networkFaults happen to the holder's network while vipd runs: what a person, a
+// script, a network manager or a firewall's service does behind its back. The
+// node is as good as before, and the VIP stays.
+var networkFaults = []Fault{
+	{
+		Name: "addrdel", Title: "VIP removed by hand", Flickers: true,
+		inject: onHolder(func(n *lab.Node) error { return n.RemoveAddress(lab.VIP) }),
+	},
+	{
+		Name: "addrflush", Title: "all addresses flushed", Flickers: true,
+		inject: onHolder(func(n *lab.Node) error { return n.FlushAddresses() }),
+	},
+	{
+		Name: "relink", Title: "interface made anew", Flickers: true,
+		inject: onHolder(func(n *lab.Node) error { return n.RecreateLink() }),
+	},
+	{
+		Name: "macchange", Title: "MAC changed", Flickers: true,
+		inject: onHolder(func(n *lab.Node) error { return n.ChangeMAC(otherMAC(n.MAC)) }),
+		heal: func(_ context.Context, r *run) error {
+			// Announced, as other nodes would go on with the MAC that they know.
+			return errors.Join(r.holder.ChangeMAC(r.holder.MAC), r.holder.Announce(r.holder.IP))
+		},
+	},
+	{
+		Name: "nftflush", Title: "nftables flushed",
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at := record.Now()
+			if err := r.holder.FlushNftables(); err != nil {
+				return at, err
+			}
+			// Longer than the lease.
+			return at, pause(ctx, 4*time.Second)
+		},
+	},
+	{
+		Name: "conflict", Title: "VIP taken by a stranger", Flickers: true, Stranger: stranger,
+		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
+			s := stranger(r.lab)
+			at = record.Now()
+			if err := s.AddAddress(lab.VIP); err != nil {
+				return at, err
+			}
+			defer func() { err = errors.Join(err, s.RemoveAddress(lab.VIP)) }()
+			if err := s.Announce(lab.VIP); err != nil {
+				return at, err
+			}
+			return at, pause(ctx, 3*time.Second)
+		},
+	},
+}
+
+// onHolder makes an inject of what happens at once.
+func onHolder(do func(*lab.Node) error) func(context.Context, *run) (record.Time, error) {
+	return func(_ context.Context, r *run) (record.Time, error) {
+		at := record.Now()
+		return at, do(r.holder)
+	}
+}
+
+// otherMAC is another one that nobody has.
+func otherMAC(mac net.HardwareAddr) net.HardwareAddr {
+	other := slices.Clone(mac)
+	other[4]++ // 0 in all of the lab's
+	return other
+}
+
+// stranger is a client from which nothing is observed.
+func stranger(l *lab.Lab) *lab.Host { return l.Clients[2] }

@@ -1,0 +1,113 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// processFaults happen to vipd alone.
+var processFaults = []Fault{
+	{
+		Name: "sigterm", Title: "SIGTERM", Moves: true,
+		Note:   "It withdraws, makes sure, and releases the lease: the next one need not wait.",
+		inject: stopVipd,
+		heal:   startVipd,
+	},
+	{
+		Name: "sigkill", Title: "SIGKILL, not restarted", Moves: true,
+		Note:   "Its kernel answers until the lease's deadline and then falls silent by itself; only then another one starts.",
+		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
+		heal:   startVipd,
+	},
+	{
+		Name: "restart", Title: "SIGKILL, restarted within 1 s",
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at, err := r.holder.Vipd.Kill()
+			if err != nil {
+				return at, err
+			}
+			if err := pause(ctx, 700*time.Millisecond); err != nil {
+				return at, err
+			}
+			r.rec.Mark(record.Now(), "vipd restarted on %s", r.holder.Name)
+			if err := r.holder.Vipd.Start(); err != nil {
+				return at, err
+			}
+			// Longer than the lease: the address would be gone by then.
+			return at, pause(ctx, 5*time.Second)
+		},
+		heal: startVipd,
+	},
+	{
+		Name: "sigstop", Title: "SIGSTOP, later SIGCONT", Moves: true,
+		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Pause() },
+		after: func(_ context.Context, r *run) error {
+			at, err := r.holder.Vipd.Resume()
+			r.rec.Mark(at, "SIGCONT to vipd on %s", r.holder.Name)
+			return err
+		},
+		heal: func(_ context.Context, r *run) error {
+			_, err := r.holder.Vipd.Resume() // again: it may not have come to it
+			return err
+		},
+	},
+	{
+		Name: "idle", Title: "SIGTERM, an idle client", Moves: true, EndsIdle: true,
+		Note:   "A client that only listens would never notice that its server's address has left.",
+		inject: stopVipd,
+		after:  awaitIdle,
+		heal:   startVipd,
+	},
+}
+
+func stopVipd(_ context.Context, r *run) (record.Time, error) {
+	return r.holder.Vipd.Stop(5 * time.Second)
+}
+
+// startVipd starts it where it does not run.
+func startVipd(_ context.Context, r *run) error {
+	if r.holder.Vipd.Running() {
+		return nil
+	}
+	return r.holder.Vipd.Start()
+}
+
+// idleTimeout is for how long it is watched whether an idle client notices: more
+// than clients that care let pass between their keep-alives.
+const idleTimeout = 15 * time.Second
+
+// awaitIdle watches until the idle client is connected again. One that never is
+// belongs to the outcome.
+func awaitIdle(ctx context.Context, r *run) error {
+	short, cancel := context.WithTimeout(ctx, idleTimeout)
+	defer cancel()
+	err := poll(short, 50*time.Millisecond, func() (bool, error) {
+		noticed, done := idle(r.rec.History().Reconnects, r.at)
+		return noticed > 0 && done > 0, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil
+	}
+	return err
+}
+
+// hold stops processes for a while. They go on however it ends.
+func hold(ctx context.Context, d time.Duration, procs ...*lab.Process) (at record.Time, err error) {
+	at = record.Now()
+	defer func() {
+		for _, p := range procs {
+			_, resumed := p.Resume()
+			err = errors.Join(err, resumed)
+		}
+	}()
+	for _, p := range procs {
+		if _, err := p.Pause(); err != nil {
+			return at, err
+		}
+	}
+	return at, pause(ctx, d)
+}

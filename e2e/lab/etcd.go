@@ -1,0 +1,121 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+)
+
+// LeadsEtcd tells whether the node's etcd member is the leader now.
+func (n *Node) LeadsEtcd(ctx context.Context) (bool, error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: n.NS.Dial, DisableKeepAlives: true}, Timeout: apiTimeout}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:2381/metrics", nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false, fmt.Errorf("ask etcd on %s for its role: %w", n.Name, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return false, fmt.Errorf("ask etcd on %s for its role: %w", n.Name, err)
+	}
+	return bytes.Contains(body, []byte("\netcd_server_is_leader 1\n")), nil
+}
+
+// LeadEtcd makes the node's etcd member the leader, in good order, and waits
+// until it is.
+func (n *Node) LeadEtcd(ctx context.Context) error {
+	return n.poll(ctx, n.Etcd, func(ctx context.Context) error {
+		if leads, err := n.LeadsEtcd(ctx); leads || err != nil {
+			return err
+		}
+		return errors.Join(n.askForEtcdLead(ctx), errors.New("another member leads still"))
+	})
+}
+
+// askForEtcdLead has the leader, if there is one now, hand over to the node.
+func (n *Node) askForEtcdLead(ctx context.Context) error {
+	for _, leader := range n.all {
+		if !leader.Etcd.Running() {
+			continue
+		}
+		if leads, err := leader.LeadsEtcd(ctx); err != nil || !leads {
+			continue
+		}
+		var list struct{ Members []struct{ ID, Name string } }
+		if err := leader.callEtcd(ctx, "cluster/member/list", struct{}{}, &list); err != nil {
+			return err
+		}
+		for _, m := range list.Members {
+			if m.Name == n.Name {
+				to := map[string]string{"targetID": m.ID}
+				return leader.callEtcd(ctx, "maintenance/transfer-leadership", to, &struct{}{})
+			}
+		}
+	}
+	return nil
+}
+
+// callEtcd calls a method of the node's member through etcd's JSON gateway, so
+// that the lab needs none of etcd's client.
+func (n *Node) callEtcd(ctx context.Context, method string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	config, err := n.etcdTLS()
+	if err != nil {
+		return fmt.Errorf("read etcd's certificates on %s: %w", n.Name, err)
+	}
+	client := &http.Client{
+		Timeout:   apiTimeout,
+		Transport: &http.Transport{DialContext: n.NS.Dial, TLSClientConfig: config, DisableKeepAlives: true},
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://127.0.0.1:2379/v3/"+method, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("call etcd on %s: %w", n.Name, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, answer)
+	}
+	if err == nil {
+		err = json.Unmarshal(answer, out)
+	}
+	if err != nil {
+		return fmt.Errorf("call etcd's %s on %s: %w", method, n.Name, err)
+	}
+	return nil
+}
+
+// etcdTLS shows the certificate with which the API server comes to etcd.
+func (n *Node) etcdTLS() (*tls.Config, error) {
+	pki := func(name string) string { return filepath.Join(n.PKI(), name) }
+	cert, err := tls.LoadX509KeyPair(pki("apiserver-etcd-client.crt"), pki("apiserver-etcd-client.key"))
+	if err != nil {
+		return nil, err
+	}
+	ca, err := os.ReadFile(pki("etcd/ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca) // without one, the handshake fails and says so
+	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}

@@ -1,0 +1,280 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+)
+
+// proxyGrace is how long the end of a proxy waits for requests that are being
+// answered. A watch would go on for ever, and is cut.
+const proxyGrace = 500 * time.Millisecond
+
+// An Effect is what becomes of one request to an API server. With the zero value
+// it goes through and comes back as without a proxy.
+type Effect struct {
+	// Delay is before anything else, so before the server hears of it.
+	Delay time.Duration
+	// Hang: no answer ever. It ends when the client goes away.
+	Hang bool
+	// Abort: the connection is closed without an answer, as by a server that dies.
+	Abort bool
+	// Status, if not 0, is the answer, and the server never hears of it.
+	Status int
+	// DelayAnswer is after the server answered: what was to be written is.
+	DelayAnswer time.Duration
+}
+
+// Interpose puts a proxy between vipd on the node and all API servers, the
+// node's own and others': f is told of each request and says what becomes of it.
+// It is called from several goroutines at once. The node's other clients, and the
+// API server's calls to itself, go straight as ever. vipd's open connections are
+// ended, so that it opens new ones; calls in flight at that moment fail.
+//
+// The proxy has the certificate of an API server and admin.conf's rights. To a
+// server that cannot be reached the connection is closed without an answer. undo
+// takes it away and may be called again; Close of the lab does it as well.
+func (n *Node) Interpose(f func(*http.Request) Effect) (undo func() error, err error) {
+	p, err := n.newFaultProxy(f)
+	if err != nil {
+		return nil, fmt.Errorf("interpose on %s: %w", n.Name, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.interposed != nil {
+		return nil, fmt.Errorf("interpose on %s: a proxy is there already", n.Name)
+	}
+	if err := p.start(); err != nil {
+		return nil, fmt.Errorf("interpose on %s: %w", n.Name, err)
+	}
+	n.interposed = p
+	return func() error { return n.endProxy(p) }, nil
+}
+
+// endInterposed ends the node's proxy if it has one.
+func (n *Node) endInterposed() error {
+	n.mu.Lock()
+	p := n.interposed
+	n.mu.Unlock()
+	return n.endProxy(p)
+}
+
+func (n *Node) endProxy(p *faultProxy) error {
+	n.mu.Lock()
+	mine := p != nil && n.interposed == p
+	if mine {
+		n.interposed = nil
+	}
+	n.mu.Unlock()
+	if !mine {
+		return nil // none, or ended before
+	}
+	return p.end()
+}
+
+// faultProxy is a reverse proxy in a node's namespace, with the redirection that
+// leads to it.
+type faultProxy struct {
+	node    *Node
+	effect  func(*http.Request) Effect
+	server  *http.Server
+	forward *httputil.ReverseProxy
+	onward  *http.Transport // to the API servers
+
+	cancel context.CancelFunc // of all requests
+	served chan struct{}      // closed when no connection is accepted any more
+	conns  sync.WaitGroup
+}
+
+func (n *Node) newFaultProxy(f func(*http.Request) Effect) (*faultProxy, error) {
+	config, err := n.RESTConfig("admin.conf")
+	if err != nil {
+		return nil, err
+	}
+	onward, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("read admin.conf: %w", err)
+	}
+	cert, err := n.proxyCertificate()
+	if err != nil {
+		return nil, err
+	}
+	p := &faultProxy{node: n, effect: f, served: make(chan struct{})}
+	p.onward = &http.Transport{
+		DialContext: n.NS.Dial, TLSClientConfig: onward,
+		DisableCompression: true, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
+	}
+	silent := log.New(io.Discard, "", 0) // connections break here by intent
+	p.forward = &httputil.ReverseProxy{
+		Rewrite: p.rewrite, Transport: p.onward, FlushInterval: -1, ErrorLog: silent,
+		ModifyResponse: delayAnswer,
+		ErrorHandler:   func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	p.server = &http.Server{
+		Handler: p, ErrorLog: silent, ConnState: p.count, ConnContext: withDestination,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		TLSConfig: &tls.Config{
+			Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert,
+			NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
+		},
+	}
+	return p, nil
+}
+
+// start listens and only then redirects.
+func (p *faultProxy) start() error {
+	var listener net.Listener
+	err := p.node.NS.Do(func() (err error) {
+		at := netip.AddrPortFrom(loopback, redirectPort).String()
+		listener, err = new(net.ListenConfig).Listen(context.Background(), "tcp4", at)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	go func() {
+		defer close(p.served)
+		// The error is that the server was ended.
+		_ = p.server.Serve(tls.NewListener(listener, p.server.TLSConfig))
+	}()
+	err = p.node.redirect()
+	if vipd := p.node.Vipd; err == nil && vipd.Running() {
+		err = hangUp(vipd.Pid(), Port)
+	}
+	if err != nil {
+		return errors.Join(err, p.end())
+	}
+	return nil
+}
+
+// end lets new connections go straight, then those here come to an end, then
+// the kernel may forget that it translated for them.
+func (p *faultProxy) end() error {
+	straight := p.node.redirectNoMore()
+	ctx, cancel := context.WithTimeout(context.Background(), proxyGrace)
+	defer cancel()
+	_ = p.server.Shutdown(ctx) // those that it did not end are cut:
+	p.cancel()
+	_ = p.server.Close()
+	<-p.served
+	p.conns.Wait()
+	p.onward.CloseIdleConnections()
+	return errors.Join(straight, p.node.forgetRedirect())
+}
+
+// count keeps count of the connections, each of which has a goroutine.
+func (p *faultProxy) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		p.conns.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		p.conns.Done()
+	case http.StateActive, http.StateIdle:
+	}
+}
+
+// Keys of a request's context.
+type (
+	destinationKey struct{} // where the client's connection was to go, a string
+	delayAnswerKey struct{} // Effect.DelayAnswer
+)
+
+func withDestination(ctx context.Context, c net.Conn) context.Context {
+	if over, ok := c.(*tls.Conn); ok {
+		c = over.NetConn()
+	}
+	to, err := originalDestination(c)
+	if err != nil {
+		return ctx // a connection to the proxy itself, which leads nowhere
+	}
+	return context.WithValue(ctx, destinationKey{}, to.String())
+}
+
+func (p *faultProxy) rewrite(r *httputil.ProxyRequest) {
+	r.Out.URL.Scheme = "https"
+	r.Out.URL.Host, _ = r.In.Context().Value(destinationKey{}).(string)
+}
+
+// ServeHTTP does to a request what its effect says.
+func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The server notices a client that goes away only once it has read all.
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	ctx := r.Context()
+	e := p.effect(r)
+	if pass(ctx, e.Delay) != nil {
+		panic(http.ErrAbortHandler)
+	}
+	switch {
+	case e.Hang:
+		<-ctx.Done()
+		panic(http.ErrAbortHandler)
+	case e.Abort:
+		panic(http.ErrAbortHandler)
+	case e.Status != 0:
+		refuse(w, e.Status)
+	default:
+		r = r.WithContext(context.WithValue(ctx, delayAnswerKey{}, e.DelayAnswer))
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		p.forward.ServeHTTP(w, r)
+	}
+}
+
+// delayAnswer holds back an answer. What it returns closes the connection.
+func delayAnswer(resp *http.Response) error {
+	ctx := resp.Request.Context()
+	d, _ := ctx.Value(delayAnswerKey{}).(time.Duration)
+	return pass(ctx, d)
+}
+
+// refuse answers as an API server does, down to the second that one asks clients
+// to wait when it has too many requests.
+func refuse(w http.ResponseWriter, code int) {
+	status := metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
+		Code: int32(code), Message: "the lab refuses this request: " + http.StatusText(code),
+	}
+	switch code {
+	case http.StatusTooManyRequests:
+		status.Reason = metav1.StatusReasonTooManyRequests
+		w.Header().Set("Retry-After", "1")
+	case http.StatusInternalServerError:
+		status.Reason = metav1.StatusReasonInternalError
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(status) // fails if the client is gone
+}
+
+// pass lets time pass.
+func pass(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
