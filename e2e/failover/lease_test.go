@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -197,6 +198,21 @@ func elector(t *testing.T, n *lab.Node, led func()) *leaderelection.LeaderElecto
 	})
 	must(t, err)
 	return le
+}
+
+// TestMoveThroughTheLease: without vipd's command, and with it where it cannot be.
+func TestMoveThroughTheLease(t *testing.T) {
+	holder, err := failover.Ready(t.Context(), shared)
+	must(t, err)
+	out, err := holder.Run(t.Context(), holder.VipdBinary(), "move", "--kubeconfig", holder.Kubeconfig(), "--to", "n9")
+	if want := `the holder refuses: no control-plane node "n9" is known beside this one`; err == nil || !strings.Contains(err.Error()+out, want) {
+		t.Errorf("vipd move --to n9: %v, %s, want %q", err, out, want)
+	}
+	must(t, holder.EditLease(t.Context(), func(l *coordinationv1.Lease) { l.Annotations["vipd.io/move"] = "*" }))
+	for next := holder; next == holder; {
+		next, err = failover.Ready(t.Context(), shared)
+		must(t, err)
+	}
 }
 
 // TestLeavesNothingBehind stops all vipds and compares each node with what it

@@ -43,6 +43,8 @@ type ListenerOptions struct {
 	// Listen opens a socket that reads ARP frames, Ethernet headers included, on
 	// an interface; nil is the real one. Tests give one in another namespace.
 	Listen func(index int) (ReadConn, error)
+	// Now is the clock; nil is CLOCK_BOOTTIME.
+	Now boottime.Clock
 }
 
 // ReadConn reads frames on one interface. Close ends a ReadFrom that waits.
@@ -72,6 +74,9 @@ func NewListener(opts ListenerOptions) *Listener {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
+	if opts.Now == nil {
+		opts.Now = boottime.Now
+	}
 	if opts.Listen == nil {
 		opts.Listen = func(index int) (ReadConn, error) { return tap(index, opts.Addresses) }
 	}
@@ -99,12 +104,12 @@ func (l *Listener) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { l.end() })()
 	failed := 0 // the interface on which listening failed, which was logged
 	for ctx.Err() == nil {
-		index, began := l.place(), boottime.Now()
+		index, began := l.place(), l.opts.Now()
 		err := l.listen(ctx, index)
 		var retry <-chan time.Time
 		if err != nil {
 			// A socket that lasted had got over what was logged.
-			if index != failed || boottime.Now().Sub(began) > retryAfter {
+			if index != failed || l.opts.Now().Sub(began) > retryAfter {
 				l.opts.Log.Warn("claims by others are not heard", zap.Error(err), zap.Int("ifindex", index))
 			}
 			failed, retry = index, time.After(retryAfter)
@@ -195,7 +200,7 @@ func (l *Listener) hear(frame []byte) (told bool) {
 	if !ok || !slices.Contains(l.opts.Addresses, c.Addr) || l.ours(c.MAC) {
 		return false
 	}
-	now := boottime.Now()
+	now := l.opts.Now()
 	maps.DeleteFunc(l.told, func(_ [6]byte, at boottime.Instant) bool { return now.Sub(at) >= quiet })
 	mac := [6]byte(c.MAC)
 	if _, before := l.told[mac]; before || len(l.told) == strangers {

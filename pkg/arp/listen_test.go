@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/vipd-io/vipd/internal/nstest"
+	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
 // within is how long a test waits for what must come.
@@ -398,6 +399,12 @@ func (w *wire) isClosed() bool {
 	}
 }
 
+// bubbleClock is the clock of a synctest bubble.
+func bubbleClock() boottime.Clock {
+	start := time.Now()
+	return func() boottime.Instant { return boottime.Instant(time.Since(start) + time.Hour) }
+}
+
 // TestFlood sends for a second as fast as frames are read.
 func TestFlood(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -414,7 +421,7 @@ func TestFlood(t *testing.T) {
 				w := newWire()
 				told := make(map[string]time.Time)
 				n, sent := 0, 0
-				l := NewListener(ListenerOptions{Addresses: []netip.Addr{vip}, Heard: func(c Claim) {
+				l := NewListener(ListenerOptions{Now: bubbleClock(), Addresses: []netip.Addr{vip}, Heard: func(c Claim) {
 					if at, ok := told[c.MAC.String()]; ok && time.Since(at) < quiet {
 						t.Errorf("told again of %s after %s", c.MAC, time.Since(at))
 					}
@@ -458,7 +465,7 @@ func TestTriesAgain(t *testing.T) {
 		var tried []int
 		start := time.Now()
 		var at []time.Duration
-		l := NewListener(ListenerOptions{Log: zap.New(core), Listen: func(index int) (ReadConn, error) {
+		l := NewListener(ListenerOptions{Now: bubbleClock(), Log: zap.New(core), Listen: func(index int) (ReadConn, error) {
 			tried, at = append(tried, index), append(at, time.Since(start))
 			return nil, errors.New("no such interface")
 		}})
@@ -494,7 +501,7 @@ func TestNoSocketIsLeft(t *testing.T) {
 	for want, end := range map[int]time.Duration{0: 0, 1: 5 * time.Millisecond, 2: 15 * time.Millisecond, 3: 25 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
 			var conns []*wire
-			l := NewListener(ListenerOptions{Listen: func(int) (ReadConn, error) {
+			l := NewListener(ListenerOptions{Now: bubbleClock(), Listen: func(int) (ReadConn, error) {
 				time.Sleep(10 * time.Millisecond)
 				conns = append(conns, newWire())
 				return conns[len(conns)-1], nil
@@ -529,7 +536,7 @@ func TestOneSocketAtATime(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		var mu sync.Mutex
 		var conns []*wire
-		l := NewListener(ListenerOptions{Log: zap.New(core), Listen: func(int) (ReadConn, error) {
+		l := NewListener(ListenerOptions{Now: bubbleClock(), Log: zap.New(core), Listen: func(int) (ReadConn, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			conns = append(conns, newWire())

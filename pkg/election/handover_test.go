@@ -267,6 +267,24 @@ func TestUpgradeAdoptsTheTerm(t *testing.T) {
 	})
 }
 
+// TestSlowAnswersKeepTheLease: each write is committed at once, and its answer
+// takes longer than the next server is waited with.
+func TestSlowAnswersKeepTheLease(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		slow := func(string) leasetest.Fault { return leasetest.Fault{After: c.timing.Attempt / 2} }
+		n1 := c.joinWith("n1", slow)
+		c.awaitHolder("", 10*time.Second)
+		c.joinWith("n2", slow)
+		time.Sleep(2 * time.Minute)
+		if s := n1.standing(); !s.Held || s.Term != 1 {
+			t.Errorf("after two minutes: %+v", s)
+		}
+		if n := len(c.server.History()); n > 130 {
+			t.Errorf("%d writes in two minutes", n)
+		}
+	})
+}
+
 // TestWallClocksDoNotMatter: the same story, with wall clocks that are right, an
 // hour off in both directions, and stepping: the same holders at the same times.
 func TestWallClocksDoNotMatter(t *testing.T) {

@@ -3,6 +3,7 @@ package kubeapi
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,7 +16,6 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -106,13 +106,13 @@ func (d *Directory) follow(ctx context.Context, what string, list lister, open w
 	for ctx.Err() == nil {
 		delay, began := relistDelay, boottime.Now()
 		err := d.once(ctx, list, open)
-		if apierrors.IsForbidden(err) {
+		if errors.Is(err, errDenied) {
 			delay = deniedDelay
 			if !denied {
-				d.client.opts.Log.Warn("may not read "+what+": hand-overs go on without what they say", zap.Error(err))
+				d.client.opts.Log.Warn("may not list and watch "+what+": hand-overs go on without what they say", zap.Error(err))
 			}
 		}
-		denied = apierrors.IsForbidden(err)
+		denied = errors.Is(err, errDenied)
 		select {
 		case <-time.After(delay - boottime.Now().Sub(began)):
 		case <-ctx.Done():
@@ -130,7 +130,7 @@ func (d *Directory) once(ctx context.Context, list lister, open watcher) error {
 	return d.client.stream(ctx, func(ctx context.Context, s *clients) error {
 		w, err := open(ctx, s, version)
 		if err != nil {
-			return err
+			return optional(err)
 		}
 		defer w.Stop()
 		for {
@@ -157,7 +157,7 @@ func (d *Directory) listed(ctx context.Context, list lister) (version string, er
 			defer mu.Unlock()
 			version = v
 		}
-		return err
+		return optional(err)
 	})
 	return version, err
 }

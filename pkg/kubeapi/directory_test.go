@@ -1,8 +1,17 @@
 package kubeapi
 
 import (
+	"context"
+	"encoding/json"
+	"net/http"
 	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -96,5 +105,90 @@ func TestLeaving(t *testing.T) {
 		if got := leaving(&n); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// book answers lists and watches as an API server does. A watch ends when there
+// is a new version, as far as a Directory can tell.
+type book struct {
+	mu      sync.Mutex
+	slices  []discoveryv1.EndpointSlice
+	nodes   []corev1.Node
+	version int
+	changed chan struct{}
+}
+
+func (b *book) set(s []discoveryv1.EndpointSlice, n []corev1.Node) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.slices, b.nodes, b.version = s, n, b.version+1
+	if b.changed != nil {
+		close(b.changed)
+	}
+	b.changed = make(chan struct{})
+}
+
+func (b *book) serve(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	endpoints, nodes, version, changed := b.slices, b.nodes, strconv.Itoa(b.version), b.changed
+	b.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	if q := r.URL.Query(); q.Get("watch") != "" {
+		w.(http.Flusher).Flush()
+		if q.Get("resourceVersion") != version {
+			return
+		}
+		select {
+		case <-changed:
+		case <-r.Context().Done():
+		}
+		return
+	}
+	if strings.HasSuffix(r.URL.Path, "/nodes") {
+		_ = json.NewEncoder(w).Encode(corev1.NodeList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NodeList"}, ListMeta: metav1.ListMeta{ResourceVersion: version}, Items: nodes})
+		return
+	}
+	_ = json.NewEncoder(w).Encode(discoveryv1.EndpointSliceList{TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSliceList"}, ListMeta: metav1.ListMeta{ResourceVersion: version}, Items: endpoints})
+}
+
+func TestDirectoryFollows(t *testing.T) {
+	s := newServer(t)
+	c, logs := newClient(s.addr(), s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil))
+	rolls := make(chan Roll, 10)
+	d := c.Directory(DirectoryOptions{Node: "n1", Port: 6443, Own: func(netip.Addr) bool { return false }, Notify: func(r Roll) { rolls <- r }})
+	denied := refusal(http.StatusForbidden, metav1.StatusReasonForbidden)
+	var b book
+	s.set(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/nodes") {
+			denied(w, r)
+			return
+		}
+		b.serve(w, r)
+	})
+	b.set([]discoveryv1.EndpointSlice{slice(6443, "192.168.35.12")}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	// One for each change, and none in between.
+	diff(t, "before anything was read", Roll{}, <-rolls)
+	n2 := Member{Server: "192.168.35.12:6443", Node: "192.168.35.12"}
+	diff(t, "at first", Roll{Peers: []Member{n2}}, <-rolls)
+	b.set([]discoveryv1.EndpointSlice{slice(6443, "192.168.35.12", "192.168.35.13")}, nil)
+	both := Roll{Peers: []Member{n2, {Server: "192.168.35.13:6443", Node: "192.168.35.13"}}}
+	diff(t, "one more", both, <-rolls)
+	// Nothing can be asked: what is known stays.
+	s.set(hangUp)
+	s.CloseClientConnections()
+	time.Sleep(100 * time.Millisecond)
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	if len(rolls) > 0 {
+		t.Errorf("forgot what was known: %+v", <-rolls)
+	}
+	said := messages(logs)
+	if !slices.Contains(said, "may not list and watch Nodes: hand-overs go on without what they say") {
+		t.Errorf("log = %v, want it to say what is not permitted", said)
 	}
 }

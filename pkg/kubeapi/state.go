@@ -17,10 +17,21 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
+// errDenied is a refusal of what vipd can do without.
+var errDenied = errors.New("not permitted, and not needed")
+
+// optional marks a refusal as one.
+func optional(err error) error {
+	if apierrors.IsForbidden(err) {
+		return fmt.Errorf("%w: %w", errDenied, err)
+	}
+	return err
+}
+
 // aboutObject tells answers about the Lease itself, which other credentials
 // would not change, from troubles with server or credentials.
 func aboutObject(err error) bool {
-	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsInvalid(err) ||
+	return errors.Is(err, errDenied) || apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsInvalid(err) ||
 		apierrors.IsGone(err) || apierrors.IsResourceExpired(err)
 }
 

@@ -20,7 +20,8 @@ type Rival struct {
 	// and the answers are waited for until Until.
 	Probes         int
 	ProbeAt, Until boottime.Instant
-	// Answered is when one was, 0 if none.
+	// Answered is when one was while nobody held the grant as far as is known, 0
+	// if none was.
 	Answered boottime.Instant
 }
 
@@ -50,7 +51,7 @@ func heard(s State, now boottime.Instant, e Heard) (State, []Action) {
 	switch {
 	case s.Phase == Holding && s.Rival.At == 0:
 		s.Rival.At = e.At
-	case s.Phase == Standby && e.At < s.Rival.Until && s.Rival.Answered == 0:
+	case s.Phase == Standby && e.At < s.Rival.Until && s.Rival.Answered == 0 && !s.held():
 		s.Rival.Answered = e.At
 	}
 	return settle(s, now)
@@ -98,7 +99,8 @@ func (s State) notBefore() boottime.Instant {
 	return s.Rival.Until
 }
 
+// held tells whether somebody is known to hold the grant.
+func (s State) held() bool { return s.Grant.Known && s.Grant.Holder != "" }
+
 // contested: a machine answered the probes, and nobody holds the grant.
-func (s State) contested() bool {
-	return s.Rival.Answered != 0 && s.Grant.Known && s.Grant.Holder == ""
-}
+func (s State) contested() bool { return s.Rival.Answered != 0 && s.Grant.Known }

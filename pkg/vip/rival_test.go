@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -29,8 +30,7 @@ func TestClaimIsConfirmedFirst(t *testing.T) {
 	confirmed := func(s State) (State, bool) {
 		g := grantFor(now, time.Hour)
 		g.Grant.Confirmed = now
-		s, _ = step(s, now, g)
-		s, actions := step(s, now, Tick{})
+		s, actions := step(s, now, g)
 		return s, has[Defend](actions)
 	}
 	now++
@@ -54,8 +54,7 @@ func TestDefenceIsLimited(t *testing.T) {
 			now++
 			g := grantFor(now, time.Hour)
 			g.Grant.Confirmed = now
-			s, _ = step(s, now, g)
-			s, actions = step(s, now, Tick{})
+			s, actions = step(s, now, g)
 			if has[Defend](actions) {
 				defences++
 			}
@@ -92,10 +91,14 @@ func TestProbeBeforeFirstClaim(t *testing.T) {
 		want   boottime.Instant
 	}{
 		{"nobody holds", began.Add(10 * time.Millisecond), "", began.Add(10 * time.Millisecond).Add(givesWay)},
+		{"the holder answers, and releases later", began.Add(10 * time.Millisecond), "n2, ", began.Add(probing)},
 		{"the holder answers", began.Add(10 * time.Millisecond), "n2", began.Add(probing)},
 		{"a claim that is no answer", late, "", began.Add(probing)},
 	} {
-		s, _ := run(s, tt.at, Heard{MAC: "x", At: tt.at}, Granted{Grant{Known: true, Holder: tt.holder}})
+		s, _ := run(s, tt.at, Heard{MAC: "x", At: tt.at})
+		for holder := range strings.SplitSeq(tt.holder, ", ") {
+			s, _ = step(s, tt.at, Granted{Grant{Known: true, Holder: holder}})
+		}
 		if got := s.campaign(tt.at).NotBefore; got != tt.want {
 			t.Errorf("%s: claims from %s on, want %s", tt.name, got.Sub(began), tt.want.Sub(began))
 		}

@@ -33,8 +33,13 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 		// may have announced itself in between.
 		other := e.Grant.Term != s.Grant.Term
 		s.Grant = e.Grant
+		if s.held() {
+			s.Rival.Answered = 0 // it was the holder that answered the probes
+		}
 		if renewed {
-			return s, []Action{Raise{Grant: s.Grant, Link: s.Link, Announce: other}}
+			raise := Raise{Grant: s.Grant, Link: s.Link, Announce: other}
+			s, actions := dispute(s, now) // it may be the answer to a claim
+			return s, append([]Action{raise}, actions...)
 		}
 	case Looked:
 		s = looked(s, now, e)

@@ -1,0 +1,127 @@
+package vip
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What the Manager is told of beside grants and the kernel's state, and the calls
+// that follow.
+
+// sees tells of the servers.
+func (w *world) sees(v Serving) {
+	w.manager.Serves(v)
+	synctest.Wait()
+}
+
+func TestHandOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := holding(t)
+		w.sees(Serving{Local: NotReady, Why: "nobody listens", Peers: []Peer{ready}})
+		w.expect("a peer that was ready before", "campaign a after 3s")
+		w.sees(Serving{Local: NotReady, Why: "nobody listens", Peers: []Peer{better}})
+		w.expect("a peer that is", "silence", "forbid", "remove", "no campaign a", "give back n2", "rest")
+		w.pass(time.Second)
+		w.expect("afterwards", "campaign a after 3s")
+		w.sees(Serving{Local: Ready, Peers: []Peer{better}})
+		w.expect("recovered", "campaign a")
+		if _, err := w.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestMoveOnRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := holding(t)
+		ask := func(to string) {
+			w.manager.MoveTo(to)
+			synctest.Wait()
+		}
+		ask("n9")
+		w.expect("nobody known", `refuse: no control-plane node "n9" is known beside this one; there are: none`)
+		w.sees(Serving{Local: Ready, Peers: []Peer{ready, {Node: "n3", Ready: true}}})
+		ask("n3")
+		w.expect("known and ready", "silence", "forbid", "remove", "no campaign a", "give back n3", "rest")
+		ask("n2")
+		w.pass(time.Second)
+		w.expect("asked when it is elsewhere", "campaign a")
+		if _, err := w.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestSuccessorOnStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := holding(t)
+		w.sees(Serving{Local: Ready, Peers: []Peer{ready}})
+		if _, err := w.end(); err != nil {
+			t.Error(err)
+		}
+		w.expect("stop", "silence", "forbid", "remove", "no campaign a", "give back n2", "rest")
+	})
+}
+
+// TestClaimByAnother: a question first, then what follows from the answer.
+func TestClaimByAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := holding(t)
+		confirm := func() {
+			g := Grant{Held: true, Known: true, Term: 1, Until: w.now().Add(hold), Ticket: 1, Holder: "n1", Confirmed: w.now()}
+			w.manager.Granted(g)
+			synctest.Wait()
+		}
+		w.manager.Claimed("x")
+		synctest.Wait()
+		w.expect("claimed", "confirm")
+		w.pass(time.Millisecond)
+		confirm()
+		w.expect("ours", "permit 1", "put a 2.85s", "defend")
+		w.manager.Claimed("x")
+		w.pass(10 * time.Millisecond)
+		w.expect("claimed again, at once")
+		w.lost("n2")
+		w.expect("another's", "silence", "forbid", "remove")
+		if _, err := w.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestFenceIsMended: whether an event tells of it or the next look.
+func TestFenceIsMended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := holding(t)
+		w.change(func() { w.damaged = true })
+		w.expect("flushed", "mend", "permit 1", "put a 2.85s", "announce a")
+		w.mu.Lock()
+		w.damaged = true
+		w.mu.Unlock()
+		w.pass(time.Second)
+		w.expect("flushed without an event", "mend", "permit 1", "put a 2.65s", "announce a") // at the next look, 200 ms later
+		w.pass(quiet)
+		w.lost("n2")
+		w.change(func() { w.damaged = true })
+		w.pass(2 * time.Second)
+		w.expect("as a standby", "silence", "forbid", "remove")
+		if _, err := w.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestProbesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		w.run()
+		w.pass(10 * time.Second)
+		if w.probes != probes {
+			t.Errorf("%d probes in 10 s, want %d", w.probes, probes)
+		}
+		if _, err := w.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
