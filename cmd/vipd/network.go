@@ -184,6 +184,15 @@ func (n *network) Put(l vip.Link, valid time.Duration) error {
 	return nil
 }
 
+// Divert is for clients alone: what fails does not keep anything.
+func (n *network) Divert() {
+	for _, a := range n.addresses {
+		if err := n.handle.Divert(a); err != nil {
+			n.log.Warn("clients may take a second to find the next holder", zap.Error(err))
+		}
+	}
+}
+
 // Remove takes all addresses away and confirms it. One that fails does not keep
 // the others here. Their connections end before: what becomes of those is no
 // reason to keep an address.

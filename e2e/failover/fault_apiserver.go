@@ -21,6 +21,7 @@ import (
 var apiServerFaults = []Fault{
 	{
 		Name: "apikill", Title: "SIGKILL to the API server", Moves: true,
+		Note:   "vipd is told by its connections as they break; it finds another API server ready, and hands over through that one.",
 		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.APIServer.Kill() },
 		heal:   restartAPIServer,
 	},

@@ -9,9 +9,14 @@ import (
 	"github.com/vipd-io/vipd/e2e/record"
 )
 
-// etcdFaults happen to etcd, on which the lease depends and the VIP does not:
-// the API server behind it goes on.
+// etcdFaults happen to etcd, on which the lease depends and the VIP does not, for
+// as long as the API server behind it goes on: that one needs its own member.
 var etcdFaults = []Fault{
+	{
+		Name: "etcdown", Title: "SIGKILL to the node's etcd", Moves: true,
+		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Etcd.Kill() },
+		heal:   func(ctx context.Context, r *run) error { return restartEtcd(ctx, r.holder) },
+	},
 	{
 		Name: "etcdmember", Title: "etcd member killed elsewhere",
 		prepare: func(ctx context.Context, r *run) error {
@@ -33,10 +38,7 @@ var etcdFaults = []Fault{
 			if r.victim == nil || r.victim.Etcd.Running() {
 				return nil
 			}
-			if err := r.victim.Etcd.Start(); err != nil {
-				return err
-			}
-			return r.victim.WaitReady(ctx)
+			return restartEtcd(ctx, r.victim)
 		},
 	},
 	{
@@ -91,6 +93,13 @@ func stutter(ctx context.Context, l *lab.Lab) error {
 		return err
 	}
 	return pause(ctx, 400*time.Millisecond)
+}
+
+func restartEtcd(ctx context.Context, n *lab.Node) error {
+	if err := n.Etcd.Start(); err != nil {
+		return err
+	}
+	return n.WaitReady(ctx)
 }
 
 // readyAll waits until all API servers are ready again.

@@ -2,6 +2,7 @@ package failover_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
@@ -212,6 +214,43 @@ func TestMoveThroughTheLease(t *testing.T) {
 	for next := holder; next == holder; {
 		next, err = failover.Ready(t.Context(), shared)
 		must(t, err)
+	}
+}
+
+// TestLosesAFight has a program on the holder take the address away again and
+// again. vipd puts it back a few times a second, and then leaves it to another
+// node.
+func TestLosesAFight(t *testing.T) {
+	_, h := observed(t, func(ctx context.Context, n *lab.Node) error {
+		for {
+			if err := n.RemoveAddress(lab.VIP); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				return err
+			}
+			for _, other := range shared.Nodes {
+				addrs, err := other.Addresses()
+				if err != nil {
+					return err
+				}
+				if other != n && slices.Contains(addrs, lab.VIP) {
+					return nil
+				}
+			}
+			if err := wait(ctx, 10*time.Millisecond); err != nil {
+				return err
+			}
+		}
+	})
+	added := make(map[string]int)
+	for _, e := range h.Addresses {
+		if e.Added {
+			added[e.Node]++
+		}
+	}
+	t.Logf("added: %v", added)
+	for node, n := range added {
+		if n > 30 { // five times a second, for five seconds
+			t.Errorf("%s put the address up %d times", node, n)
+		}
 	}
 }
 

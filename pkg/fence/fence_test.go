@@ -284,6 +284,35 @@ func TestRenewalNeverFlickers(t *testing.T) {
 	}
 }
 
+// TestMendingNeverFlickers flushes the ruleset 50 times while a client asks
+// without pause.
+func TestMendingNeverFlickers(t *testing.T) {
+	r := newRig(t)
+	r.opened(t, time.Minute)
+	done, stop := context.WithCancel(t.Context())
+	var g errgroup.Group
+	g.Go(func() error {
+		defer stop()
+		for range 50 {
+			r.nft(t, "flush ruleset")
+			if err := r.fence.Mend(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	asked := 0
+	for done.Err() == nil {
+		asked++
+		r.expect(t, true, "while it is mended")
+	}
+	must(t, g.Wait())
+	if asked < 100 {
+		t.Errorf("asked only %d times: proves nothing", asked)
+	}
+	r.expectIntact(t, true, "at the end")
+}
+
 func TestRestartTakesOverWhatTimeIsLeft(t *testing.T) {
 	r := newRig(t)
 	ticket, err := r.fence.Arm(700 * time.Millisecond)

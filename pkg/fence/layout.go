@@ -216,18 +216,24 @@ func (l layout) arm(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration
 	c.FlushSet(s.inForce)
 	c.FlushSet(s.armed)
 	c.FlushSet(s.fenced)
-	return l.fill(c, addrs, i, d)
+	if err := l.enclose(c, addrs, i, d); err != nil {
+		return err
+	}
+	return l.start(c, addrs, i, d)
 }
 
-// fill is arm for a slot that is empty. A ticket that ended a while ago is still
-// fenced for the rest of linger.
-func (l layout) fill(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration) error {
-	// The kernel counts in milliseconds, and takes 0 of them for no timeout.
-	if d+linger >= time.Millisecond {
-		if err := c.SetAddElements(l.slots[i].fenced, elements(addrs, d+linger)); err != nil {
-			return err
-		}
+// enclose queues the fence around the addresses for an empty slot. A ticket that
+// ended a while ago is still fenced for the rest of linger. The kernel counts in
+// milliseconds, and takes 0 of them for no timeout.
+func (l layout) enclose(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration) error {
+	if d+linger < time.Millisecond {
+		return nil
 	}
+	return c.SetAddElements(l.slots[i].fenced, elements(addrs, d+linger))
+}
+
+// start queues the timer of an empty slot.
+func (l layout) start(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration) error {
 	if d < time.Millisecond {
 		return nil
 	}

@@ -26,7 +26,7 @@ func (f *Fence) Intact() (bool, error) {
 
 // Mend makes the tables as they should be, if they are not: with the ticket in
 // force for the rest of its time, and with the one that is armed and waits for its
-// Permit. For a fraction of a millisecond, the fence is closed.
+// Permit.
 func (f *Fence) Mend() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -129,8 +129,12 @@ func (f *Fence) ours(got []nftables.SetElement) bool {
 // done as with a new ticket: first the timers start, and permit nothing. Then the
 // clock is read again: if it took longer than was taken off the tickets for it,
 // they start anew, with more taken off. Only timers that end in time are named as
-// in force, and a pause before that is spent on their time. After an error, or if
-// the process ends, the fence is closed.
+// in force, and a pause before that is spent on their time.
+//
+// If a ticket is in force, the fence goes up around it last, so that no packet is
+// dropped in between: until then, for less than a millisecond, all is as whoever
+// flushed the ruleset left it, with the address's own lifetime to end it. If none
+// is, it goes up first.
 func (f *Fence) rebuild() error {
 	f.unsure = true
 	var next [slots]armed
@@ -141,15 +145,17 @@ func (f *Fence) rebuild() error {
 		for i, s := range next {
 			next[i].inForce = s.inForce && lasts(s)
 		}
-		if err := f.restart(start, next); err != nil {
+		if err := f.restart(start, next, inForce(next)); err != nil {
 			return err
 		}
 		if f.now().Sub(start) <= slack || !slices.ContainsFunc(next[:], lasts) {
 			break
 		}
 	}
-	if err := f.reopen(next); err != nil {
-		return err
+	if inForce(next) {
+		if err := f.reopen(next); err != nil {
+			return err
+		}
 	}
 	f.slots, f.made, f.unsure = next, true, false
 	return nil
@@ -166,35 +172,57 @@ func shortened(tickets [slots]armed, d time.Duration) [slots]armed {
 	return tickets
 }
 
-// reopen names the tickets in force.
+func inForce(tickets [slots]armed) bool {
+	return slices.ContainsFunc(tickets[:], func(s armed) bool { return s.inForce })
+}
+
+// reopen names the tickets in force, and then puts up the fence around them.
 func (f *Fence) reopen(tickets [slots]armed) error {
+	err := f.apply(func(c *nftables.Conn, l layout) error {
+		return each(tickets, func(i int) error {
+			if !tickets[i].inForce {
+				return nil
+			}
+			return l.permit(c, f.opts.Addresses, i)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	now := f.now()
 	return f.apply(func(c *nftables.Conn, l layout) error {
-		for i, s := range tickets {
-			if !s.inForce {
-				continue
-			}
-			if err := l.permit(c, f.opts.Addresses, i); err != nil {
-				return err
-			}
-		}
-		return nil
+		return each(tickets, func(i int) error { return l.enclose(c, f.opts.Addresses, i, tickets[i].end.Sub(now)) })
 	})
 }
 
-// restart makes the tables with the tickets' timers running and none in force.
-func (f *Fence) restart(start boottime.Instant, tickets [slots]armed) error {
+// restart makes the tables with the tickets' timers running and none in force;
+// and without the fence, if they are to be reopened.
+func (f *Fence) restart(start boottime.Instant, tickets [slots]armed, open bool) error {
 	return f.apply(func(c *nftables.Conn, l layout) error {
 		if err := l.create(c); err != nil {
 			return err
 		}
-		for i, s := range tickets {
-			if s.ticket == 0 {
-				continue
+		return each(tickets, func(i int) error {
+			left := tickets[i].end.Sub(start)
+			if !open {
+				if err := l.enclose(c, f.opts.Addresses, i, left); err != nil {
+					return err
+				}
 			}
-			if err := l.fill(c, f.opts.Addresses, i, s.end.Sub(start)); err != nil {
-				return err
-			}
-		}
-		return nil
+			return l.start(c, f.opts.Addresses, i, left)
+		})
 	})
+}
+
+// each does something for each slot that has a ticket.
+func each(tickets [slots]armed, do func(slot int) error) error {
+	for i, s := range tickets {
+		if s.ticket == 0 {
+			continue
+		}
+		if err := do(i); err != nil {
+			return err
+		}
+	}
+	return nil
 }

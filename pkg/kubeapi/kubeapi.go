@@ -90,60 +90,6 @@ func (c *Client) Do(ctx context.Context, f Call) error {
 	return c.do(ctx, func(ctx context.Context, s *clients) error { return f(ctx, s.coordination) })
 }
 
-func (c *Client) do(ctx context.Context, f call) error {
-	servers := c.order()
-	all, cancel := context.WithCancel(ctx)
-	results := make(chan error, len(servers))
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel() // first: nobody waits for those that are not needed any more
-	started, pending := 0, 0
-	hedge := time.NewTimer(0)
-	defer hedge.Stop()
-	next := func() {
-		if started == len(servers) {
-			return
-		}
-		server := servers[started]
-		running.Go(func() { results <- c.ask(all, server, f) })
-		started, pending = started+1, pending+1
-		if started < len(servers) && c.opts.Hedge > 0 {
-			hedge.Reset(c.opts.Hedge)
-		}
-	}
-	var errs []error
-	var conflict error
-	for started < len(servers) || pending > 0 {
-		select {
-		case <-hedge.C:
-			next()
-		case err := <-results:
-			pending--
-			switch {
-			case err == nil || aboutObject(err) && (pending == 0 || !apierrors.IsConflict(err)):
-				return err
-			case apierrors.IsConflict(err):
-				conflict, started = err, len(servers) // the others would say the same
-				continue
-			}
-			errs = append(errs, err)
-			if ctx.Err() == nil {
-				next()
-			}
-		case <-ctx.Done():
-			started = len(servers)
-			running.Wait()
-			for ; pending > 0; pending-- {
-				errs = append(errs, <-results)
-			}
-		}
-	}
-	if conflict != nil {
-		return conflict
-	}
-	return errors.Join(errs...)
-}
-
 // Prefer says which servers there are, the first one to be asked first. Streams
 // that go to another one than the first end, to be opened there.
 func (c *Client) Prefer(servers []string) {

@@ -18,6 +18,9 @@ type Network interface {
 	Look() (Looked, error)
 	// Put makes sure that the addresses are on the link, for valid.
 	Put(l Link, valid time.Duration) error
+	// Divert has what is sent to the addresses wait for the next holder, where
+	// that can be had.
+	Divert()
 	// Remove takes the addresses away and confirms that they are gone.
 	Remove() error
 }
@@ -292,7 +295,7 @@ func (m *Manager) do(ctx context.Context, a Action) Event {
 	case Raise:
 		return m.raise(a)
 	case Withdraw:
-		return Withdrawn{Err: m.withdraw()}
+		return Withdrawn{Err: m.withdraw(a.Gently)}
 	case GiveBack:
 		ctx, cancel := context.WithTimeout(ctx, giveBackBudget)
 		defer cancel()
@@ -374,10 +377,16 @@ func (m *Manager) mend() {
 
 // withdraw falls silent, closes the fence, takes the addresses away and confirms
 // it. Each step is done whatever came of the one before.
-func (m *Manager) withdraw() error {
+func (m *Manager) withdraw(gently bool) error {
 	m.until.Store(0)
 	m.opts.Announcer.Silence()
+	if gently {
+		m.opts.Network.Divert() // before the fence drops what clients send
+	}
 	forbidden := m.opts.Fence.Forbid()
+	if !gently {
+		m.opts.Network.Divert()
+	}
 	removed := m.opts.Network.Remove()
 	if err := errors.Join(forbidden, removed); err != nil {
 		m.log.Error("the VIP could not be withdrawn, trying again", zap.Error(err))

@@ -150,6 +150,15 @@ func (w *world) Put(l Link, valid time.Duration) error {
 	return w.putErr
 }
 
+// Divert is not part of the calls, but for where it must not be.
+func (w *world) Divert() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.calls) > 0 && w.calls[len(w.calls)-1] == "remove" {
+		w.t.Error("diverted what is gone")
+	}
+}
+
 func (w *world) Remove() error {
 	w.call("remove")
 	w.mu.Lock()

@@ -161,8 +161,9 @@ type Raise struct {
 }
 
 // Withdraw falls silent, closes the fence, takes the addresses away and makes
-// sure that they are gone. Its outcome comes back as Withdrawn.
-type Withdraw struct{}
+// sure that they are gone. Its outcome comes back as Withdrawn. Gently: they are
+// still ours, so that there is time to think of clients first.
+type Withdraw struct{ Gently bool }
 
 // GiveBack returns the grant, so that another node may take it at once: the
 // successor, before all others, if it is not "".

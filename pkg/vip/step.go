@@ -93,7 +93,7 @@ func settle(s State, now boottime.Instant) (State, []Action) {
 		return settleHolding(s, now)
 	case Withdrawing:
 		if now >= s.WithdrawAt {
-			return s, []Action{Withdraw{}}
+			return s, []Action{Withdraw{Gently: s.GiveBack}}
 		}
 		return s, nil
 	default:
@@ -152,7 +152,7 @@ func serve(s State, now boottime.Instant) (State, []Action) {
 
 func withdraw(s State, why string) (State, []Action) {
 	s.Phase, s.Cause, s.Broken = Withdrawing, why, ""
-	return s, []Action{Withdraw{}}
+	return s, []Action{Withdraw{Gently: s.GiveBack}}
 }
 
 // giveAway withdraws, and then gives the grant back.

@@ -13,14 +13,14 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// demoFaults are the three ways in which the demo ends the holder.
-var demoFaults = []string{"sigterm", "sigkill", "poweroff"}
+// demoFaults are the ways in which the demo ends the holder.
+var demoFaults = []string{"sigterm", "apikill", "sigkill", "poweroff"}
 
 func newDemo(out *os.File) *cobra.Command {
 	var keep bool
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show what a client sees when the holder ends in three ways",
+		Short: "Show what a client sees when the holder ends in four ways",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), newScreen(out), keep) },
 	}
