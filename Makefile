@@ -56,6 +56,10 @@ test-lab: ## test it in real control planes; takes minutes (root)
 fuzz: ## fuzz each parser for FUZZTIME=30s
 	hack/fuzz $(FUZZTIME)
 
+.PHONY: model
+model: deps ## search every state of a model of the election; three minutes
+	hack/model/check
+
 .PHONY: image
 image: ## build the container image with DOCKER=docker
 	$(DOCKER) build --build-arg VERSION=$(VERSION) -t $(IMAGE):$(VERSION) .

@@ -154,14 +154,22 @@ func (f *Fence) takeOver() error {
 
 // Arm starts the kernel's timer for one lease write: d from now the addresses
 // fall silent unless a newer ticket is in force by then. Call it before the
-// write is sent. The ticket in force, if any, goes on.
+// write is sent. The ticket in force, if any, goes on, but for no longer than
+// the new one: an earlier process with a longer lease may have left it, and the
+// write is to say how long others have to wait.
 func (f *Fence) Arm(d time.Duration) (Ticket, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := 1 - f.named
 	var start boottime.Instant
+	cut := f.slots[f.named].end.Sub(f.now()) > d
 	err := f.change(func(c *nftables.Conn, l layout) error {
 		start = f.now()
+		if cut {
+			if err := l.shorten(c, f.opts.Addresses, f.named, d); err != nil {
+				return err
+			}
+		}
 		return l.arm(c, f.opts.Addresses, next, d)
 	})
 	if err != nil {
@@ -169,7 +177,11 @@ func (f *Fence) Arm(d time.Duration) (Ticket, error) {
 	}
 	f.made = true
 	f.tickets++
-	f.slots[next] = armed{ticket: f.tickets, end: start.Add(d), latest: f.now().Add(d)}
+	end, latest := start.Add(d), f.now().Add(d)
+	f.slots[next] = armed{ticket: f.tickets, end: end, latest: latest}
+	if cut {
+		f.slots[f.named].end, f.slots[f.named].latest = end, latest
+	}
 	return f.tickets, nil
 }
 

@@ -313,6 +313,25 @@ func TestMendingNeverFlickers(t *testing.T) {
 	r.expectIntact(t, true, "at the end")
 }
 
+// TestRestartWithAShorterLease: from the first write on, others wait for no longer
+// than that says, whatever became of its answer.
+func TestRestartWithAShorterLease(t *testing.T) {
+	r := newRig(t)
+	r.opened(t, time.Minute)
+	again := New(r.fence.opts)
+	t.Cleanup(again.Close)
+	must(t, again.Prepare())
+	r.fence.Close()
+	r.fence = again
+	r.expect(t, true, "taken over")
+	_, err := r.fence.Arm(500 * time.Millisecond)
+	must(t, err)
+	end := boottime.Now().Add(500 * time.Millisecond)
+	r.expect(t, true, "a shorter ticket waits for its permit")
+	r.expectIntact(t, true, "cut")
+	r.fallsSilent(t, end)
+}
+
 func TestRestartTakesOverWhatTimeIsLeft(t *testing.T) {
 	r := newRig(t)
 	ticket, err := r.fence.Arm(700 * time.Millisecond)

@@ -240,6 +240,12 @@ func (l layout) start(c *nftables.Conn, addrs []netip.Addr, i int, d time.Durati
 	return c.SetAddElements(l.slots[i].armed, elements(addrs, d))
 }
 
+// shorten queues a new timer for a slot that has one.
+func (l layout) shorten(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration) error {
+	c.FlushSet(l.slots[i].armed)
+	return l.start(c, addrs, i, d)
+}
+
 // permit queues a slot as in force. The other one, if it is, ends by itself.
 func (l layout) permit(c *nftables.Conn, addrs []netip.Addr, i int) error {
 	return c.SetAddElements(l.slots[i].inForce, elements(addrs, 0))

@@ -79,6 +79,9 @@ const (
 	// relistDelay is the least time between two lists, so that a Node that
 	// changes all the time costs a request a second and no more.
 	relistDelay = time.Second
+	// relistEvery is how long a watch is relied on: an API server whose etcd was
+	// away is ready again before its watches are, by some 15 s.
+	relistEvery = 5 * time.Second
 	// deniedDelay is the pause after a refusal, which takes a person to mend.
 	deniedDelay = 30 * time.Second
 	// listTimeout bounds a list.
@@ -100,7 +103,8 @@ func (d *Directory) Run(ctx context.Context) error {
 type lister func(context.Context, *clients) (version string, err error)
 type watcher func(ctx context.Context, s *clients, version string) (watch.Interface, error)
 
-// follow lists, and lists again whenever a watch tells that something changed.
+// follow lists, and lists again whenever a watch tells that something changed, or
+// has told nothing for a while.
 func (d *Directory) follow(ctx context.Context, what string, list lister, open watcher) {
 	denied := false
 	for ctx.Err() == nil {
@@ -133,9 +137,13 @@ func (d *Directory) once(ctx context.Context, list lister, open watcher) error {
 			return optional(err)
 		}
 		defer w.Stop()
+		again := time.NewTimer(relistEvery)
+		defer again.Stop()
 		for {
 			select {
 			case <-ctx.Done():
+				return nil
+			case <-again.C:
 				return nil
 			case e, ok := <-w.ResultChan():
 				if !ok || e.Type != watch.Bookmark {

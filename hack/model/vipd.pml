@@ -1,0 +1,447 @@
+/* One Lease and the vipds that campaign for it, for the model checker spin.
+ *
+ * The claim: at no instant do two nodes answer for the VIP. README.md says what
+ * is left out; hack/model/check runs this, and each broken rule (the #ifdefs).
+ *
+ * Nothing here is urgent. Any step of a node may be put off for as long as the
+ * checker likes while clocks and kernel timers go on: that is a process that is
+ * stopped, a slow network, a watch that lags. A step that is put off for ever is
+ * a message that was lost.
+ */
+
+#ifndef N
+#define N 2 /* nodes */
+#endif
+#ifndef L0
+#define L0 3 /* lease of node 0 in ticks, the longest there is */
+#endif
+#ifndef L1
+#define L1 L0 /* lease of the others */
+#endif
+#ifndef MARGIN
+#define MARGIN 1
+#endif
+
+#ifdef SHORTENED
+#define LEASE(i) ((i) == 0 && !node[0].shorter -> L0 : L1)
+#else
+#define LEASE(i) ((i) == 0 -> L0 : L1)
+#endif
+#define HOLD(i) (LEASE(i) - MARGIN) /* election.Timing.Hold */
+
+/* ---- the Lease: election.parse, record.verdict ------------------------------
+ *
+ * named     by a vipd: holder and annotation agree
+ * released  nobody, with the mark of an orderly release
+ * vacant    nobody, without it: blanked, or created empty
+ * edited    somebody's name, and an annotation that speaks of another: foreign
+ *           to every node
+ *
+ * There are no version numbers. All that is ever asked of a version is whether
+ * it is the newest. So a view is fresh or not, and a write that is tied to a
+ * version that has been overtaken is dropped: a conflict is all it comes to.
+ */
+mtype:record = { absent, vacant, released, named, edited }
+#if defined(NO_DELETE) || defined(RESTORED)
+mtype:record lease = vacant;
+#else
+mtype:record lease = absent;
+#endif
+unsigned holder : 2;    /* if named */
+unsigned wait : 3 = L0; /* how long others wait for it: record.wait */
+
+/* ---- a node ------------------------------------------------------------------
+ *
+ * Its one write that may be under way (election.flight) is armed, then sent, then
+ * committed, and perhaps overtaken by another's before the answer is in.
+ */
+mtype:stage = { idle, armed, sent, committed, overtaken }
+mtype:word = { none, granted, superseded }
+
+typedef Node {
+	/* the elector's */
+	bit fresh;          /* its view is the newest version */
+	unsigned age : 3;   /* since it saw that (view.at), up to what is waited for */
+	bit held;           /* Standing.Held */
+	unsigned until : 3; /* what is left to Standing.Until */
+	mtype:stage flight = idle;
+	unsigned left : 3;  /* what would be left of the write under way */
+	/* the Manager's */
+	mtype:word grant = none; /* a Standing that it has yet to carry out */
+	bit raising;             /* it is between Permit and Put */
+	/* Requests that the process has given up, or that outlived it: the network
+	 * may still deliver them. Several are as one, since only one can commit. */
+	bit strayHold;
+	bit strayRelease;
+	/* the kernel's, which outlives the process */
+	unsigned timer : 3; /* the ticket that is armed and not permitted yet */
+	unsigned open : 3;  /* the ticket in force; one before it ends earlier */
+	bit addr;           /* the address is up */
+#ifdef SHORTENED
+	bit shorter;        /* it was started again, with the lease L1 */
+#endif
+#ifdef LINGER
+	unsigned fenced : 3; /* what is left until the fence drops nothing any more */
+	unsigned lasts : 3;  /* valid_lft of the address */
+#endif
+}
+Node node[N];
+#define n node[me]
+byte k; /* counts nodes, and is 0 between steps */
+
+/* ---- the claim ---------------------------------------------------------------- */
+
+#ifdef LINGER
+#define OPEN(i) (node[i].open > 0 || node[i].fenced == 0)
+#else
+#define OPEN(i) (node[i].open > 0)
+#endif
+#define ANSWERS(i) (node[i].addr && OPEN(i)) /* fence/layout.go */
+#if N == 2
+#define TWO (ANSWERS(0) && ANSWERS(1))
+#else
+#define TWO (ANSWERS(0) + ANSWERS(1) + ANSWERS(2) > 1)
+#endif
+#ifdef RESTORED
+unsigned grace : 3; /* the rest of the lease after such an edit */
+#define AT_MOST_ONE assert(grace > 0 || !TWO)
+#else
+#define AT_MOST_ONE assert(!TWO)
+#endif
+
+/* ---- the store ------------------------------------------------------------------ */
+
+/* A write that came to nothing: Elector.failedWrite. */
+inline land(i) { node[i].flight = idle; node[i].left = 0; node[i].timer = 0 }
+
+/* There is a new version, of KubeStore.Write or of somebody with kubectl. */
+inline commit(what, who, lasts) {
+	for (k : 0 .. N-1) {
+		node[k].fresh = 0;
+#ifndef BLANK_FROM_LAST
+		node[k].age = 0;
+#endif
+#ifndef CLAIM_WITHOUT_CAS
+		node[k].strayHold = 0; node[k].strayRelease = 0;
+		if
+		:: node[k].flight == armed || node[k].flight == sent -> land(k)
+		:: else
+		fi;
+#endif
+		if
+		:: node[k].flight == committed -> node[k].flight = overtaken
+		:: else
+		fi
+	}
+	k = 0;
+	lease = what; holder = who; wait = lasts
+}
+
+/* ---- the elector ------------------------------------------------------------------ */
+
+#define OWN(i) (lease == named && holder == i)
+#define FOREIGN(i) (lease == edited || lease == named && holder != i)
+
+/* Elector.stillMine. */
+#ifdef IGNORE_FOREIGN_HOLDER
+#define STILL_MINE (lease != released)
+#else
+#define STILL_MINE (lease != released && !FOREIGN(me))
+#endif
+
+/* view.claimable; an absent Lease never is. */
+#ifdef WAIT_OWN_DURATION
+#define WAIT LEASE(me)
+#elif defined(FREE_WHEN_BLANK)
+#define WAIT (lease == vacant -> 0 : wait)
+#else
+#define WAIT wait
+#endif
+#define CLAIMABLE (lease == released || OWN(me) || (lease == vacant || FOREIGN(me)) && n.age >= WAIT)
+
+/* Elector.expire. */
+#ifdef EXPIRE_LATE
+#define OVER false
+#else
+#define OVER (n.until == 0)
+#endif
+
+/* Elector.lose. The Manager withdraws when it gets to it. */
+inline lose() { n.held = 0; n.until = 0 }
+
+/* Elector.observe, and expire behind it: a holder whose time is over must not
+ * take what it has just seen for damage to its own record. */
+inline observe() {
+	n.fresh = 1;
+#ifdef BLANK_FROM_LAST
+	if
+	:: lease != vacant -> n.age = 0
+	:: else
+	fi;
+#endif
+	if
+	:: n.held && (!STILL_MINE || OVER) -> lose()
+	:: else
+	fi
+}
+
+/* Elector.landedWrite. An answer that comes after its own deadline counts for
+ * nothing, and so does one to a node that has since seen another holder. */
+inline landed() {
+	if
+	:: n.flight == committed -> n.fresh = 1; n.age = 0
+	:: else
+	fi;
+	if
+#ifdef COUNT_FROM_RESPONSE
+	:: !n.fresh || STILL_MINE ->
+		n.held = 1; n.until = HOLD(me); n.timer = HOLD(me); n.grant = granted
+#else
+	:: n.left > 0 && (!n.fresh || STILL_MINE) ->
+#ifdef TIMER_AFTER_RESPONSE
+		n.timer = n.left; /* worked out here; the kernel counts from Permit on */
+#endif
+		n.held = 1; n.until = n.left; n.grant = granted
+#endif
+	:: else ->
+		n.timer = 0; /* nobody will name that ticket */
+		if
+		:: n.held && n.until == 0 -> lose()
+		:: else
+		fi
+	fi;
+	n.flight = idle; n.left = 0
+}
+
+/* ---- the Manager -------------------------------------------------------------------- */
+
+/* Manager.withdraw, with a Network.Remove that succeeds; one that fails is a step
+ * that is put off. */
+inline withdraw() {
+	n.addr = 0; n.grant = none;
+#ifdef LINGER
+	n.lasts = 0;
+#endif
+	if
+	:: n.flight == idle -> n.timer = 0
+	:: else
+	fi
+}
+
+#ifdef RELEASE_BEFORE_WITHDRAW
+#define GONE true
+#else
+#define GONE (!n.addr && !n.raising)
+#endif
+
+/* ---- the process ---------------------------------------------------------------------- */
+
+/* There is a new process: what is in the kernel and on the network is all that is
+ * left. Fence.Prepare takes over the ticket in force. */
+inline restart() {
+#ifdef SHORTENED
+	n.strayHold = 0; /* it would be of the longer lease */
+	if
+	:: me == 0 -> n.shorter = 1
+	:: else
+	fi;
+#else
+	if
+	:: n.flight == sent -> n.strayHold = 1
+	:: else
+	fi;
+#endif
+	lose(); land(me);
+	n.fresh = 0; n.age = 0; n.grant = none; n.raising = 0
+}
+
+active [N] proctype vipd() {
+	byte me = _pid;
+	do
+	/* Elector.sighted, landedRead. To see an older version later than this
+	 * changes nothing: what is written over it meets a conflict. */
+	:: d_step { !n.fresh -> printf("node %d sees the Lease\n", me); observe() }
+
+	/* Elector.expire, by the timer of Run. */
+	:: d_step { n.held && n.until == 0 -> printf("node %d: its deadline\n", me); lose() }
+
+	/* Elector.plan, start, call: a claim or a renewal; Fence.Arm. */
+	:: d_step { n.flight == idle && n.fresh && lease != absent && (n.held || CLAIMABLE) ->
+		printf("node %d arms\n", me);
+#if !defined(COUNT_FROM_RESPONSE) && !defined(TIMER_AFTER_RESPONSE)
+		n.timer = HOLD(me);
+#endif
+#ifdef LINGER
+		n.fenced = HOLD(me) + LINGER;
+#endif
+#ifdef COARSE
+		n.grant = none;
+		n.flight = sent; n.left = HOLD(me)
+#else
+		if
+		:: n.grant == granted -> n.grant = superseded
+		:: else
+		fi;
+		n.flight = armed
+#endif
+		}
+	/* Elector.call: the send time is taken, and the request leaves. */
+	:: d_step { n.flight == armed -> printf("node %d sends\n", me); n.flight = sent; n.left = HOLD(me) }
+
+	/* KubeStore.Write, at the API server: by compare-and-swap, see commit. */
+	:: d_step { n.flight == sent ->
+		printf("node %d: its write is committed\n", me);
+		n.flight = committed; commit(named, me, LEASE(me)); n.flight = committed }
+
+	/* Elector.landed. */
+	:: d_step { n.flight == committed || n.flight == overtaken -> printf("node %d has the answer\n", me); landed() }
+
+	/* Timing.Attempt is over; Elector.settleRelease has lost patience. */
+	:: d_step { n.flight != idle ->
+		printf("node %d gives its write up\n", me);
+		if
+		:: n.flight == sent -> n.strayHold = 1
+		:: else
+		fi;
+		land(me) }
+	:: d_step { n.strayHold ->
+		printf("node %d: a write that it gave up is committed\n", me);
+		n.strayHold = 0; commit(named, me, LEASE(me)) }
+
+	/* Manager.raise: Fence.Permit. */
+	:: d_step { n.grant != none && !n.raising ->
+		printf("node %d permits\n", me);
+		if
+		:: n.grant == granted -> n.open = n.timer; n.timer = 0
+		:: else /* fence.ErrSuperseded, which cmd/vipd's nftFence lets pass */
+		fi;
+		n.grant = none;
+#ifdef COARSE
+		n.addr = 1;
+#elif defined(LINGER)
+		n.raising = (n.open > 0);
+#else
+		n.raising = 1;
+#endif
+		AT_MOST_ONE }
+	/* Manager.raise: Network.Put. */
+	:: d_step { n.raising ->
+		printf("node %d puts the address up\n", me);
+		n.raising = 0; n.addr = 1;
+#ifdef LINGER
+		n.lasts = HOLD(me);
+#endif
+		AT_MOST_ONE }
+
+	/* vip.withdraw, for whatever reason: Fence.Forbid, Network.Remove. */
+	:: d_step { !n.raising && (n.addr || n.open > 0 || n.grant != none) ->
+		printf("node %d withdraws\n", me);
+		n.open = 0; withdraw() }
+#ifndef COARSE
+	:: d_step { !n.raising && n.addr ->
+		printf("node %d withdraws, and cannot close its fence\n", me);
+		withdraw() }
+#endif
+
+	/* vip.giveAway, withdrawn; Elector.Release, beginRelease, plan: the record is
+	 * released if it is ours. */
+	:: d_step { n.flight == idle && (n.held || n.fresh && OWN(me)) && GONE ->
+		printf("node %d releases\n", me);
+		lose(); n.grant = none; n.timer = 0;
+		if
+		:: n.fresh && OWN(me) -> n.strayRelease = 1
+		:: else
+		fi }
+	/* KubeStore.Write: the same, at the API server. */
+	:: d_step { n.strayRelease ->
+		printf("node %d: its release is committed\n", me);
+		n.strayRelease = 0; commit(released, 0, 0) }
+
+	:: d_step { n.fresh || n.held || n.flight != idle || n.grant != none || n.raising ->
+		printf("node %d is killed and started again\n", me);
+		restart() }
+	od
+}
+
+/* ---- time -------------------------------------------------------------------------------- */
+
+inline less(x) {
+	if
+	:: x > 0 -> x--
+	:: else
+	fi
+}
+
+/* A tick of a node's CLOCK_BOOTTIME, which its kernel's timers go by, too. */
+inline tick(i) {
+	less(node[i].until); less(node[i].left); less(node[i].open);
+#ifndef TIMER_AFTER_RESPONSE
+	less(node[i].timer);
+#endif
+	if
+#ifdef BLANK_FROM_LAST
+	:: (node[i].fresh || node[i].age > 0) && node[i].age < L0 -> node[i].age++
+#else
+	:: node[i].fresh && (lease == vacant || FOREIGN(i)) && node[i].age < wait -> node[i].age++
+#endif
+	:: else
+	fi;
+#ifdef LINGER
+	less(node[i].fenced); less(node[i].lasts);
+	node[i].addr = (node[i].lasts > 0);
+#endif
+}
+
+#ifndef NO_DRIFT
+unsigned steady : 3; /* ticks until the clocks may part again */
+#endif
+
+active proctype world() {
+	do
+	:: d_step { printf("tick\n");
+		for (k : 0 .. N-1) { tick(k) } k = 0;
+#ifndef NO_DRIFT
+		less(steady);
+#endif
+#ifdef RESTORED
+		less(grace);
+#endif
+		AT_MOST_ONE }
+
+	/* In any L0 ticks in a row, the last node's clock may lose or gain one. */
+#ifndef NO_DRIFT
+	:: d_step { steady == 0 ->
+		printf("tick, but not of node %d\n", N-1);
+		for (k : 0 .. N-2) { tick(k) } k = 0;
+		steady = L0 - 1;
+		AT_MOST_ONE }
+	:: d_step { steady == 0 ->
+		printf("tick of node %d alone\n", N-1);
+		tick(N-1);
+		steady = L0 - 1;
+		AT_MOST_ONE }
+#endif
+
+	/* ---- people ---- */
+#ifdef RESTORED
+	:: d_step { lease == named ->
+		printf("an old record of another node is put back\n");
+		commit(named, (holder + 1) % N, wait); grace = L0 }
+#else
+	/* The name is taken out. */
+	:: d_step { lease == named || lease == edited -> printf("the Lease is blanked\n"); commit(vacant, 0, wait) }
+	/* Another name is put in. */
+	:: d_step { lease == named -> printf("the Lease is given another name\n"); commit(edited, 0, wait) }
+	/* Something else is changed: KubeStore.RequestMove. */
+	:: d_step { lease == named -> printf("the Lease is annotated\n"); commit(named, holder, wait) }
+#ifndef NO_DELETE
+	:: d_step { lease != absent -> printf("the Lease is deleted\n"); commit(absent, 0, 0) }
+	/* By any node that saw none, however long ago: Elector.draft for opSeed. */
+	:: d_step { lease == absent -> printf("an empty Lease is created\n"); commit(vacant, 0, L0) }
+#if L1 != L0
+	:: d_step { lease == absent -> printf("an empty Lease is created, for %d ticks\n", L1); commit(vacant, 0, L1) }
+#endif
+#endif
+#endif
+	od
+}
