@@ -248,6 +248,8 @@ func (e *Elector) Run(ctx context.Context) error {
 			e.landed(r)
 		case <-timer.C:
 		}
+		// Before act, or one that slept through another's term would put "right"
+		// what that one left (hack/model, EXPIRE_LATE).
 		e.expire()
 		timer.Reset(e.act(ctx).Sub(e.now()))
 	}

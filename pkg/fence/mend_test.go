@@ -308,7 +308,9 @@ type model struct {
 }
 
 func (m *model) arm(t Ticket, d time.Duration) {
-	*m = model{newest: t, newestEnd: boottime.Now().Add(d), last: m.last, fenced: true}
+	end := boottime.Now().Add(d)
+	// What is in force goes on for no longer than the new one.
+	*m = model{newest: t, newestEnd: end, last: min(m.last, end), fenced: true}
 }
 
 func (m *model) permit() {
