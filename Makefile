@@ -18,7 +18,7 @@ GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VER
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/vipd, static
@@ -59,6 +59,10 @@ fuzz: ## fuzz each parser for FUZZTIME=30s
 .PHONY: model
 model: deps ## search every state of a model of the election; three minutes
 	hack/model/check
+
+.PHONY: simulation
+simulation: ## play clusters of whole nodes in fake time, from seeds; 20 s
+	CGO_ENABLED=1 go test -race -count=1 -timeout 5m -tags simulation ./internal/simulation
 
 .PHONY: image
 image: ## build the container image with DOCKER=docker

@@ -1,0 +1,172 @@
+//go:build simulation
+
+package simulation
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/vipd-io/vipd/pkg/vip"
+)
+
+// voice is pkg/arp's Announcer: it asks before each frame whether it may, and
+// goes on announcing on the schedule of pkg/arp.
+type voice struct {
+	p    *process
+	wake chan struct{} // one slot
+
+	mu     sync.Mutex
+	target *vip.Link
+	count  int // of targets, so that a frame for an earlier one is not sent
+}
+
+// Announce sends the first frames before it returns.
+func (v *voice) Announce(l vip.Link) {
+	if v.p.pass(drawFrame) != nil {
+		return
+	}
+	v.set(&l)
+	v.send()
+	select {
+	case v.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Silence ends the announcing.
+func (v *voice) Silence() {
+	if v.p.pass(drawFrame) == nil {
+		v.set(nil)
+	}
+}
+
+func (v *voice) set(l *vip.Link) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.target = l
+	v.count++
+}
+
+func (v *voice) aim() (target *vip.Link, count int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.target, v.count
+}
+
+// Defend announces once more.
+func (v *voice) Defend() { v.send() }
+
+// Probe asks who has the address, unless this node announces it.
+func (v *voice) Probe(vip.Link) {
+	if target, _ := v.aim(); target == nil && v.p.pass(drawFrame) == nil {
+		v.p.n.c.probe(v.p.n)
+	}
+}
+
+// send holds no lock while the clock is read, at which the process may be paused.
+// The one stale announcement of docs/guarantees.md, after a pause between the
+// question and the frame, is left out.
+func (v *voice) send() {
+	target, count := v.aim()
+	_, before := v.p.steady()
+	if target == nil || !v.p.manager.Mine() {
+		return
+	}
+	_, now := v.aim()
+	if _, pauses := v.p.steady(); pauses != before || now != count || v.p.pass(drawFrame) != nil {
+		return
+	}
+	if late := v.p.k.now().Sub(v.p.deadline()); late >= 0 {
+		v.p.n.c.wrong(staleFrame, "%s announces the address %s after its deadline", v.p.n.name, late)
+	}
+	v.p.n.c.broadcast(v.p.n, target.MAC)
+}
+
+func (v *voice) run(ctx context.Context) {
+	timer := time.NewTimer(time.Minute)
+	defer timer.Stop()
+	step := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-v.wake:
+			step = 0
+		case <-timer.C:
+			v.send()
+			step++
+		}
+		timer.Reset(v.p.n.framePause(step))
+	}
+}
+
+// framePause is that of pkg/arp.
+func (n *node) framePause(step int) time.Duration {
+	opening := [...]time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 900 * time.Millisecond}
+	switch {
+	case step < len(opening):
+		return opening[step]
+	case 1200*time.Millisecond+time.Duration(step-len(opening))*time.Second < max(5*time.Second, n.timing.Lease):
+		return time.Second
+	}
+	return 30 * time.Second
+}
+
+// broadcast has the other nodes hear a claim, unless it is lost on the way.
+func (c *cluster) broadcast(from *node, mac string) {
+	for _, n := range c.nodes {
+		if n != from && !n.misses() {
+			time.AfterFunc(50*time.Microsecond+n.below(time.Millisecond, drawFrame), func() { n.hear(mac) })
+		}
+	}
+}
+
+// probe has a node hear those who answer.
+func (c *cluster) probe(by *node) {
+	for _, n := range c.nodes {
+		if n == by || n.misses() || by.misses() {
+			continue
+		}
+		time.AfterFunc(50*time.Microsecond+n.below(time.Millisecond, drawFrame+drawAgain), func() {
+			k := n.kernel()
+			if _, answers := k.answering(); answers {
+				by.hear(k.mac())
+			}
+		})
+	}
+}
+
+// misses tells whether a frame does not arrive.
+func (n *node) misses() bool {
+	n.mu.Lock()
+	loss := n.loss
+	n.mu.Unlock()
+	return n.lot(drawFrame+drawMore)%100 < loss
+}
+
+// hear is the socket of pkg/arp's Listener.
+func (n *node) hear(mac string) {
+	p := n.running()
+	if p == nil || mac == p.k.mac() {
+		return
+	}
+	select {
+	case p.frames <- mac:
+	default:
+	}
+}
+
+// listen tells the Manager, as daemon.heard of cmd/vipd does.
+func (p *process) listen(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case mac := <-p.frames:
+			if p.pass(drawFrame) == nil {
+				p.manager.Claimed(mac)
+			}
+		}
+	}
+}

@@ -1,0 +1,246 @@
+//go:build simulation
+
+package simulation
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
+	"github.com/vipd-io/vipd/pkg/election"
+)
+
+// kind is what went wrong, by the promise that is broken (docs/guarantees.md).
+type kind string
+
+const (
+	twoAnswer    kind = "two answer"                    // G1
+	lateEnd      kind = "answers past the deadline"     // G2, G3
+	lateSend     kind = "counts from after the send"    // G2
+	earlyRelease kind = "releases before it is gone"    // G4
+	overwritten  kind = "releases another's record"     // G4
+	ignored      kind = "goes on under another holder"  // G7
+	leftBehind   kind = "leaves something behind"       // G9
+	slowExit     kind = "takes long to end"             // G9
+	stranded     kind = "nobody answers"                // G15
+	staleFrame   kind = "announces what is not its own" // docs/architecture.md
+	staleTerm    kind = "the term does not grow"        // docs/architecture.md
+)
+
+// wrong is a promise that was broken.
+type wrong struct {
+	kind kind
+	at   time.Duration
+	text string
+}
+
+func (w wrong) String() string { return fmt.Sprintf("%12.6f  %s: %s", w.at.Seconds(), w.kind, w.text) }
+
+func (c *cluster) wrong(k kind, format string, args ...any) {
+	w := wrong{kind: k, at: c.now(), text: fmt.Sprintf(format, args...)}
+	c.mu.Lock()
+	c.wrongs = append(c.wrongs, w)
+	c.mu.Unlock()
+	c.note("WRONG: %s", w.text)
+}
+
+// has tells whether a promise was broken.
+func (o outcome) has(k kind) bool {
+	return slices.ContainsFunc(o.wrongs, func(w wrong) bool { return w.kind == k })
+}
+
+// verdict looks at the whole story.
+func (c *cluster) verdict() {
+	var answered []interval
+	for _, n := range c.nodes {
+		for _, k := range append(n.past, n.k) {
+			answered = append(answered, k.answered...)
+			for _, i := range k.answered {
+				if late := k.beyond(i); late > 0 {
+					c.wrong(lateEnd, "%s answers until %.6f, which is %s too long", n.name, i.to.Seconds(), late)
+				}
+			}
+		}
+	}
+	for _, o := range overlaps(answered) {
+		c.wrong(twoAnswer, "%s from %.6f to %.6f, and %s from %.6f to %.6f", o[0].node, o[0].from.Seconds(), o[0].to.Seconds(),
+			o[1].node, o[1].from.Seconds(), o[1].to.Seconds())
+	}
+	if *flagSeed >= 0 {
+		c.tell()
+	}
+	for _, text := range terms(c.server.History(), c.resets) {
+		c.wrong(staleTerm, "%s", text)
+	}
+	for _, text := range releases(c.server.History(), c.resets) {
+		c.wrong(overwritten, "%s", text)
+	}
+}
+
+// tell adds the versions of the Lease to the notes.
+func (c *cluster) tell() {
+	for i, l := range c.server.History() {
+		if l == nil {
+			c.note("version %d: deleted", i)
+		} else {
+			c.note("version %d: %q, term %d, %s", i, holderOf(l), termOf(l), l.Annotations)
+		}
+	}
+}
+
+// beyond is by how much an interval exceeds the grants that were told of by then.
+func (k *kernel) beyond(i interval) time.Duration {
+	var until boottime.Instant
+	for _, g := range k.grants {
+		if g.told <= i.to {
+			until = max(until, g.until)
+		}
+	}
+	allowed := grain + k.n.c.rules.late
+	if slices.ContainsFunc(k.damages, func(at time.Duration) bool { return at >= i.from-3*time.Second && at <= i.to }) {
+		allowed += 200 * time.Millisecond // the process had to see to it
+	}
+	return k.clock.at(i.to).Sub(until) - allowed
+}
+
+// overlaps finds intervals of two nodes that have an instant in common.
+func overlaps(all []interval) (found [][2]interval) {
+	all = slices.SortedFunc(slices.Values(all), func(a, b interval) int { return int(a.from - b.from) })
+	for i, a := range all {
+		for _, b := range all[i+1:] {
+			if b.from >= a.to {
+				break
+			}
+			if a.node != b.node {
+				found = append(found, [2]interval{a, b})
+			}
+		}
+	}
+	return found
+}
+
+// terms finds holders that took over without a higher term. At a reset, by its
+// number in the history, it may start anew. A thief is a person, who may be
+// undone before anybody has noticed.
+func terms(history []*coordinationv1.Lease, resets map[int]bool) (found []string) {
+	holder, term := "", -1
+	for i, l := range history {
+		if resets[i] || l == nil {
+			holder, term = "", -1
+		}
+		if l == nil || holderOf(l) == "" || holderOf(l) == thief {
+			continue
+		}
+		now := holderOf(l) // and, as far as it says, which boot of it
+		if n := noteOf(l); n.Term == termOf(l) {
+			now += " " + n.BootID
+		}
+		if next := termOf(l); !strings.HasPrefix(holder, now) && !strings.HasPrefix(now, holder) && next <= term {
+			found = append(found, fmt.Sprintf("%s took over from %s in term %d, after term %d", now, holder, next, term))
+		}
+		holder, term = now, termOf(l)
+	}
+	return found
+}
+
+// leaseNote is the annotation that vipd leaves.
+type leaseNote struct {
+	Holder   string `json:"holder"`
+	Term     int    `json:"term"`
+	Seconds  int    `json:"leaseDurationSeconds"`
+	BootID   string `json:"bootID"`
+	Released bool   `json:"released"`
+}
+
+func noteOf(l *coordinationv1.Lease) (n leaseNote) {
+	if json.Unmarshal([]byte(l.Annotations[election.Annotation]), &n) != nil {
+		return leaseNote{}
+	}
+	return n
+}
+
+func seconds(l *coordinationv1.Lease) int32 {
+	if l.Spec.LeaseDurationSeconds == nil {
+		return 0
+	}
+	return *l.Spec.LeaseDurationSeconds
+}
+
+// releases finds those that were written over the record of another node.
+func releases(history []*coordinationv1.Lease, resets map[int]bool) (found []string) {
+	last := ""
+	for i, l := range history {
+		if resets[i] || l == nil {
+			last = ""
+		}
+		if l == nil {
+			continue
+		}
+		if n := noteOf(l); holderOf(l) == "" && last != "" && n.Released && n.Term == termOf(l) && n.Holder != last {
+			found = append(found, fmt.Sprintf("%s released the lease of %s", n.Holder, last))
+		}
+		last = holderOf(l)
+	}
+	return found
+}
+
+func holderOf(l *coordinationv1.Lease) string {
+	if l.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *l.Spec.HolderIdentity
+}
+
+func termOf(l *coordinationv1.Lease) int {
+	if l.Spec.LeaseTransitions == nil {
+		return 0
+	}
+	return int(*l.Spec.LeaseTransitions)
+}
+
+// TestOverlaps feeds the judge what it must see, and what it must not.
+func TestOverlaps(t *testing.T) {
+	for _, tt := range []struct {
+		all  []interval
+		want int
+	}{
+		{nil, 0},
+		{[]interval{{"a", 0, 10}, {"b", 10, 20}, {"a", 20, 30}}, 0},
+		{[]interval{{"a", 0, 10}, {"a", 5, 8}}, 0},
+		{[]interval{{"b", 9, 20}, {"a", 0, 10}}, 1},
+		{[]interval{{"a", 0, 100}, {"a", 2, 3}, {"b", 50, 51}, {"c", 50, 60}}, 3},
+	} {
+		if got := overlaps(tt.all); len(got) != tt.want {
+			t.Errorf("%v: %v, want %d", tt.all, got, tt.want)
+		}
+	}
+}
+
+// TestTermsAndReleases does the same with histories.
+func TestTermsAndReleases(t *testing.T) {
+	held := func(by string, term int32) *coordinationv1.Lease {
+		return &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{HolderIdentity: &by, LeaseTransitions: &term}}
+	}
+	released := func(by string, term int32) *coordinationv1.Lease {
+		l := held("", term)
+		l.Annotations = map[string]string{election.Annotation: fmt.Sprintf(`{"holder":%q,"term":%d,"released":true}`, by, term)}
+		return l
+	}
+	good := []*coordinationv1.Lease{held("a", 1), held("a", 1), released("a", 1), held("b", 2), nil, held("c", 1), held("b", 1), held("c", 2)}
+	if got := append(terms(good, map[int]bool{6: true}), releases(good, map[int]bool{6: true})...); len(got) > 0 {
+		t.Errorf("a history in order: %v", got)
+	}
+	bad := []*coordinationv1.Lease{held("a", 1), held("b", 1), released("a", 1), held("c", 1)}
+	if got := terms(bad, nil); len(got) != 2 {
+		t.Errorf("terms: %v, want 2", got)
+	}
+	if got := releases(bad, nil); len(got) != 1 {
+		t.Errorf("releases: %v, want 1", got)
+	}
+}
