@@ -14,15 +14,6 @@ import (
 // in less, so both held it.
 const alternation = time.Second
 
-// A Violation is evidence that two nodes answered for the VIP at once.
-type Violation struct {
-	At  record.Time
-	Seq uint32
-	Why string
-}
-
-func (v Violation) String() string { return fmt.Sprintf("%v (probe %d): %s", v.At, v.Seq, v.Why) }
-
 // Overlap returns where two MACs answered at once, in two ways. A probe goes
 // to all nodes at the same time, so one that two answer is a violation
 // outright. And the answers, in the order in which they came, may change from
@@ -53,7 +44,7 @@ func answeredTwice(answers []record.Answer) (violations []Violation, single []re
 			single = append(single, a)
 		case !told[a.Seq]:
 			told[a.Seq] = true
-			violations = append(violations, Violation{At: a.At, Seq: a.Seq, Why: "answered by " + strings.Join(who, " and ")})
+			violations = append(violations, Violation{Rule: AtMostOne, At: a.At, Seq: a.Seq, Why: fmt.Sprintf("probe %d is answered by %s", a.Seq, strings.Join(who, " and "))})
 		}
 	}
 	return violations, single
@@ -73,8 +64,8 @@ func alternating(answers []record.Answer) []Violation {
 			continue // overtaken on its way
 		}
 		if gap := a.At.Sub(before); seen && gap < alternation {
-			violations = append(violations, Violation{At: a.At, Seq: a.Seq, Why: fmt.Sprintf(
-				"%s answers %v after its last answer, and %s in between, since %v", a.MAC, gap, first.MAC, first.At)})
+			violations = append(violations, Violation{Rule: AtMostOne, At: a.At, Seq: a.Seq, Why: fmt.Sprintf(
+				"%s answers probe %d, %v after its last answer, and %s in between, since %v", a.MAC, a.Seq, gap, first.MAC, first.At)})
 		}
 		first = a
 	}

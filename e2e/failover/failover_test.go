@@ -83,8 +83,8 @@ func TestFaults(t *testing.T) {
 				if out.IdleNoticed > 0 {
 					t.Logf("idle client noticed after %v, was back after %v", out.IdleNoticed, out.IdleDone)
 				}
-				for _, problem := range out.Problems() {
-					t.Error(problem)
+				for _, v := range out.Violations {
+					t.Error(v)
 				}
 			})
 		}

@@ -20,14 +20,14 @@ import (
 // slow to answer vipd answers clients all the same: the VIP stays.
 var apiServerFaults = []Fault{
 	{
-		Name: "apikill", Title: "SIGKILL to the API server", Moves: true,
-		Note:   "vipd is told by its connections as they break; it finds another API server ready, and hands over through that one.",
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.APIServer.Kill() },
-		heal:   restartAPIServer,
+		Promise: promise{Name: "apikill", Title: "SIGKILL to the API server", Moves: true, Within: handedOver},
+		Note:    "vipd is told by its connections as they break; it finds another API server ready, and hands over through that one.",
+		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.APIServer.Kill() },
+		heal:    restartAPIServer,
 	},
 	{
-		Name: "apihang", Title: "SIGSTOP to the API server", Moves: true,
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.APIServer.Pause() },
+		Promise: promise{Name: "apihang", Title: "SIGSTOP to the API server", Moves: true, Within: noticed},
+		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.APIServer.Pause() },
 		heal: func(ctx context.Context, r *run) error {
 			if _, err := r.holder.APIServer.Resume(); err != nil {
 				return err
@@ -37,26 +37,26 @@ var apiServerFaults = []Fault{
 	},
 	{
 		// It says that it is about to end, and serves for 3 s more: see LabOptions.
-		Name: "apistop", Title: "SIGTERM to the API server", Moves: true,
+		Promise: promise{Name: "apistop", Title: "SIGTERM to the API server", Moves: true, Within: handedOver},
 		inject: func(_ context.Context, r *run) (record.Time, error) {
 			return r.holder.APIServer.Signal(syscall.SIGTERM)
 		},
 		heal: restartAPIServer,
 	},
 	{
-		Name: "apipause", Title: "API server stopped for 300 ms",
+		Promise: promise{Name: "apipause", Title: "API server stopped for 300 ms"},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			return hold(ctx, 300*time.Millisecond, r.holder.APIServer)
 		},
 	},
 	{
-		Name: "apislow", Title: "API calls take 200 ms more",
+		Promise: promise{Name: "apislow", Title: "API calls take 200 ms more"},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			return r.interpose(ctx, 15*time.Second, func(*http.Request) lab.Effect { return lab.Effect{Delay: 200 * time.Millisecond} })
 		},
 	},
 	{
-		Name: "apiflaky", Title: "a fifth of API calls fail",
+		Promise: promise{Name: "apiflaky", Title: "a fifth of API calls fail"},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			seed := rand.Uint64()
 			r.say("seed %d", seed)

@@ -13,12 +13,12 @@ import (
 // as long as the API server behind it goes on: that one needs its own member.
 var etcdFaults = []Fault{
 	{
-		Name: "etcdown", Title: "SIGKILL to the node's etcd", Moves: true,
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Etcd.Kill() },
-		heal:   func(ctx context.Context, r *run) error { return restartEtcd(ctx, r.holder) },
+		Promise: promise{Name: "etcdown", Title: "SIGKILL to the node's etcd", Moves: true, Within: noticed},
+		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.Etcd.Kill() },
+		heal:    func(ctx context.Context, r *run) error { return restartEtcd(ctx, r.holder) },
 	},
 	{
-		Name: "etcdmember", Title: "etcd member killed elsewhere",
+		Promise: promise{Name: "etcdmember", Title: "etcd member killed elsewhere"},
 		prepare: func(ctx context.Context, r *run) error {
 			leader, err := etcdLeader(ctx, r.lab)
 			if err != nil {
@@ -45,7 +45,7 @@ var etcdFaults = []Fault{
 		// The leader is another node's member, to which the lead is handed over
 		// before if it is the holder's: what the holder does then depends on an
 		// election in which its own member takes part.
-		Name: "etcdleader", Title: "etcd leader stopped for 2 s",
+		Promise: promise{Name: "etcdleader", Title: "etcd leader stopped for 2 s"},
 		prepare: func(ctx context.Context, r *run) error {
 			leader, err := etcdLeader(ctx, r.lab)
 			if err != nil {
@@ -68,7 +68,7 @@ var etcdFaults = []Fault{
 		heal: readyAll,
 	},
 	{
-		Name: "etcdslow", Title: "etcd stutters", MayFail: true,
+		Promise: promise{Name: "etcdslow", Title: "etcd stutters", MayFail: true},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			for record.Now().Sub(at) < 12*time.Second {

@@ -9,9 +9,9 @@ import (
 // machineFaults happen to the whole node.
 var machineFaults = []Fault{
 	{
-		Name: "poweroff", Title: "power-off", Moves: true,
-		Note:   "vipd, API server, etcd and the link at once: the others wait until the lease has run out.",
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.PowerOff() },
+		Promise: promise{Name: "poweroff", Title: "power-off", Moves: true, Within: ranOut},
+		Note:    "vipd, API server, etcd and the link at once: the others wait until the lease has run out.",
+		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.PowerOff() },
 		heal: func(ctx context.Context, r *run) error {
 			if err := r.holder.PowerOn(ctx); err != nil {
 				return err
@@ -20,7 +20,7 @@ var machineFaults = []Fault{
 		},
 	},
 	{
-		Name: "linkdown", Title: "link of the node down", Moves: true,
+		Promise: promise{Name: "linkdown", Title: "link of the node down", Moves: true, Within: ranOut},
 		inject: func(_ context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			return at, r.holder.LinkDown()

@@ -16,27 +16,29 @@ import (
 // node is as good as before, and the VIP stays.
 var networkFaults = []Fault{
 	{
-		Name: "addrdel", Title: "VIP removed by hand", Flickers: true,
-		inject: onHolder(func(n *lab.Node) error { return n.RemoveAddress(lab.VIP) }),
+		Promise: promise{Name: "addrdel", Title: "VIP removed by hand", Flickers: true, Within: repaired},
+		inject:  onHolder(func(n *lab.Node) error { return n.RemoveAddress(lab.VIP) }),
 	},
 	{
-		Name: "addrflush", Title: "all addresses flushed", Flickers: true,
-		inject: onHolder(func(n *lab.Node) error { return n.FlushAddresses() }),
+		Promise: promise{Name: "addrflush", Title: "all addresses flushed", Flickers: true, Within: repaired},
+		inject:  onHolder(func(n *lab.Node) error { return n.FlushAddresses() }),
+		heal:    restoreForeign,
 	},
 	{
-		Name: "relink", Title: "interface made anew", Flickers: true,
-		inject: onHolder(func(n *lab.Node) error { return n.RecreateLink() }),
+		Promise: promise{Name: "relink", Title: "interface made anew", Flickers: true, Within: repaired},
+		inject:  onHolder(func(n *lab.Node) error { return n.RecreateLink() }),
+		heal:    restoreForeign,
 	},
 	{
-		Name: "macchange", Title: "MAC changed", Flickers: true,
-		inject: onHolder(func(n *lab.Node) error { return n.ChangeMAC(otherMAC(n.MAC)) }),
+		Promise: promise{Name: "macchange", Title: "MAC changed", Flickers: true, Within: repaired},
+		inject:  onHolder(func(n *lab.Node) error { return n.ChangeMAC(otherMAC(n.MAC)) }),
 		heal: func(_ context.Context, r *run) error {
 			// Announced, as other nodes would go on with the MAC that they know.
 			return errors.Join(r.holder.ChangeMAC(r.holder.MAC), r.holder.Announce(r.holder.IP))
 		},
 	},
 	{
-		Name: "nftflush", Title: "nftables flushed",
+		Promise: promise{Name: "nftflush", Title: "nftables flushed"},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			if err := r.holder.FlushNftables(); err != nil {
@@ -45,9 +47,11 @@ var networkFaults = []Fault{
 			// Longer than the lease.
 			return at, pause(ctx, 4*time.Second)
 		},
+		heal: restoreForeign,
 	},
 	{
-		Name: "conflict", Title: "VIP taken by a stranger", Flickers: true, Stranger: stranger,
+		Promise:  promise{Name: "conflict", Title: "VIP taken by a stranger", Flickers: true, Within: repaired},
+		Stranger: stranger,
 		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
 			s := stranger(r.lab)
 			at = record.Now()
@@ -62,6 +66,8 @@ var networkFaults = []Fault{
 		},
 	},
 }
+
+func restoreForeign(ctx context.Context, r *run) error { return r.holder.RestoreForeign(ctx) }
 
 // onHolder makes an inject of what happens at once.
 func onHolder(do func(*lab.Node) error) func(context.Context, *run) (record.Time, error) {

@@ -10,7 +10,7 @@ import (
 // plannedFaults are none: somebody wants the VIP to be elsewhere.
 var plannedFaults = []Fault{
 	{
-		Name: "move", Title: "vipd move", Moves: true,
+		Promise: promise{Name: "move", Title: "vipd move", Moves: true, Within: handedOver},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			r.target = r.other(r.holder)
 			at := record.Now()
@@ -19,7 +19,7 @@ var plannedFaults = []Fault{
 		},
 	},
 	{
-		Name: "cordon", Title: "node cordoned", Moves: true,
+		Promise: promise{Name: "cordon", Title: "node cordoned", Moves: true, Within: handedOver},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			return at, r.holder.Cordon(ctx, true)

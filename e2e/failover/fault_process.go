@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/vipd-io/vipd/e2e/analyse"
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
 )
@@ -12,19 +13,19 @@ import (
 // processFaults happen to vipd alone.
 var processFaults = []Fault{
 	{
-		Name: "sigterm", Title: "SIGTERM", Moves: true,
-		Note:   "It withdraws, makes sure, and releases the lease: the next one need not wait.",
-		inject: stopVipd,
-		heal:   startVipd,
+		Promise: promise{Name: "sigterm", Title: "SIGTERM", Moves: true, Within: handedOver},
+		Note:    "It withdraws, makes sure, and releases the lease: the next one need not wait.",
+		inject:  stopVipd,
+		heal:    startVipd,
 	},
 	{
-		Name: "sigkill", Title: "SIGKILL, not restarted", Moves: true,
-		Note:   "Its kernel answers until the lease's deadline and then falls silent by itself; only then another one starts.",
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
-		heal:   startVipd,
+		Promise: promise{Name: "sigkill", Title: "SIGKILL, not restarted", Moves: true, Within: ranOut},
+		Note:    "Its kernel answers until the lease's deadline and then falls silent by itself; only then another one starts.",
+		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
+		heal:    startVipd,
 	},
 	{
-		Name: "restart", Title: "SIGKILL, restarted within 1 s",
+		Promise: promise{Name: "restart", Title: "SIGKILL, restarted within 1 s"},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at, err := r.holder.Vipd.Kill()
 			if err != nil {
@@ -43,8 +44,8 @@ var processFaults = []Fault{
 		heal: startVipd,
 	},
 	{
-		Name: "sigstop", Title: "SIGSTOP, later SIGCONT", Moves: true,
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Pause() },
+		Promise: promise{Name: "sigstop", Title: "SIGSTOP, later SIGCONT", Moves: true, Within: ranOut},
+		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Pause() },
 		after: func(_ context.Context, r *run) error {
 			at, err := r.holder.Vipd.Resume()
 			r.rec.Mark(at, "SIGCONT to vipd on %s", r.holder.Name)
@@ -56,11 +57,11 @@ var processFaults = []Fault{
 		},
 	},
 	{
-		Name: "idle", Title: "SIGTERM, an idle client", Moves: true, EndsIdle: true,
-		Note:   "A client that only listens would never notice that its server's address has left.",
-		inject: stopVipd,
-		after:  awaitIdle,
-		heal:   startVipd,
+		Promise: promise{Name: "idle", Title: "SIGTERM, an idle client", Moves: true, EndsIdle: true, Within: handedOver},
+		Note:    "A client that only listens would never notice that its server's address has left.",
+		inject:  stopVipd,
+		after:   awaitIdle,
+		heal:    startVipd,
 	},
 }
 
@@ -86,8 +87,8 @@ func awaitIdle(ctx context.Context, r *run) error {
 	short, cancel := context.WithTimeout(ctx, idleTimeout)
 	defer cancel()
 	err := poll(short, 50*time.Millisecond, func() (bool, error) {
-		noticed, done := idle(r.rec.History().Reconnects, r.at)
-		return noticed > 0 && done > 0, nil
+		first, ok := analyse.FirstReconnectAfter(r.rec.History().Reconnects, r.at)
+		return ok && first.Done > 0, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil

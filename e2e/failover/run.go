@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vipd-io/vipd/e2e/analyse"
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/observe"
 	"github.com/vipd-io/vipd/e2e/record"
@@ -28,60 +27,114 @@ type run struct {
 	rec    *record.Recorder
 	at     record.Time
 	next   string
-	stuck  error // what was waited for did not come
+	stuck  string // what was waited for did not come
 	end    record.Time
 }
 
 // Run brings the lab to rest, injects the fault, observes what happens, and
-// heals. say is told of each step as it happens.
+// heals. say is told of each step as it happens. The error is that the fault
+// could not be tried or observed.
 func Run(ctx context.Context, l *lab.Lab, f Fault, say func(format string, args ...any)) (Outcome, error) {
 	r := &run{lab: l, fault: f, say: say}
-	out, err := r.run(ctx)
+	e, err := r.run(ctx)
+	var out Outcome
+	if err == nil {
+		out, err = outcome(e)
+	}
 	if err != nil {
-		return Outcome{}, fmt.Errorf("%s: %w", f.Name, err)
+		return out, fmt.Errorf("%s: %w", f.Name, err)
 	}
 	return out, nil
 }
 
-func (r *run) run(ctx context.Context) (Outcome, error) {
-	var err error
+func (r *run) run(ctx context.Context) (e record.Episode, err error) {
 	if r.holder, err = Ready(ctx, r.lab); err != nil {
-		return Outcome{}, err
+		return e, err
 	}
 	observers, err := observe.ForLab(r.lab)
 	if err != nil {
-		return Outcome{}, err
+		return e, err
 	}
-	leader, h, err := r.faulty(ctx, observers)
-	if r.fault.heal != nil {
-		if failed := r.fault.heal(ctx, r); failed != nil {
-			err = errors.Join(err, fmt.Errorf("heal: %w", failed))
-		}
+	if e.Before, err = r.foreign(ctx); err != nil {
+		return e, err
 	}
-	if err != nil {
-		return Outcome{}, err
-	}
-	out := r.outcome(h)
-	out.EtcdLeader = leader
-	return out, analyse.Enough(h, r.at, r.end)
-}
-
-// faulty is all that leaves something to heal.
-func (r *run) faulty(ctx context.Context, observers observe.Observers) (leader bool, h record.History, err error) {
 	if r.fault.prepare != nil {
 		if err := r.fault.prepare(ctx, r); err != nil {
-			return false, h, fmt.Errorf("prepare: %w", err)
+			return e, errors.Join(fmt.Errorf("prepare: %w", err), r.heal(ctx))
 		}
 	}
-	if leader, err = r.holder.LeadsEtcd(ctx); err != nil {
-		return leader, h, err
+	if e.EtcdLeader, err = r.holder.LeadsEtcd(ctx); err != nil {
+		return e, errors.Join(err, r.heal(ctx))
 	}
 	r.say("%s holds the VIP", r.holder.Name)
-	h, err = observers.During(ctx, func(ctx context.Context, rec *record.Recorder) error {
+	e.History, err = observers.During(ctx, func(ctx context.Context, rec *record.Recorder) error {
 		r.rec = rec
-		return r.watched(ctx)
+		if err := errors.Join(r.watched(ctx), r.heal(ctx)); err != nil {
+			return err
+		}
+		return r.whole(ctx)
 	})
-	return leader, h, err
+	if err != nil {
+		return e, err
+	}
+	e.After, err = r.foreign(ctx)
+	r.describe(&e)
+	return e, err
+}
+
+// describe puts down what happened.
+func (r *run) describe(e *record.Episode) {
+	e.Promise, e.Stuck, e.At, e.End = r.fault.Promise, r.stuck, r.at, r.end
+	e.Holder, e.Next = r.holder.Name, r.next
+	if r.target != nil {
+		e.Wanted = r.target.Name
+	}
+	e.Cluster.Nodes = make(map[string][]string)
+	for _, n := range r.lab.Nodes {
+		e.Cluster.Nodes[n.Name] = n.MACs()
+	}
+	if r.fault.Stranger != nil {
+		e.Cluster.Strangers = r.fault.Stranger(r.lab).MACs()
+	}
+}
+
+// foreign is each node's state that is not vipd's.
+func (r *run) foreign(ctx context.Context) (map[string]string, error) {
+	all := make(map[string]string)
+	for _, n := range r.lab.Nodes {
+		state, err := n.Foreign(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all[n.Name] = state
+	}
+	return all, nil
+}
+
+func (r *run) heal(ctx context.Context) error {
+	if r.fault.heal == nil {
+		return nil
+	}
+	if err := r.fault.heal(ctx, r); err != nil {
+		return fmt.Errorf("heal: %w", err)
+	}
+	return nil
+}
+
+// whole waits until all is as it should be, and until the observers know: a
+// version of the Lease may be delivered late.
+func (r *run) whole(ctx context.Context) error {
+	if _, err := Ready(ctx, r.lab); err != nil {
+		return err
+	}
+	now := record.Now()
+	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
+	defer cancel()
+	err := poll(ctx, 50*time.Millisecond, func() (bool, error) { return r.rec.SawLeaseOf(now), nil })
+	if err != nil {
+		return fmt.Errorf("wait for a renewal to be seen: %w", err)
+	}
+	return nil
 }
 
 // watched is what happens while the observers watch.
@@ -108,7 +161,7 @@ func (r *run) watched(ctx context.Context) (err error) {
 	if err := pause(ctx, settle); err != nil {
 		return err
 	}
-	if !r.fault.Moves || r.stuck != nil {
+	if !r.fault.Moves || r.stuck != "" {
 		if r.next, err = whoHas(r.lab); err != nil {
 			return err
 		}
@@ -118,18 +171,18 @@ func (r *run) watched(ctx context.Context) (err error) {
 }
 
 // awaitEffect waits for the VIP to be elsewhere, if it is to move, or to be
-// whole again, if it may flicker. To have waited in vain belongs to the outcome.
+// whole again, if it may be away for a while. To have waited in vain belongs to the outcome.
 func (r *run) awaitEffect(ctx context.Context) (err error) {
 	switch {
 	case r.fault.Moves:
 		if r.next, err = awaitMove(ctx, r.lab, r.holder); err == nil {
 			r.say("%s has the VIP, %.2f s later", r.next, record.Now().Sub(r.at).Seconds())
 		}
-	case r.fault.Flickers:
+	case r.fault.Flickers || r.fault.MayMove:
 		_, err = Ready(ctx, r.lab)
 	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		r.stuck = err
+		r.stuck = err.Error()
 		return nil
 	}
 	return err

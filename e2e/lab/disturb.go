@@ -86,6 +86,17 @@ func (h *Host) HadMAC(mac string) bool {
 	return slices.ContainsFunc(h.macs, func(m net.HardwareAddr) bool { return m.String() == mac })
 }
 
+// MACs are all that the host has or had.
+func (h *Host) MACs() []string {
+	h.macMu.Lock()
+	defer h.macMu.Unlock()
+	var list []string
+	for _, m := range h.macs {
+		list = append(list, m.String())
+	}
+	return list
+}
+
 func (h *Host) presentMAC() net.HardwareAddr {
 	h.macMu.Lock()
 	defer h.macMu.Unlock()

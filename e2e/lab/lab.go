@@ -33,6 +33,8 @@ type Options struct {
 	Binaries Binaries
 	// APIServerFlags are added to those that kubeadm gives the API servers.
 	APIServerFlags []string
+	// Foreign gives the nodes state that is not vipd's, to see it left alone.
+	Foreign bool
 	// Progress, if set, is told what is being done.
 	Progress func(string)
 }
@@ -42,7 +44,7 @@ type Lab struct {
 	Name    string
 	Dir     string
 	Nodes   []*Node // n1, n2, n3
-	Clients []*Host // c1, c2, c3
+	Clients []*Host // c1 to c6, of which the last three listen: see Listeners
 
 	sw   *netSwitch
 	kept bool
@@ -87,6 +89,13 @@ func (l *Lab) start(ctx context.Context, opts Options, say func(string)) error {
 	if err := l.makePKI(ctx, opts.Binaries.Kubeadm); err != nil {
 		return err
 	}
+	if opts.Foreign {
+		for _, n := range l.Nodes {
+			if err := n.plantForeign(ctx); err != nil {
+				return err
+			}
+		}
+	}
 	say("starting three etcd members and three API servers")
 	return l.startControlPlane(ctx)
 }
@@ -123,12 +132,8 @@ func (l *Lab) makeHosts(opts Options) error {
 		}
 		l.Nodes = append(l.Nodes, &Node{Host: host, vipdBinary: vipd})
 	}
-	for i := range 3 {
-		host, err := l.makeHost(fmt.Sprintf("c%d", i+1), byte(50+i))
-		if err != nil {
-			return err
-		}
-		l.Clients = append(l.Clients, host)
+	if err := l.makeClients(); err != nil {
+		return err
 	}
 	for _, n := range l.Nodes {
 		n.all = l.Nodes
@@ -139,6 +144,18 @@ func (l *Lab) makeHosts(opts Options) error {
 		n.Vipd.cred = &syscall.Credential{Uid: uint32(os.Getuid()), Gid: vipdGroup}
 	}
 	return nil
+}
+
+func (l *Lab) makeClients() error {
+	for i := range 6 {
+		host, err := l.makeHost(fmt.Sprintf("c%d", i+1), byte(50+i))
+		if err != nil {
+			return err
+		}
+		l.Clients = append(l.Clients, host)
+	}
+	listeners := l.Listeners()
+	return errors.Join(listeners[1].deafen(arpRequest), listeners[2].deafen(arpReply))
 }
 
 func (l *Lab) makeHost(name string, lastByte byte) (*Host, error) {

@@ -26,6 +26,7 @@ type Node struct {
 	all           []*Node // of the lab, this one among them
 	vipdBinary    string
 	apiServerArgv []string
+	foreign       bool // see RestoreForeign
 
 	mu         sync.Mutex
 	leases     *coordinationclient.CoordinationV1Client
@@ -85,6 +86,9 @@ func (n *Node) PowerOff() (record.Time, error) {
 // ready. That needs a second node with etcd.
 func (n *Node) PowerOn(ctx context.Context) error {
 	if err := errors.Join(n.LinkUp(), n.Etcd.Start(), n.APIServer.Start()); err != nil {
+		return fmt.Errorf("power on %s: %w", n.Name, err)
+	}
+	if err := n.RestoreForeign(ctx); err != nil {
 		return fmt.Errorf("power on %s: %w", n.Name, err)
 	}
 	return n.WaitReady(ctx)

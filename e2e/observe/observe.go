@@ -26,7 +26,8 @@ type Observer interface {
 type Observers []Observer
 
 // ForLab returns what watches a lab: an ARP prober in c2, in c1 an HTTPS client
-// and one that lies idle, and an address monitor on each node.
+// and one that lies idle, an address monitor and a watch of the Lease on each node,
+// and the ARP tables of the hosts that do nothing else.
 func ForLab(l *lab.Lab) (Observers, error) {
 	client, err := NewHTTPS(l.Clients[0].NS, netip.AddrPortFrom(lab.VIP, lab.Port), l.Nodes[0].CAFile())
 	if err != nil {
@@ -34,7 +35,10 @@ func ForLab(l *lab.Lab) (Observers, error) {
 	}
 	obs := Observers{client, NewIdle(client), &ARP{NS: l.Clients[1].NS, Interface: lab.Interface, VIP: lab.VIP}}
 	for _, n := range l.Nodes {
-		obs = append(obs, &Addresses{NS: n.NS, Node: n.Name, VIP: lab.VIP})
+		obs = append(obs, &Addresses{NS: n.NS, Node: n.Name, VIP: lab.VIP}, &Lease{Node: n})
+	}
+	for _, h := range l.Listeners() {
+		obs = append(obs, &Neighbour{Host: h, VIP: lab.VIP})
 	}
 	return obs, nil
 }

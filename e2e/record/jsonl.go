@@ -16,6 +16,8 @@ type line struct {
 	Address      *AddressEvent `json:"address,omitempty"`
 	Request      *Request      `json:"request,omitempty"`
 	Reconnect    *Reconnect    `json:"reconnect,omitempty"`
+	Lease        *LeaseVersion `json:"lease,omitempty"`
+	Neighbour    *Neighbour    `json:"neighbour,omitempty"`
 	Mark         *Mark         `json:"mark,omitempty"`
 	Dropped      int           `json:"dropped,omitempty"`
 }
@@ -26,6 +28,8 @@ func Write(w io.Writer, h History) error {
 	enc := json.NewEncoder(buf)
 	err := errors.Join(
 		encode(enc, h.Marks, func(v *Mark) line { return line{Mark: v} }),
+		encode(enc, h.Leases, func(v *LeaseVersion) line { return line{Lease: v} }),
+		encode(enc, h.Neighbours, func(v *Neighbour) line { return line{Neighbour: v} }),
 		encode(enc, h.Addresses, func(v *AddressEvent) line { return line{Address: v} }),
 		encode(enc, h.Announcements, func(v *Announcement) line { return line{Announcement: v} }),
 		encode(enc, h.Probes, func(v *Probe) line { return line{Probe: v} }),
@@ -78,6 +82,10 @@ func Read(r io.Reader) (History, error) {
 			h.Requests = append(h.Requests, *l.Request)
 		case l.Reconnect != nil:
 			h.Reconnects = append(h.Reconnects, *l.Reconnect)
+		case l.Lease != nil:
+			h.Leases = append(h.Leases, *l.Lease)
+		case l.Neighbour != nil:
+			h.Neighbours = append(h.Neighbours, *l.Neighbour)
 		case l.Mark != nil:
 			h.Marks = append(h.Marks, *l.Mark)
 		case l.Dropped != 0:

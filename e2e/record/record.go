@@ -30,6 +30,9 @@ func monotonic() int64 {
 	return ts.Nano()
 }
 
+// Of is a time of the wall clock on this one, for as long as nobody sets that.
+func Of(wall time.Time) Time { return Now().Add(-time.Since(wall.Round(0))) }
+
 // Sub returns t-u.
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
 
@@ -92,6 +95,27 @@ type Reconnect struct {
 	Done    Time `json:"done,omitempty"` // 0: not before the record ended
 }
 
+// A LeaseVersion is one version of the Lease, as a watch delivered it.
+type LeaseVersion struct {
+	At      Time   `json:"at"`      // when it was delivered, which may be late
+	Version string `json:"version"` // the store's, unique
+	Deleted bool   `json:"deleted,omitempty"`
+	Holder  string `json:"holder,omitempty"`
+	Term    int    `json:"term"`
+	// Sent is the renew time that the holder wrote, on this clock: not later than
+	// when it sent the write.
+	Sent    Time `json:"sent"`
+	Seconds int  `json:"seconds"` // the lease's duration
+}
+
+// A Neighbour tells that a host's ARP table holds another MAC for the VIP from
+// now on, "" for none that it knows of.
+type Neighbour struct {
+	At   Time   `json:"at"`
+	Host string `json:"host"`
+	MAC  string `json:"mac,omitempty"`
+}
+
 // A Mark is something the lab did, such as sending a signal.
 type Mark struct {
 	At   Time   `json:"at"`
@@ -107,6 +131,8 @@ type History struct {
 	Addresses     []AddressEvent
 	Requests      []Request
 	Reconnects    []Reconnect
+	Leases        []LeaseVersion
+	Neighbours    []Neighbour
 	Marks         []Mark
 	// Dropped counts records that no longer fitted. A history with any
 	// proves nothing.
@@ -144,6 +170,19 @@ func (r *Recorder) Request(q Request) { add(r, &r.history.Requests, q) }
 // Reconnect records c.
 func (r *Recorder) Reconnect(c Reconnect) { add(r, &r.history.Reconnects, c) }
 
+// Lease records v.
+func (r *Recorder) Lease(v LeaseVersion) { add(r, &r.history.Leases, v) }
+
+// SawLeaseOf tells whether a version was recorded that was sent at t or later.
+func (r *Recorder) SawLeaseOf(t Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.history.Leases, func(v LeaseVersion) bool { return v.Sent >= t })
+}
+
+// Neighbour records n.
+func (r *Recorder) Neighbour(n Neighbour) { add(r, &r.history.Neighbours, n) }
+
 // Mark records that something happened at the given time.
 func (r *Recorder) Mark(at Time, format string, args ...any) {
 	add(r, &r.history.Marks, Mark{At: at, Text: fmt.Sprintf(format, args...)})
@@ -174,6 +213,8 @@ func (r *Recorder) History() History {
 	h.Addresses = slices.Clone(h.Addresses)
 	h.Requests = slices.Clone(h.Requests)
 	h.Reconnects = slices.Clone(h.Reconnects)
+	h.Leases = slices.Clone(h.Leases)
+	h.Neighbours = slices.Clone(h.Neighbours)
 	h.Marks = slices.Clone(h.Marks)
 	return h
 }

@@ -130,7 +130,7 @@ func measure(ctx context.Context, out io.Writer, l *lab.Lab, faults []failover.F
 		if err != nil {
 			return nil, err
 		}
-		into(o.Fault.Title).add(o)
+		into(o.Promise.Title).add(o)
 	}
 	for _, f := range faults {
 		into(f.Title)
@@ -150,7 +150,7 @@ func measure(ctx context.Context, out io.Writer, l *lab.Lab, faults []failover.F
 			}
 			fmt.Fprintf(out, "%2d/%d  %-28s %s -> %s  %-10s  unreachable %-8s announced after %-6s %s\n", i+1, opts.runs, f.Title,
 				o.Holder, o.Next, verdict(o), round(o.Unreachable), round(o.Announced), idleClient(o))
-			for _, problem := range o.Problems() {
+			for _, problem := range o.Violations {
 				fmt.Fprintf(out, "       NOT AS EXPECTED: %s\n", problem)
 			}
 		}
@@ -163,7 +163,7 @@ func verdict(o failover.Outcome) string {
 	switch {
 	case !o.AsExpected():
 		return "UNEXPECTED"
-	case o.Fault.Moves:
+	case o.Promise.Moves:
 		return "moved"
 	default:
 		return "stayed"

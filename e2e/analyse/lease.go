@@ -1,0 +1,141 @@
+package analyse
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// versions returns each version of the Lease once, as it was delivered first, in
+// the order in which they were sent by holders and otherwise delivered.
+func versions(list []record.LeaseVersion) []record.LeaseVersion {
+	seen := make(map[string]bool)
+	var out []record.LeaseVersion
+	for _, v := range slices.SortedStableFunc(slices.Values(list), func(a, b record.LeaseVersion) int { return cmp.Compare(a.At, b.At) }) {
+		if !seen[v.Version] {
+			seen[v.Version] = true
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// inTime finds answers that no lease of the node covers: none that it wrote was
+// sent less than its duration before. Each is taken to be given as soon as the
+// question was sent, and the write to be sent as late as the record tells, so what
+// is found is wrong for sure.
+func inTime(e record.Episode) (found []Violation) {
+	asked := make(map[uint32]record.Time, len(e.History.Probes))
+	for _, p := range e.History.Probes {
+		asked[p.Seq] = p.At
+	}
+	held := make(map[string][]record.LeaseVersion)
+	for _, v := range versions(e.History.Leases) {
+		held[v.Holder] = append(held[v.Holder], v)
+	}
+	told := make(map[string]bool)
+	for _, a := range e.History.Answers {
+		node := e.Cluster.Node(a.MAC)
+		at, known := asked[a.Seq]
+		if node == "" || !known || told[node] || covered(held[node], at) {
+			continue
+		}
+		told[node] = true // the first is enough to know
+		found = append(found, Violation{Rule: InTime, At: at, Why: fmt.Sprintf("%s answers probe %d without a lease: %s", node, a.Seq, latest(held[node], at))})
+	}
+	return found
+}
+
+func covered(list []record.LeaseVersion, at record.Time) bool {
+	return slices.ContainsFunc(list, func(v record.LeaseVersion) bool {
+		// The answer may come a moment before a claim that was sent is confirmed,
+		// never before it was sent.
+		return at < v.Sent.Add(time.Duration(v.Seconds)*time.Second) && at >= v.Sent.Add(-record.ProbeInterval)
+	})
+}
+
+func latest(list []record.LeaseVersion, at record.Time) string {
+	last := "it never wrote one"
+	for _, v := range list {
+		if v.Sent <= at {
+			last = fmt.Sprintf("its last of %d s was sent %v before, in term %d", v.Seconds, at.Sub(v.Sent), v.Term)
+		}
+	}
+	return last
+}
+
+// claims are the versions in which another node holds than in the one before.
+func claims(e record.Episode) (out []record.LeaseVersion) {
+	holder := ""
+	for _, v := range versions(e.History.Leases) {
+		if v.Holder == holder || v.Holder == "" || v.Deleted {
+			continue
+		}
+		if _, node := e.Cluster.Nodes[v.Holder]; !node {
+			continue // edited by hand
+		}
+		if holder != "" {
+			out = append(out, v)
+		}
+		holder = v.Holder
+	}
+	return out
+}
+
+// afterClaim finds answers by one node to questions that were sent after another
+// had sent its claim: by then the former one has to be silent.
+func afterClaim(e record.Episode) (found []Violation) {
+	asked := make(map[uint32]record.Time, len(e.History.Probes))
+	for _, p := range e.History.Probes {
+		asked[p.Seq] = p.At
+	}
+	list := claims(e)
+	for i, c := range list {
+		until := record.Time(1<<63 - 1)
+		if i+1 < len(list) {
+			until = list[i+1].Sent
+		}
+		for _, a := range e.History.Answers {
+			node := e.Cluster.Node(a.MAC)
+			if at, known := asked[a.Seq]; known && node != "" && node != c.Holder && at > c.Sent && at < until {
+				found = append(found, Violation{Rule: AfterClaim, At: at, Why: fmt.Sprintf("%s answers probe %d %v after %s claimed the lease in term %d", node, a.Seq, at.Sub(c.Sent), c.Holder, c.Term)})
+				break
+			}
+		}
+	}
+	return found
+}
+
+// terms finds holders whose term is not above that of the one before.
+func terms(e record.Episode) (found []Violation) {
+	before := record.LeaseVersion{Term: -1}
+	for _, v := range versions(e.History.Leases) {
+		if _, node := e.Cluster.Nodes[v.Holder]; !node || v.Deleted {
+			continue
+		}
+		if v.Holder != before.Holder && v.Term <= before.Term {
+			found = append(found, Violation{Rule: Terms, At: v.At, Why: fmt.Sprintf("%s holds in term %d, after %s in term %d", v.Holder, v.Term, before.Holder, before.Term)})
+		}
+		before = v
+	}
+	return found
+}
+
+// causes compares the number of changes of holder during the fault with what it
+// is a cause for.
+func causes(e record.Episode) []Violation {
+	allowed := e.Promise.Changes()
+	changes := 0
+	for _, c := range claims(e) {
+		if inside(e, c.Sent) {
+			changes++
+		}
+	}
+	if changes <= allowed {
+		return nil
+	}
+	return []Violation{{Rule: Causes, At: e.At, Why: fmt.Sprintf("the holder changed %d times, want at most %d", changes, allowed)}}
+}

@@ -1,0 +1,92 @@
+package analyse
+
+import (
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// Measures are the figures of an episode.
+type Measures struct {
+	// Unreachable is the longest time in which no new HTTPS connection got an
+	// answer from the VIP.
+	Unreachable time.Duration
+	// Failed counts the requests that failed.
+	Failed int
+	// Answered counts the ARP answers by node, Twice is evidence of two at once.
+	// A stranger that the fault sets up is in neither.
+	Answered map[string]int
+	Twice    []Violation
+	// StrangerAnswered counts what that one answered.
+	StrangerAnswered int
+	// Announced is the time from the address being up on the next holder to its
+	// first announcement on the wire; Moved tells whether there was one.
+	Announced time.Duration
+	Moved     bool
+	// IdleNoticed is the time until a client whose connection lay idle noticed
+	// its end, IdleDone until it had an answer over a new one; 0: it did not.
+	IdleNoticed, IdleDone time.Duration
+}
+
+// Measure works out the figures. Two that answer at once are looked for in all of
+// the history, the rest during the fault.
+func Measure(e record.Episode) Measures {
+	h := e.History
+	answers, strange := byNode(e)
+	m := Measures{
+		Unreachable: Outage(h.Requests, e.At, e.End), Twice: Overlap(answers),
+		Answered: Answering(answers, e.At, e.End), StrangerAnswered: strange,
+	}
+	for _, q := range h.Requests {
+		if q.Start >= e.At && q.End <= e.End && !q.OK() {
+			m.Failed++
+		}
+	}
+	if e.Promise.Moves {
+		m.Announced, m.Moved = announced(e)
+	}
+	m.IdleNoticed, m.IdleDone = idle(h.Reconnects, e.At)
+	return m
+}
+
+// byNode returns the answers with names of nodes in place of their MACs, of which
+// one may have had two, and without those of the fault's strangers, whom it counts.
+func byNode(e record.Episode) (out []record.Answer, strange int) {
+	for _, a := range e.History.Answers {
+		if e.Cluster.Stranger(a.MAC) {
+			strange++
+			continue
+		}
+		if node := e.Cluster.Node(a.MAC); node != "" {
+			a.MAC = node
+		}
+		out = append(out, a)
+	}
+	return out, strange
+}
+
+// announced is the time from the address being up on the next holder to its
+// first announcement. The two are seen by different observers, so the second
+// may be recorded a little before the first.
+func announced(e record.Episode) (time.Duration, bool) {
+	for _, ev := range e.History.Addresses {
+		if ev.At < e.At || !ev.Added || ev.Node != e.Next {
+			continue
+		}
+		for _, a := range e.History.Announcements {
+			if a.At >= e.At && e.Cluster.Node(a.MAC) == e.Next {
+				return max(0, a.At.Sub(ev.At)), true
+			}
+		}
+	}
+	return 0, false
+}
+
+// idle is how long the idle client took, 0 for never.
+func idle(list []record.Reconnect, at record.Time) (noticed, done time.Duration) {
+	first, ok := FirstReconnectAfter(list, at)
+	if !ok {
+		return 0, 0
+	}
+	return first.Noticed.Sub(at), max(0, first.Done.Sub(at))
+}
