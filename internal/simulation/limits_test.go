@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import (
@@ -16,7 +14,7 @@ import (
 // the fence's tickets are for; without nftables there are none.
 func TestPauseWithoutAFence(t *testing.T) {
 	r := lifetimeAlone()
-	r.trip = before(drawPut, 30, func(c *cluster) time.Duration { return 2 * c.timing.Lease })
+	r.trip = before(drawPut, 30, func(c *cluster) time.Duration { return 2 * c.longest })
 	catch(t, r, twoAnswer)
 }
 
