@@ -205,8 +205,10 @@ func (c *cluster) stolen(*node) bool {
 
 // deleted: somebody deletes the Lease. Among nodes with leases of different
 // lengths that is too much, see TestDeletedAmongDifferentLeases.
-func (c *cluster) deleted(*node) bool {
-	if c.server.Lease() == nil || len(c.timings) > 1 && c.rules.extra == nil {
+func (c *cluster) deleted(n *node) bool { return len(c.timings) == 1 && c.deletedAnyway(n) }
+
+func (c *cluster) deletedAnyway(*node) bool {
+	if c.server.Lease() == nil {
 		return false
 	}
 	c.note("lease: deleted")

@@ -23,7 +23,6 @@ const (
 	drawClock
 	drawElector
 	drawManager
-	drawFence
 	drawHold
 	drawAnswer
 	drawStream

@@ -33,20 +33,15 @@ func (c *cluster) wellServed(n *node) vip.Serving {
 	return v
 }
 
-// settle waits until one node has answered alone for a while, and looks at how
-// long it took until it did. What is allowed is the sum of all that may have to be
-// waited out: a request that was under way (8 s), a lease from then on, one more
-// if it was spoilt by that, a node that could not serve (5 s), a contested address
-// (3 s), retries.
+// settle waits until one node answers alone and has for a while. Until it does may
+// take what has to be waited out: a lease, one more if a request that was under way
+// spoilt that, a node that could not serve (5 s), a contested address (3 s). In
+// 20,000 stories it took two leases and 2 s at most.
 func (c *cluster) settle() bool {
-	healed, lease := c.now(), c.longest
-	for c.now()-healed < 4*lease+25*time.Second {
+	healed, within, stays := c.now(), 2*c.longest+8*time.Second, 2*c.longest+time.Second
+	for c.now()-healed < within+stays {
 		c.until(250 * time.Millisecond)
-		who, since := c.holders()
-		if len(who) == 1 && c.now()-max(since, healed) >= 2*lease+time.Second {
-			if took := since - healed; took > 2*lease+18*time.Second {
-				c.wrong(stranded, "%s answers only %s after all was put right", who[0].name, took)
-			}
+		if who, since := c.holders(); len(who) == 1 && c.now()-max(since, healed) >= stays {
 			return true
 		}
 	}

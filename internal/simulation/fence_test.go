@@ -28,6 +28,7 @@ type nftables struct {
 	newest, named int // slots: of the newest ticket, and what Permit named last
 	want          tables
 	unsure        bool // a change failed: the kernel may not have what it should
+	uncut         bool // the error of fenceNotCut
 }
 
 // linger is how long the fence outlives a ticket (pkg/fence).
@@ -65,7 +66,9 @@ func (f *nftables) Arm(d time.Duration) (uint64, error) {
 	next := 1 - f.named
 	err := f.change(drawArm, func(t *tables) {
 		t.slots[next] = slot{fenced: f.p.k.element(d + linger), armed: f.p.k.element(d)}
-		t.slots[f.named].armed = min(t.slots[f.named].armed, t.slots[next].armed)
+		if !f.uncut {
+			t.slots[f.named].armed = min(t.slots[f.named].armed, t.slots[next].armed)
+		}
 	})
 	if err != nil {
 		return 0, err

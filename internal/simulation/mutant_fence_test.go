@@ -54,20 +54,8 @@ type contented struct{ fence }
 func (contented) Intact() (bool, error) { return true, nil }
 
 // fenceNotCut lets what is in force go on when a shorter ticket is armed.
-func fenceNotCut(p *process, s *seams) {
+func fenceNotCut(_ *process, s *seams) {
 	if f, ok := s.fence.(*nftables); ok {
-		s.fence = uncut{f}
+		f.uncut = true
 	}
-}
-
-type uncut struct{ *nftables }
-
-func (u uncut) Arm(d time.Duration) (uint64, error) {
-	last := &u.p.k.tables.slots[u.named]
-	var before time.Duration
-	u.p.k.do(func() { before = last.armed })
-	t, err := u.nftables.Arm(d)
-	u.p.k.do(func() { last.armed = max(last.armed, before) })
-	u.want.slots[u.named].armed = before
-	return t, err
 }
