@@ -111,6 +111,17 @@ func blankIsFree(_ *process, s *seams) {
 	}}
 }
 
+// wallClockBelieved takes a Lease for released that is over by the times in it.
+func wallClockBelieved(p *process, s *seams) {
+	s.store = misread{s.store, func(l *coordinationv1.Lease) {
+		now := time.Now().Add(p.n.wallClock())
+		if renewed := l.Spec.RenewTime; renewed != nil && now.Sub(renewed.Time) > time.Duration(seconds(l))*time.Second {
+			l.Spec.HolderIdentity = nil
+			annotate(l, leaseNote{Holder: nobody, Term: termOf(l), Released: true})
+		}
+	}}
+}
+
 // ownDuration waits for as long as its own lease lasts.
 func ownDuration(p *process, s *seams) {
 	own := int(p.timing.Lease / time.Second)

@@ -38,6 +38,7 @@ var mutations = []mutation{
 	{"blank is free", twoAnswer, often((*cluster).blanked), blankIsFree},
 	{"deleted is free", twoAnswer, often((*cluster).deleted), blankIsFree},
 	{"blank is lost", needless, ordinary, blankIsFree},
+	{"wall clocks believed", twoAnswer, ordinary, wallClockBelieved},
 	{"term stays", staleTerm, ordinary, termStays},
 	{"removal not confirmed", twoAnswer, ordinary, func(_ *process, s *seams) { s.network = unremoving{s.network} }},
 	{"nothing given back", leftBehind, ordinary, func(_ *process, s *seams) { s.election = keeping{s.election} }},
