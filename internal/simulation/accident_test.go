@@ -276,8 +276,8 @@ func (c *cluster) fought(n *node) bool {
 }
 
 // mendWithin is how long a holder with damaged tables is left in peace: who is killed
-// before he could mend them is not fenced any more, and of two accidents at once
-// vipd gets over one.
+// before he could mend them, or while his interface is down, is not fenced any more.
+// Of two accidents at once vipd gets over one.
 const mendWithin = 500 * time.Millisecond
 
 // damaged: somebody changes the tables of a holder that runs.
@@ -288,7 +288,8 @@ func (c *cluster) damaged(n *node) bool {
 	}
 	runs, _ := p.steady()
 	_, answers := p.k.answering()
-	if s := p.standing(); !runs || !answers || !s.Held || s.Until.Sub(p.k.now()) < time.Second {
+	_, err := p.k.look()
+	if s := p.standing(); !runs || !answers || err != nil || !s.Held || s.Until.Sub(p.k.now()) < time.Second {
 		return false
 	}
 	n.setSpare(mendWithin)
@@ -315,6 +316,9 @@ func (c *cluster) damaged(n *node) bool {
 
 // relinked: the interface goes down, or is another one, perhaps with another MAC.
 func (c *cluster) relinked(n *node) bool {
+	if n.spared() {
+		return false
+	}
 	k, kind := n.kernel(), c.rng.IntN(4)
 	c.note("%s: interface changed: %d", n.name, kind)
 	switch kind {
