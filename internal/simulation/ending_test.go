@@ -8,6 +8,7 @@ import (
 
 // heal ends all accidents and puts right what they left.
 func (c *cluster) heal() {
+	c.until(time.Millisecond) // or who is told twice at once may hear the first or not
 	c.note("all is put right")
 	c.peace.Store(true)
 	c.outage.Store(false)

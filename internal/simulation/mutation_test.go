@@ -42,7 +42,7 @@ var mutations = []mutation{
 	{"term stays", staleTerm, ordinary, termStays},
 	{"removal not confirmed", twoAnswer, ordinary, func(_ *process, s *seams) { s.network = unremoving{s.network} }},
 	{"nothing given back", leftBehind, ordinary, func(_ *process, s *seams) { s.election = keeping{s.election} }},
-	{"give-back not bounded", slowExit, ordinary, func(_ *process, s *seams) { s.election = patient{s.election} }},
+	{"give-back not bounded", slowExit, often((*cluster).cutOff), func(_ *process, s *seams) { s.election = patient{s.election} }},
 	{"reads once", stranded, ordinary, func(_ *process, s *seams) { s.store = &once{Store: s.store} }},
 	{"announces unasked", staleFrame, ordinary, func(_ *process, s *seams) { s.mine = func() bool { return true } }},
 }
@@ -99,11 +99,16 @@ func both(a, b func(*process, *seams)) func(*process, *seams) {
 
 // Worlds for mutations.
 
-// changing has leases of different lengths, and processes that are killed often:
-// each that starts has another one.
+// changing has leases of different lengths, and processes that often start anew with
+// another one and stop then.
 func changing() rules {
 	r := lingering()
-	r.leases, r.extra = [][]time.Duration{{2 * time.Second, 10 * time.Second}}, (*cluster).killed
+	r.leases = [][]time.Duration{{2 * time.Second, 10 * time.Second}}
+	r.extra = func(c *cluster, n *node) bool {
+		c.after(c.upTo(50*time.Millisecond), func() { c.revive(n) })
+		c.after(100*time.Millisecond, func() { c.paused(n) })
+		return c.killed(n)
+	}
 	return r
 }
 

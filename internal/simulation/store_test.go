@@ -130,7 +130,7 @@ func (a api) ask(ctx context.Context, c coordinationv1client.CoordinationV1Inter
 
 // Stream runs a watch until the server or a proxy ends it.
 func (a api) Stream(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error {
-	if err := a.p.pass(drawAnswer); err != nil {
+	if err := a.p.pass(drawStream); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second+a.p.n.below(time.Minute, drawStream))
