@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	flagSeeds = flag.Int("seeds", 100, "how many stories to play in TestNodes; a third of it in others")
+	flagSeeds = flag.Int("seeds", 80, "how many stories to play in TestNodes; a third of it in others")
 	flagSeed  = flag.Int64("seed", -1, "the one story to play, and to tell")
 )
 
