@@ -1,11 +1,12 @@
 # `make` alone lists the targets. Parameters: KEEP=1 with demo, RUNS with bench,
-# FUZZTIME with fuzz, VERSION with build and image.
+# FUZZTIME with fuzz, SEEDS with simulation, VERSION with build and image.
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the parts of test share the processors
 SHELL := /bin/bash -o pipefail
 
 RUNS     ?= 10
 FUZZTIME ?= 30s
+SEEDS    ?= 10000
 IMAGE    ?= vipd
 DOCKER   ?= docker
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -61,8 +62,8 @@ model: deps ## search every state of a model of the election; three minutes
 	hack/model/check
 
 .PHONY: simulation
-simulation: ## play clusters of whole nodes in fake time, from seeds; 20 s
-	CGO_ENABLED=1 go test -race -count=1 -timeout 5m -tags simulation ./internal/simulation
+simulation: ## play SEEDS=10000 stories of whole nodes in fake time, and as many with one fence of three; minutes
+	go test -v -count=1 -timeout 0 ./internal/simulation -run '^Test(Nodes|(Fence|Lifetime|Process)Alone)$$' -seeds $(SEEDS)
 
 .PHONY: image
 image: ## build the container image with DOCKER=docker

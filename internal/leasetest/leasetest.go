@@ -232,6 +232,10 @@ func (s *Server) commit(l *coordinationv1.Lease, t watch.EventType) *coordinatio
 	if l != nil {
 		l.ResourceVersion = strconv.Itoa(s.version)
 	}
+	return s.publish(l, t)
+}
+
+func (s *Server) publish(l *coordinationv1.Lease, t watch.EventType) *coordinationv1.Lease {
 	last := s.lease
 	s.lease = l
 	s.history = append(s.history, l.DeepCopy())
@@ -274,6 +278,14 @@ func (s *Server) Put(l *coordinationv1.Lease, rv int) {
 	defer s.mu.Unlock()
 	s.version = rv - 1
 	s.commit(l.DeepCopy(), watch.Modified)
+}
+
+// Restore puts an older version back as it was, number and all. Later versions have
+// numbers that none had before: a write that is tied to a reused one would go through.
+func (s *Server) Restore(old *coordinationv1.Lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.publish(old.DeepCopy(), watch.Modified)
 }
 
 // Delete deletes the Lease.

@@ -1,21 +1,33 @@
-//go:build simulation
-
 package simulation
 
 import (
 	"testing"
 	"time"
+
+	"github.com/vipd-io/vipd/pkg/vip"
 )
 
 // Three things end an address when its time is up: the fence, the address's own
 // lifetime, and the process. Each test here leaves one of them.
 
 // TestFenceAlone: processes are killed and paused, and the address stays for 25 s.
-func TestFenceAlone(t *testing.T) {
+func TestFenceAlone(t *testing.T) { playAll(t, *flagSeeds/3, lingering()) }
+
+// lingering has addresses that last for longer than any lease, and less long than
+// the fence.
+func lingering() rules {
 	r := ordinary()
-	r.change = func(_ *process, s *seams) { s.network = lasting{s.network, lingering} }
-	playAll(t, *flagSeeds/3, r)
+	r.change = func(_ *process, s *seams) { s.network = lasting{s.network, 25 * time.Second} }
+	return r
 }
+
+// lasting gives addresses another lifetime.
+type lasting struct {
+	vip.Network
+	valid time.Duration
+}
+
+func (l lasting) Put(link vip.Link, _ time.Duration) error { return l.Network.Put(link, l.valid) }
 
 // TestLifetimeAlone: a kernel without nftables. Processes are killed, but not
 // paused, see TestPauseWithoutAFence.

@@ -1,10 +1,7 @@
-//go:build simulation
-
 package simulation
 
 import (
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -22,14 +19,14 @@ import (
 
 // rules are what may happen in a story, and what is built otherwise than in vipd.
 type rules struct {
-	leases   [][]time.Duration               // one of these sets, from which each node has one
+	leases   [][]time.Duration               // one of these sets, from which each process has one
 	lifetime bool                            // kernels without nftables
 	drift    float64                         // how much of what the margin allows clocks use up
 	pause    time.Duration                   // the longest, 0 for none
 	trip     func(*node, draw) time.Duration // pauses at calls, instead
 	kills    bool                            // processes are killed, machines reboot
 	damage   bool                            // the tables are, by somebody else
-	extra    func(*cluster, *node)           // an accident that is frequent
+	extra    func(*cluster, *node) bool      // an accident that is frequent
 	length   int                             // in accidents, 0 for the usual
 	late     time.Duration                   // how much later than the kernel's timers an end may be
 	change   func(p *process, s *seams)
@@ -37,22 +34,24 @@ type rules struct {
 
 // cluster is the nodes and all they have in common, in one bubble.
 type cluster struct {
-	t      *testing.T
-	seed   uint64
-	rules  rules
-	rng    *rand.Rand // the story's
-	began  time.Time
-	timing election.Timing // of the longest lease
-	server leasetest.Server
-	nodes  []*node
-	peace  atomic.Bool // no more accidents
-	outage atomic.Bool // nobody reaches the store
-	agenda []task
-	resets map[int]bool // by length of the history: the term may start anew behind that
+	t       *testing.T
+	seed    uint64
+	rules   rules
+	rng     *rand.Rand // the story's
+	began   time.Time
+	timings []election.Timing
+	longest time.Duration // of their leases
+	server  leasetest.Server
+	nodes   []*node
+	peace   atomic.Bool // no more accidents
+	outage  atomic.Bool // nobody reaches the store
+	agenda  []task
+	resets  map[int]bool // versions in the history at which the term may start anew
 
 	mu     sync.Mutex
 	notes  []note
 	wrongs []wrong
+	events census
 }
 
 type note struct {
@@ -66,8 +65,8 @@ type outcome struct {
 	seed   uint64
 	wrongs []wrong
 	notes  []note
+	events census
 	took   time.Duration // simulated
-	writes int
 }
 
 // play runs the story of a seed from beginning to end.
@@ -77,40 +76,31 @@ func play(t *testing.T, seed uint64, r rules) (o outcome) {
 		c := newCluster(t, seed, r)
 		c.story()
 		c.verdict()
-		o = outcome{seed: seed, wrongs: c.wrongs, notes: c.notes, took: c.now(), writes: len(c.server.History())}
+		o = outcome{seed: seed, wrongs: c.wrongs, notes: c.notes, events: c.events, took: c.now()}
 	})
 	return o
 }
 
 func newCluster(t *testing.T, seed uint64, r rules) *cluster {
-	c := &cluster{t: t, seed: seed, rules: r, rng: rand.New(rand.NewPCG(seed, 23)), began: time.Now(), resets: make(map[int]bool)}
-	leases := r.leases[c.rng.IntN(len(r.leases))]
-	c.timing = newTiming(t, slices.Max(leases))
+	c := &cluster{t: t, seed: seed, rules: r, rng: rand.New(rand.NewPCG(seed, 23)), began: time.Now(), resets: make(map[int]bool), events: make(census)}
+	for _, lease := range r.leases[c.rng.IntN(len(r.leases))] {
+		timing, err := election.NewTiming(lease, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.timings, c.longest = append(c.timings, timing), max(c.longest, lease)
+	}
 	sizes := []int{3, 3, 3, 4, 5, 5, 7, 9}
 	for i := range sizes[c.rng.IntN(len(sizes))] {
-		c.nodes = append(c.nodes, c.newNode(i, newTiming(t, leases[c.rng.IntN(len(leases))])))
+		c.nodes = append(c.nodes, c.newNode(i))
 	}
 	if c.rng.IntN(10) == 0 {
 		c.nodes[1].self = c.nodes[0].self // somebody copied a machine
 	}
 	for _, n := range c.nodes {
-		c.note("%s: named %s, lease %s, clock %d ppm slow", n.name, n.self, n.timing.Lease, n.slow)
+		c.note("%s: named %s, clock %d ppm slow", n.name, n.self, n.slow)
 	}
 	return c
-}
-
-// uniform tells whether all nodes have a lease of the same length.
-func (c *cluster) uniform() bool {
-	return !slices.ContainsFunc(c.nodes, func(n *node) bool { return n.timing != c.timing })
-}
-
-func newTiming(t *testing.T, lease time.Duration) election.Timing {
-	t.Helper()
-	timing, err := election.NewTiming(lease, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return timing
 }
 
 // now is simulated time.
@@ -145,8 +135,6 @@ func (w writer) Write(b []byte) (int, error) {
 	w(string(b[:max(0, len(b)-1)]))
 	return len(b), nil
 }
-
-var _ io.Writer = writer(nil)
 
 // task is what the story does at a time.
 type task struct {

@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import "time"
@@ -18,7 +16,6 @@ const (
 	drawRest
 	drawRemove
 	drawMend
-	drawReopen
 	drawPut
 	drawDivert
 	drawTake
@@ -26,7 +23,6 @@ const (
 	drawClock
 	drawElector
 	drawManager
-	drawFence
 	drawHold
 	drawAnswer
 	drawStream
@@ -110,7 +106,7 @@ func (c *cluster) pauseLength(lot uint64) time.Duration {
 	case kind == 0:
 		limit = c.rules.pause
 	case kind < 10:
-		limit = min(c.rules.pause, 2*c.timing.Lease)
+		limit = min(c.rules.pause, 2*c.longest)
 	}
 	return time.Duration(mix(lot)%uint64(limit)) + 1
 }

@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import (
@@ -10,14 +8,13 @@ import (
 
 // heal ends all accidents and puts right what they left.
 func (c *cluster) heal() {
+	c.until(time.Millisecond) // or who is told twice at once may hear the first or not
 	c.note("all is put right")
 	c.peace.Store(true)
 	c.outage.Store(false)
 	for _, n := range c.nodes {
 		n.setWeather(fair)
-		n.mu.Lock()
-		n.loss = 0
-		n.mu.Unlock()
+		n.setLoss(0)
 		n.kernel().relink(func(l *vip.Link) { l.Up = true })
 		for _, p := range n.all {
 			p.wake()
@@ -37,32 +34,28 @@ func (c *cluster) wellServed(n *node) vip.Serving {
 	return v
 }
 
-// settle waits until one node has answered alone for a while, and looks at how
-// long it took until it did. What is allowed is the sum of all that may have to be
-// waited out: a request that was under way (8 s), a lease from then on, one more
-// if it was spoilt by that, a node that could not serve (5 s), a contested address
-// (3 s), retries.
-func (c *cluster) settle() {
-	healed, lease := c.now(), c.timing.Lease
-	for patience := 4*lease + 25*time.Second; c.now()-healed < patience; {
+// settle waits until one node answers alone and has for a while. Until it does may
+// take what has to be waited out: a lease, one more if a request that was under way
+// spoilt that, a node that could not serve (5 s), a contested address (3 s). In
+// 20,000 stories it took two leases and 2 s at most.
+func (c *cluster) settle() bool {
+	healed, within, stays := c.now(), 2*c.longest+8*time.Second, 2*c.longest+time.Second
+	for c.now()-healed < within+stays {
 		c.until(250 * time.Millisecond)
-		who, since := c.whoAnswers()
-		if len(who) == 1 && c.now()-max(since, healed) >= 2*lease+time.Second {
-			if took := since - healed; took > 2*lease+18*time.Second {
-				c.wrong(stranded, "%s answers only %s after all was put right", who[0], took)
-			}
-			return
+		if who, since := c.holders(); len(who) == 1 && c.now()-max(since, healed) >= stays {
+			return true
 		}
 	}
-	who, since := c.whoAnswers()
-	c.wrong(stranded, "after all was put right: %v answer, since %s; lease: %+v", who, since, c.server.Lease())
+	who, since := c.holders()
+	c.wrong(stranded, "after all was put right: %d answer, since %s; lease: %+v", len(who), since, c.server.Lease())
+	return false
 }
 
-// whoAnswers names the nodes that do, and since when the last of them does.
-func (c *cluster) whoAnswers() (who []string, last time.Duration) {
+// holders are the nodes that answer, and since when the last of them does.
+func (c *cluster) holders() (who []*node, last time.Duration) {
 	for _, n := range c.nodes {
 		if since, answers := n.kernel().answering(); answers {
-			who, last = append(who, n.name), max(last, since)
+			who, last = append(who, n), max(last, since)
 		}
 	}
 	return who, last

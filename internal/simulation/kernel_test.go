@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import (
@@ -12,9 +10,8 @@ import (
 )
 
 // kernel is what goes on without a process, in one boot of a node: addresses with
-// a lifetime, links, and the elements of the nftables tables (layout.go of
-// pkg/fence). What ends by itself ends when it is due, whoever looks; so the times
-// in which the node answers are exact.
+// a lifetime, the link, and the tables. What ends by itself ends when it is due,
+// whoever looks; so the times in which the node answers are exact.
 type kernel struct {
 	n     *node
 	clock clock
@@ -23,8 +20,7 @@ type kernel struct {
 	at       time.Duration // the state below is that of this time
 	link     vip.Link
 	address  address
-	tables   bool // both are there
-	slots    [2]slot
+	tables   tables
 	open     *interval // the node answers since
 	answered []interval
 	grants   []grant
@@ -39,16 +35,36 @@ type address struct {
 	ends  time.Duration // when the kernel takes it away
 }
 
-// slot is the sets of one ticket.
+// tables are those of pkg/fence (its layout.go), the ARP and the IP one in one.
+type tables struct {
+	there bool
+	slots [2]slot
+}
+
+// slot is the sets of one ticket, by when their elements end; 0 is none.
 type slot struct {
-	fenced, armed element
+	fenced, armed time.Duration
 	inForce       bool
 }
 
-// element is one with a timeout; the zero element is none.
-type element struct {
-	due  boottime.Instant // when it ends, as the kernel lists it
-	ends time.Duration    // when packets notice
+// at is what counts of the tables at a time.
+func (t tables) at(now time.Duration) tables {
+	for i, s := range t.slots {
+		if now >= s.armed {
+			t.slots[i].armed, t.slots[i].inForce = 0, false
+		}
+		if now >= s.fenced {
+			t.slots[i].fenced = 0
+		}
+	}
+	return t
+}
+
+// pass is the chain: accept what has a ticket that is in force, drop what is
+// fenced, accept the rest.
+func (t tables) pass(now time.Duration) bool {
+	a, b := t.at(now).slots[0], t.at(now).slots[1]
+	return a.inForce || b.inForce || a.fenced == 0 && b.fenced == 0
 }
 
 // interval is a time in which a node answers: from, and until before to.
@@ -63,10 +79,7 @@ type grant struct {
 	until boottime.Instant
 }
 
-var (
-	errNoTable = errors.New("no such table")
-	errNoLink  = errors.New("no such interface")
-)
+var errNoLink = errors.New("no such interface")
 
 func newKernel(n *node, c clock, link vip.Link) *kernel {
 	return &kernel{n: n, clock: c, link: link, at: n.c.now()}
@@ -88,7 +101,8 @@ func (k *kernel) do(f func()) {
 func (k *kernel) advance(to time.Duration) {
 	for k.at < to {
 		next := to
-		for _, end := range [...]time.Duration{k.address.ends, k.slots[0].armed.ends, k.slots[1].armed.ends, k.slots[0].fenced.ends, k.slots[1].fenced.ends} {
+		a, b := k.tables.slots[0], k.tables.slots[1]
+		for _, end := range [...]time.Duration{k.address.ends, a.armed, b.armed, a.fenced, b.fenced} {
 			if end > k.at {
 				next = min(next, end)
 			}
@@ -103,7 +117,7 @@ func (k *kernel) advance(to time.Duration) {
 
 // note begins or ends an interval in which the node answers.
 func (k *kernel) note() {
-	answers := k.address.here && k.passes()
+	answers := k.address.here && k.tables.pass(k.at)
 	switch {
 	case answers && k.open == nil:
 		k.open = &interval{node: k.n.name, from: k.at}
@@ -116,37 +130,14 @@ func (k *kernel) note() {
 	}
 }
 
-// passes is the chain of the tables: accept what has a ticket that is in force,
-// drop what is fenced, accept the rest.
-func (k *kernel) passes() bool {
-	fenced := false
-	for _, s := range k.slots {
-		if s.inForce && k.at < s.armed.ends {
-			return true
-		}
-		fenced = fenced || k.at < s.fenced.ends
-	}
-	return !k.tables || !fenced
-}
-
-// element is one that is added now. The kernel's timers are late by up to a tick
-// (docs/adr/0002: under 10 ms).
-func (k *kernel) element(d time.Duration) element {
-	if d < time.Millisecond {
-		return element{} // pkg/fence adds none
-	}
-	due := k.clock.at(k.at).Add(d)
-	return element{due: due, ends: k.clock.when(due) + k.n.below(grain, drawGrain)}
+// element is when one ends that is added now. The kernel's timers are late by up to
+// a tick (docs/adr/0002: under 10 ms).
+func (k *kernel) element(d time.Duration) time.Duration {
+	return k.clock.when(k.clock.at(k.at).Add(d)) + k.n.below(grain, drawGrain)
 }
 
 // grain is how late the end of an element is at most.
 const grain = 10 * time.Millisecond
-
-// left is how long an element has, as the kernel lists it.
-func (k *kernel) left(e element) (d time.Duration, ok bool) {
-	d = e.due.Sub(k.clock.at(k.at))
-	return d, d > 0
-}
 
 // removal is how long after its lifetime an address is there at most
 // (cmd/vipd/fence.go).
@@ -245,7 +236,7 @@ func (k *kernel) leftovers() (what []string) {
 		if k.address.here {
 			what = append(what, "the address")
 		}
-		if k.tables {
+		if k.tables.there {
 			what = append(what, "the tables")
 		}
 	})
@@ -255,7 +246,7 @@ func (k *kernel) leftovers() (what []string) {
 // off is the end of this boot.
 func (k *kernel) off() {
 	k.do(func() {
-		k.address, k.tables, k.slots = address{}, false, [2]slot{}
+		k.address, k.tables = address{}, tables{}
 		if k.expiry != nil {
 			k.expiry.Stop()
 		}

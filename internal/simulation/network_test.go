@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import (
@@ -14,6 +12,7 @@ import (
 // goes on announcing on the schedule of pkg/arp.
 type voice struct {
 	p    *process
+	mine func() bool
 	wake chan struct{} // one slot
 
 	mu     sync.Mutex
@@ -70,7 +69,7 @@ func (v *voice) Probe(vip.Link) {
 func (v *voice) send() {
 	target, count := v.aim()
 	_, before := v.p.steady()
-	if target == nil || !v.p.manager.Mine() {
+	if target == nil || !v.mine() {
 		return
 	}
 	_, now := v.aim()
@@ -97,17 +96,17 @@ func (v *voice) run(ctx context.Context) {
 			v.send()
 			step++
 		}
-		timer.Reset(v.p.n.framePause(step))
+		timer.Reset(framePause(step, v.p.timing.Lease))
 	}
 }
 
 // framePause is that of pkg/arp.
-func (n *node) framePause(step int) time.Duration {
+func framePause(step int, lease time.Duration) time.Duration {
 	opening := [...]time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 900 * time.Millisecond}
 	switch {
 	case step < len(opening):
 		return opening[step]
-	case 1200*time.Millisecond+time.Duration(step-len(opening))*time.Second < max(5*time.Second, n.timing.Lease):
+	case 1200*time.Millisecond+time.Duration(step-len(opening))*time.Second < max(5*time.Second, lease):
 		return time.Second
 	}
 	return 30 * time.Second

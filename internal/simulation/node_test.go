@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import (
@@ -8,7 +6,6 @@ import (
 	"time"
 
 	"github.com/vipd-io/vipd/pkg/boottime"
-	"github.com/vipd-io/vipd/pkg/election"
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
@@ -19,9 +16,7 @@ type node struct {
 	number int
 	name   string
 	self   string // what it is called in the cluster
-	timing election.Timing
-	slow   int64         // millionths by which its clock is
-	wall   time.Duration // how far its wall clock is off, or about that
+	slow   int64  // millionths by which its clock is
 
 	mu     sync.Mutex
 	boots  int
@@ -30,17 +25,18 @@ type node struct {
 	p      *process  // the newest, nil before the first
 	all    []*process
 	sky    weather
-	loss   uint64        // percent of the frames that it hears
+	wall   time.Duration // how far its wall clock is off
+	loss   uint64        // percent of the frames that it does not hear
 	spare  time.Duration // no accident happens to it before
 	asking bool          // an orderly stop is under way
 }
 
-func (c *cluster) newNode(i int, timing election.Timing) *node {
-	n := &node{c: c, number: i, name: fmt.Sprintf("n%d", i), sky: fair}
-	n.self, n.timing = n.name, timing
+func (c *cluster) newNode(i int) *node {
+	n := &node{c: c, number: i, name: fmt.Sprintf("n%d", i)}
+	n.self = n.name
 	// Many are as fast or as slow as they may be.
 	n.slow = int64(min(1, max(0, 2*c.rng.Float64()-0.5)) * c.drift())
-	n.wall = time.Duration(c.rng.Int64N(int64(20*time.Hour))) - 10*time.Hour
+	c.clockSet(n)
 	n.boot()
 	return n
 }
@@ -49,8 +45,11 @@ func (c *cluster) newNode(i int, timing election.Timing) *node {
 // two percent each way at most. A holder that is slow by f ends at (L-M+grain)/(1-f);
 // a candidate that is not claims at L.
 func (c *cluster) drift() float64 {
-	l, m := c.timing.Lease.Seconds(), c.timing.Margin.Seconds()-grain.Seconds()
-	return c.rules.drift * min(0.04, 0.95*m/l) * 1e6
+	most := 0.04
+	for _, t := range c.timings {
+		most = min(most, 0.95*(t.Margin-grain).Seconds()/t.Lease.Seconds())
+	}
+	return c.rules.drift * most * 1e6
 }
 
 // boot begins with another clock and nothing of vipd's.
@@ -74,14 +73,14 @@ func (n *node) start() bool {
 	if n.p != nil && !n.p.ended() && !n.isKilled() {
 		return false
 	}
-	p := n.newProcess()
+	p := n.newProcess(n.c.timings[n.c.rng.IntN(len(n.c.timings))])
 	n.mu.Lock()
 	n.p = p
 	n.all = append(n.all, p)
 	n.asking = false
 	n.mu.Unlock()
 	p.start(n.c.t.Context())
-	n.c.note("%s: started", n.name)
+	n.c.note("%s: started, lease %s", n.name, p.timing.Lease)
 	return true
 }
 
@@ -102,54 +101,46 @@ func (n *node) running() *process {
 }
 
 // crash kills the process, even if it is ending.
-func (n *node) crash() {
-	if n.p != nil && !n.p.ended() && !n.isKilled() {
-		n.p.kill()
-		n.c.note("%s: killed", n.name)
+func (n *node) crash() bool {
+	if n.p == nil || n.p.ended() || n.isKilled() {
+		return false
 	}
+	n.p.kill()
+	n.c.note("%s: killed", n.name)
+	return true
 }
 
 // stop asks the process to end, and looks at what it left when it has.
-func (n *node) stop() {
+func (n *node) stop() bool {
 	p := n.running()
 	if p == nil {
-		return
+		return false
 	}
 	n.mu.Lock()
 	n.asking = true
 	n.mu.Unlock()
 	n.c.note("%s: told to end", n.name)
 	ran, before := p.steady()
-	asked, within := n.c.now(), p.exitWithin()
+	asked := n.c.now()
 	p.stop()
 	go func() {
 		<-p.done
 		took := n.c.now() - asked
 		n.c.note("%s: ended after %s: %v", n.name, took, p.err)
 		runs, pauses := p.steady()
-		if ran && runs && pauses == before && took > within() {
+		if ran && runs && pauses == before && took > exitWithin {
 			n.c.wrong(slowExit, "%s took %s to end", n.name, took)
 		}
 		if left := p.k.leftovers(); p.err == nil && len(left) > 0 {
 			n.c.wrong(leftBehind, "%s left %v behind", n.name, left)
 		}
 	}()
+	return true
 }
 
-// exitWithin tells, at the end, how long it may have taken from now: the second of
-// the promise, and some calls into the kernel. One that is about to give its lease
-// back when it is told to end does so twice, which takes up to 0.65 s more.
-func (p *process) exitWithin() func() time.Duration {
-	returns := func() int {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.returns
-	}
-	before := returns()
-	return func() time.Duration {
-		return 1200*time.Millisecond + time.Duration(max(0, returns()-before-1))*650*time.Millisecond
-	}
-}
+// exitWithin is what docs/guarantees.md promises, as far as nobody holds the
+// process up.
+const exitWithin = time.Second
 
 // reboot is a crash of the whole machine.
 func (n *node) reboot() {
@@ -193,4 +184,21 @@ func (n *node) spared() bool {
 	return n.c.now() < n.spare
 }
 
-func (n *node) wallClock() time.Duration { return n.wall + n.below(time.Minute, drawWall) }
+func (n *node) wallClock() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.wall
+}
+
+func (n *node) setWall(off time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.wall = off
+	n.c.note("%s: wall clock off by %s", n.name, off)
+}
+
+func (n *node) setLoss(percent uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.loss = percent
+}

@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import (
@@ -22,6 +20,7 @@ import (
 type process struct {
 	n       *node
 	k       *kernel
+	timing  election.Timing
 	fence   fence
 	elector *election.Elector
 	manager *vip.Manager
@@ -41,7 +40,6 @@ type process struct {
 	stand   election.Standing
 	right   boottime.Instant // until when it was told that it may answer, at the newest
 	wrote   boottime.Instant // when the last write was handed to the store
-	returns int              // how often it gave the lease back, or tried to
 }
 
 var (
@@ -139,6 +137,10 @@ func (p *process) call(d draw, do func() error) error {
 		return err
 	}
 	if p.n.fails(d) {
+		p.n.c.count("kernel call fails")
+		if p.n.oneIn(2, d+drawFailure+drawAgain) {
+			_ = do() // all the same
+		}
 		return errKernel
 	}
 	err := do()
@@ -175,6 +177,7 @@ func (p *process) clock(part draw) boottime.Clock {
 // stumble may begin a pause.
 func (p *process) stumble(d draw) {
 	if length := p.n.stumbles(d); length > 0 {
+		p.n.c.count("paused at a call")
 		p.pause(length)
 	}
 }
@@ -204,7 +207,7 @@ func (p *process) notified(s election.Standing) {
 	}
 	if s.Held {
 		p.k.granted(s.Until)
-		if hold := p.n.timing.Hold(); s.Until.Add(-hold) > wrote {
+		if hold := p.timing.Hold(); s.Until.Add(-hold) > wrote {
 			p.n.c.wrong(lateSend, "%s counts its lease from %s after its write was sent", p.n.name, s.Until.Add(-hold).Sub(wrote))
 		}
 	}
@@ -222,10 +225,4 @@ func (p *process) deadline() boottime.Instant {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.right
-}
-
-func (p *process) gaveBack() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.returns++
 }

@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import (
@@ -70,12 +68,16 @@ func (n *node) fault(verb string) leasetest.Fault {
 func (n *node) spoil(f *leasetest.Fault, d draw) {
 	switch n.lot(drawFault) % 8 {
 	case 0:
+		n.c.count("request late")
 		f.Before = n.below(4*time.Second, d)
 	case 1:
+		n.c.count("answer late")
 		f.After = n.below(4*time.Second, d+drawAgain)
 	case 2:
+		n.c.count("answer lost")
 		f.Lose = errReset
 	case 3:
+		n.c.count("request refused")
 		f.Refuse = errRefused
 	default:
 		f.Before, f.After = n.below(50*time.Millisecond, d), n.below(50*time.Millisecond, d+drawAgain)
@@ -128,7 +130,7 @@ func (a api) ask(ctx context.Context, c coordinationv1client.CoordinationV1Inter
 
 // Stream runs a watch until the server or a proxy ends it.
 func (a api) Stream(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error {
-	if err := a.p.pass(drawAnswer); err != nil {
+	if err := a.p.pass(drawStream); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second+a.p.n.below(time.Minute, drawStream))

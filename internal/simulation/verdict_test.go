@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import (
@@ -29,9 +27,12 @@ const (
 	leftBehind   kind = "leaves something behind"       // G9
 	slowExit     kind = "takes long to end"             // G9
 	stranded     kind = "nobody answers"                // G15
+	needless     kind = "moves without need"            // G5, G6, G14
 	staleFrame   kind = "announces what is not its own" // docs/architecture.md
 	staleTerm    kind = "the term does not grow"        // docs/architecture.md
 )
+
+var kinds = []kind{twoAnswer, lateEnd, lateSend, earlyRelease, overwritten, ignored, leftBehind, slowExit, stranded, needless, staleFrame, staleTerm}
 
 // wrong is a promise that was broken.
 type wrong struct {
@@ -75,6 +76,7 @@ func (c *cluster) verdict() {
 	if *flagSeed >= 0 {
 		c.tell()
 	}
+	c.events.takings(c.server.History())
 	for _, text := range terms(c.server.History(), c.resets) {
 		c.wrong(staleTerm, "%s", text)
 	}
@@ -94,19 +96,23 @@ func (c *cluster) tell() {
 	}
 }
 
-// beyond is by how much an interval exceeds the grants that were told of by then.
-func (k *kernel) beyond(i interval) time.Duration {
+// beyond is by how much a node that answers exceeded its right: at each instant it
+// has the newest deadline that a process was told of by then.
+func (k *kernel) beyond(i interval) (most time.Duration) {
+	allowed := grain + k.n.c.rules.late
+	if slices.ContainsFunc(k.damages, func(at time.Duration) bool { return at >= i.from-mendWithin && at <= i.to }) {
+		allowed += 200 * time.Millisecond // the process had to see to it
+	}
 	var until boottime.Instant
-	for _, g := range k.grants {
+	for _, g := range append(slices.Clone(k.grants), grant{told: i.to}) {
+		if g.told > i.from && g.told <= i.to {
+			most = max(most, k.clock.at(g.told).Sub(until)-allowed)
+		}
 		if g.told <= i.to {
 			until = max(until, g.until)
 		}
 	}
-	allowed := grain + k.n.c.rules.late
-	if slices.ContainsFunc(k.damages, func(at time.Duration) bool { return at >= i.from-3*time.Second && at <= i.to }) {
-		allowed += 200 * time.Millisecond // the process had to see to it
-	}
-	return k.clock.at(i.to).Sub(until) - allowed
+	return most
 }
 
 // overlaps finds intervals of two nodes that have an instant in common.
@@ -133,6 +139,9 @@ func terms(history []*coordinationv1.Lease, resets map[int]bool) (found []string
 	for i, l := range history {
 		if resets[i] || l == nil {
 			holder, term = "", -1
+		}
+		if l != nil && holderOf(l) == "" && noteOf(l).Released {
+			holder = "nobody" // also who released it takes it in a new term
 		}
 		if l == nil || holderOf(l) == "" || holderOf(l) == thief {
 			continue
@@ -236,9 +245,9 @@ func TestTermsAndReleases(t *testing.T) {
 	if got := append(terms(good, map[int]bool{6: true}), releases(good, map[int]bool{6: true})...); len(got) > 0 {
 		t.Errorf("a history in order: %v", got)
 	}
-	bad := []*coordinationv1.Lease{held("a", 1), held("b", 1), released("a", 1), held("c", 1)}
-	if got := terms(bad, nil); len(got) != 2 {
-		t.Errorf("terms: %v, want 2", got)
+	bad := []*coordinationv1.Lease{held("a", 1), held("b", 1), released("a", 1), held("c", 1), released("c", 1), held("c", 1)}
+	if got := terms(bad, nil); len(got) != 3 {
+		t.Errorf("terms: %v, want 3", got)
 	}
 	if got := releases(bad, nil); len(got) != 1 {
 		t.Errorf("releases: %v, want 1", got)

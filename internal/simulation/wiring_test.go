@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import (
@@ -16,22 +14,24 @@ import (
 // seams are where a process meets what is not simulated as it is. A mutation puts
 // something else in their place.
 type seams struct {
+	timing   election.Timing
 	store    election.Store
 	clock    boottime.Clock // the Elector's
 	notify   func(election.Standing)
 	fence    fence
 	network  vip.Network
 	election vip.Election
+	mine     func() bool // asked before each announcement
 }
 
 // newProcess wires the parts as newDaemon of cmd/vipd does.
-func (n *node) newProcess() *process {
-	p := &process{n: n, k: n.k, frames: make(chan string, 64), done: make(chan struct{})}
+func (n *node) newProcess(t election.Timing) *process {
+	p := &process{n: n, k: n.k, timing: t, frames: make(chan string, 64), done: make(chan struct{})}
 	p.voice = &voice{p: p, wake: make(chan struct{}, 1)}
-	t := n.timing
 	client := &leasetest.Client{Server: &n.c.server, Hedge: t.Attempt / 3, WallClock: n.wallClock}
 	client.SetFault(n.fault)
 	s := seams{
+		timing: t, mine: func() bool { return p.manager.Mine() },
 		store: store{p, &election.KubeStore{API: api{p, client}, Namespace: "kube-system", Name: "plndr-cp-lock", Establish: t.Attempt}},
 		clock: p.clock(drawElector), notify: func(s election.Standing) { p.manager.Granted(toGrant(s)) },
 		fence: n.c.newFence(p), network: network{p}, election: elector{p},
@@ -39,9 +39,9 @@ func (n *node) newProcess() *process {
 	if n.c.rules.change != nil {
 		n.c.rules.change(p, &s)
 	}
-	p.fence = s.fence
+	p.fence, p.voice.mine = s.fence, s.mine
 	p.elector = election.New(election.Options{
-		Self: election.Self{Node: n.self, BootID: n.bootID(), Version: "simulated"}, Timing: t, Store: s.store,
+		Self: election.Self{Node: n.self, BootID: n.bootID(), Version: "simulated"}, Timing: s.timing, Store: s.store,
 		Arm: s.fence.Arm, Now: s.clock, Log: n.c.log(n.name),
 		Notify: func(stand election.Standing) { p.notified(stand); s.notify(stand) },
 		Asked:  func(to string) { p.manager.MoveTo(to) },
@@ -114,7 +114,6 @@ func (e elector) Campaign(ctx context.Context, c vip.Campaign) {
 }
 
 func (e elector) GiveBack(ctx context.Context, successor string) error {
-	defer e.p.gaveBack()
 	return e.p.elector.Release(ctx, successor)
 }
 

@@ -176,7 +176,8 @@ func (m *Manager) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stop := ctx.Done()
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := outlive(ctx, withdrawBudget+giveBackBudget)
+	defer cancel()
 	var stopBy boottime.Instant
 	m.observe(ctx) // before a wish to end: an earlier process may have left something here
 	for {
@@ -204,6 +205,14 @@ func (m *Manager) Run(ctx context.Context) error {
 		timer.Reset(at.Sub(now))
 		m.setAlarm(at)
 	}
+}
+
+// outlive returns a context that ends d after ctx: what is under way when the wish
+// to end comes, and what follows, have this long together.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return longer, func() { stop(); cancel() }
 }
 
 func (m *Manager) setAlarm(at boottime.Instant) {

@@ -291,6 +291,29 @@ func TestEndWhileGiveBackHangs(t *testing.T) {
 	})
 }
 
+// TestEndDuringGiveBack: the wish to end comes while a hand-over hangs, and has no
+// second budget.
+func TestEndDuringGiveBack(t *testing.T) {
+	for _, since := range []time.Duration{0, 10 * time.Millisecond, 400 * time.Millisecond, giveBackBudget - 1} {
+		t.Run(since.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := holding(t)
+				calls := 0
+				w.giveBack = func(ctx context.Context) error { calls++; <-ctx.Done(); return ctx.Err() }
+				w.change(func() { w.seen.Link.Up = false })
+				w.pass(linkPatience + since)
+				took, err := w.end()
+				if err != nil || took >= time.Second {
+					t.Errorf("Run = %v after %s, want nil in less than a second", err, took)
+				}
+				if calls != 2 {
+					t.Errorf("%d calls to give the grant back, want the one that hung and another", calls)
+				}
+			})
+		})
+	}
+}
+
 // TestEndBeforeTheFirstLook: an earlier process left its address, and the wish
 // to end is there before anything else.
 func TestEndBeforeTheFirstLook(t *testing.T) {
