@@ -15,7 +15,11 @@ require (
 	k8s.io/client-go v0.36.3
 )
 
-require go.uber.org/goleak v1.3.0
+require (
+	github.com/prometheus/client_model v0.6.2
+	github.com/prometheus/common v0.67.5
+	go.uber.org/goleak v1.3.0
+)
 
 require (
 	github.com/kr/text v0.2.0 // indirect

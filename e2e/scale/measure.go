@@ -1,0 +1,227 @@
+package scale
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+const (
+	// countFor is for how long the requests of single vipds are counted.
+	countFor = 10 * time.Second
+	// reconnect is the time that a vipd has to find its way through a proxy.
+	reconnect = 3 * time.Second
+)
+
+// snapshot is all that counts up, at one moment.
+type snapshot struct {
+	at     record.Time
+	frames lab.Frames
+	usage  map[*lab.Process]lab.Usage
+	busy   time.Duration // of all processors
+}
+
+func (c *cluster) snapshot() (s snapshot, err error) {
+	s = snapshot{at: record.Now(), usage: make(map[*lab.Process]lab.Usage)}
+	for _, p := range c.processes() {
+		if s.usage[p], err = p.Usage(); err != nil {
+			return s, err
+		}
+	}
+	if s.frames, err = c.lab.Frames(); err != nil {
+		return s, err
+	}
+	stat, err := os.ReadFile("/proc/stat")
+	if err == nil {
+		s.busy, err = busy(stat)
+	}
+	return s, err
+}
+
+func (c *cluster) processes() (all []*lab.Process) {
+	for _, n := range c.lab.Nodes {
+		all = append(all, n.APIServer, n.Etcd)
+	}
+	for _, m := range c.machines {
+		all = append(all, m.vipds...)
+	}
+	return all
+}
+
+// busy reads how long the processors did something (proc(5)): all of the first
+// line's times but the fourth, idle, and the fifth, waiting for a disk.
+func busy(stat []byte) (time.Duration, error) {
+	line, _, _ := bytes.Cut(stat, []byte("\n"))
+	fields := bytes.Fields(line)
+	if len(fields) < 9 || string(fields[0]) != "cpu" {
+		return 0, fmt.Errorf("read /proc/stat: %q", line)
+	}
+	var ticks int
+	for i, f := range fields[1:9] { // those after are of guests, and in these
+		n, err := strconv.Atoi(string(f))
+		if err != nil {
+			return 0, fmt.Errorf("read /proc/stat: %w", err)
+		}
+		if i != 3 && i != 4 {
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * lab.ClockTick, nil
+}
+
+// measure watches the cluster for a while in which nothing happens.
+func (c *cluster) measure(ctx context.Context, window time.Duration) (Figures, error) {
+	holders, err := c.holders(ctx)
+	if err != nil {
+		return Figures{}, err
+	}
+	counted, err := scrape(ctx, c.lab)
+	if err != nil {
+		return Figures{}, err
+	}
+	before, err := c.snapshot()
+	if err != nil {
+		return Figures{}, err
+	}
+	if err := pause(ctx, window); err != nil {
+		return Figures{}, err
+	}
+	after, err := c.snapshot()
+	if err != nil {
+		return Figures{}, err
+	}
+	recounted, err := scrape(ctx, c.lab)
+	if err != nil {
+		return Figures{}, err
+	}
+	f := c.figures(before, after, holders)
+	f.Requests = rates(counted, recounted)
+	f.WatchEvents = (recounted.events - counted.events) / recounted.at.Sub(counted.at).Seconds()
+	return f, nil
+}
+
+// holders are the vipds that have their VIP.
+func (c *cluster) holders(ctx context.Context) (map[*lab.Process]bool, error) {
+	out := make(map[*lab.Process]bool)
+	for i := range c.point.VIPs {
+		m, err := c.holder(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		if m == nil {
+			return nil, fmt.Errorf("nobody has %s", vip(i))
+		}
+		out[m.vipds[i]] = true
+	}
+	return out, nil
+}
+
+// figures is what happened between two snapshots.
+func (c *cluster) figures(before, after snapshot, holders map[*lab.Process]bool) Figures {
+	seconds := after.at.Sub(before.at).Seconds()
+	of := func(p *lab.Process) Process {
+		u := after.usage[p]
+		return Process{
+			CPU:      (u.CPU - before.usage[p].CPU).Seconds() / seconds,
+			Resident: float64(u.Resident) / (1 << 20), Anonymous: float64(u.Anonymous) / (1 << 20),
+		}
+	}
+	var servers, etcds, held, stood []Process
+	for _, n := range c.lab.Nodes {
+		servers, etcds = append(servers, of(n.APIServer)), append(etcds, of(n.Etcd))
+	}
+	for _, m := range c.machines {
+		for _, p := range m.vipds {
+			if holders[p] {
+				held = append(held, of(p))
+			} else {
+				stood = append(stood, of(p))
+			}
+		}
+	}
+	rate := func(before, after uint64) float64 { return float64(after-before) / seconds }
+	return Figures{
+		Point: c.point, Seconds: seconds,
+		APIFrames: rate(before.frames.API, after.frames.API), VIPFrames: rate(before.frames.VIPs, after.frames.VIPs),
+		ARPFrames: rate(before.frames.OfNode, after.frames.OfNode),
+		Vipd:      sum(slices.Concat(held, stood)), OfHolder: medians(held), OfStandby: medians(stood),
+		APIServer: sum(servers), Etcd: sum(etcds), Busy: (after.busy - before.busy).Seconds() / seconds,
+	}
+}
+
+// single counts the requests of the first VIP's holder and of one standby, both
+// on nodes, on their way to the API servers.
+func (c *cluster) single(ctx context.Context) (holder, standby Rates, err error) {
+	if err := c.homeward(ctx); err != nil {
+		return nil, nil, err
+	}
+	h, err := c.holder(ctx, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := c.node(h)
+	b := c.lab.Nodes[0]
+	if a == b {
+		b = c.lab.Nodes[1]
+	}
+	counts := [2]counting{}
+	for i, n := range []*lab.Node{a, b} {
+		undo, err := n.Interpose(counts[i].count)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer func() { err = errors.Join(err, undo()) }()
+	}
+	if err := pause(ctx, reconnect); err != nil {
+		return nil, nil, err
+	}
+	begin := record.Now()
+	counts[0].begin()
+	counts[1].begin()
+	if err := pause(ctx, countFor); err != nil {
+		return nil, nil, err
+	}
+	seconds := record.Now().Sub(begin).Seconds()
+	return counts[0].rates(seconds), counts[1].rates(seconds), nil
+}
+
+// counting counts requests by kind.
+type counting struct {
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+func (c *counting) count(r *http.Request) lab.Effect {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts != nil {
+		c.counts[kindOfRequest(r)]++
+	}
+	return lab.Effect{}
+}
+
+func (c *counting) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts = make(map[string]int)
+}
+
+func (c *counting) rates(seconds float64) Rates {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make(Rates)
+	for kind, n := range c.counts {
+		out[kind] = float64(n) / seconds
+	}
+	return out
+}
