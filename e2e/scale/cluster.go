@@ -16,10 +16,11 @@ import (
 )
 
 const (
-	// settleTimeout bounds the wait for rest: a hundred processes that start on
-	// two processors need half a minute.
-	settleTimeout = 2 * time.Minute
-	settlePoll    = time.Second
+	// settleTimeout bounds the wait for rest, which takes seconds.
+	settleTimeout = time.Minute
+	// batch is how many machines start at the same time.
+	batch      = 10
+	settlePoll = time.Second
 	// calm is how long a holder announces itself each second, and more.
 	calm = 7 * time.Second
 	// stopGrace is how long the end of a vipd may take.
@@ -86,8 +87,14 @@ func (c *cluster) become(ctx context.Context, p Point) error {
 	c.machines = c.machines[:keep]
 	c.point = p
 	for i := range p.Nodes {
+		fresh := i >= len(c.machines)
 		if err := c.start(ctx, i); err != nil {
 			return err
+		}
+		if fresh && i%batch == batch-1 {
+			if err := c.complete(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return c.settle(ctx)
@@ -174,44 +181,44 @@ func (c *cluster) settle(ctx context.Context) error {
 	return pause(ctx, calm)
 }
 
-// complete is settle without the calm.
+// complete is settle without the calm. Whatever cannot be asked now is asked again.
 func (c *cluster) complete(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	ticker := time.NewTicker(settlePoll)
 	defer ticker.Stop()
 	for {
-		missing, err := c.missing(ctx)
-		if err != nil || missing == nil {
-			return err
+		missing := c.missing(ctx)
+		if missing == nil {
+			return nil
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s to be at rest: %w: %w", c.point, ctx.Err(), missing)
+			return fmt.Errorf("wait for %s to be at rest: %w", c.point, missing)
 		}
 	}
 }
 
 // missing says what is not as it should be.
-func (c *cluster) missing(ctx context.Context) (missing, err error) {
+func (c *cluster) missing(ctx context.Context) error {
 	for i := range c.point.VIPs {
 		h, err := c.holder(ctx, i)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if h == nil {
-			return fmt.Errorf("nobody has %s", vip(i)), nil
+			return fmt.Errorf("nobody has %s", vip(i))
 		}
 	}
 	now, err := scrape(ctx, c.lab)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if want := c.point.Nodes * c.point.VIPs; int(now.watches) != want {
-		return fmt.Errorf("%v Leases are watched, want %d", now.watches, want), nil
+	if want := len(c.machines) * c.point.VIPs; int(now.watches) != want {
+		return fmt.Errorf("%v Leases are watched, want %d", now.watches, want)
 	}
-	return nil, nil
+	return nil
 }
 
 // holder is the machine that has a VIP by its Lease and by its interface, nil if

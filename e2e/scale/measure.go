@@ -19,7 +19,7 @@ import (
 const (
 	// countFor is for how long the requests of single vipds are counted.
 	countFor = 10 * time.Second
-	// reconnect is the time that a vipd has to find its way through a proxy.
+	// reconnect is the time that a vipd has to find its way into a proxy, and out.
 	reconnect = 3 * time.Second
 )
 
@@ -165,6 +165,14 @@ func (c *cluster) single(ctx context.Context) (holder, standby Rates, err error)
 	if err := c.homeward(ctx); err != nil {
 		return nil, nil, err
 	}
+	holder, standby, err = c.counted(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return holder, standby, pause(ctx, reconnect)
+}
+
+func (c *cluster) counted(ctx context.Context) (holder, standby Rates, err error) {
 	h, err := c.holder(ctx, 0)
 	if err != nil {
 		return nil, nil, err

@@ -20,6 +20,12 @@ type Options struct {
 	Say func(format string, args ...any)
 }
 
+// LabOptions are those of a lab whose API servers keep no Leases of their own, of
+// which each write meets a conflict first: then those that are counted are vipd's.
+func LabOptions(bin lab.Binaries) lab.Options {
+	return lab.Options{Binaries: bin, APIServerFlags: []string{"--feature-gates=APIServerIdentity=false,UnknownVersionInteroperabilityProxy=false"}}
+}
+
 // Run measures all points in one lab, on which no vipd runs yet.
 func Run(ctx context.Context, l *lab.Lab, opts Options) (Report, error) {
 	var r Report

@@ -13,15 +13,39 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// Save writes the document, the plots and the figures, and returns the
-// document's path.
+// Save writes DATE-scale.md and, in DATE-scale/ beside it, the plots and the
+// figures. It returns the document's path.
 func Save(r Report, dir string) (string, error) {
-	b, err := json.MarshalIndent(r, "", "  ")
+	name := r.Date + "-scale"
+	folder := filepath.Join(dir, name)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", fmt.Errorf("save report: %w", err)
+	}
+	files := make(map[string][]byte)
+	for _, c := range charts() {
+		svg, err := c.svg(r)
+		if err != nil {
+			return "", err
+		}
+		files[filepath.Join(folder, c.file+".svg")] = svg
+	}
+	figures, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return "", fmt.Errorf("save report: %w", err)
+	}
+	files[filepath.Join(folder, "figures.json")] = append(figures, '\n')
+	text, err := document(r, name)
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "figures.json")
-	return path, os.WriteFile(path, b, 0o644)
+	path := filepath.Join(dir, name+".md")
+	files[path] = []byte(text)
+	for path, content := range files {
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return "", fmt.Errorf("save report: %w", err)
+		}
+	}
+	return path, nil
 }
 
 // Load reads figures that Save wrote.
@@ -35,8 +59,6 @@ func Load(path string) (r Report, err error) {
 	}
 	return r, nil
 }
-
-var _ = filepath.Join
 
 // Machine describes the machine that this runs on.
 func Machine() (string, error) {

@@ -73,7 +73,7 @@ func measureScale(ctx context.Context, out io.Writer, points []scale.Point, opts
 		return report, err
 	}
 	defer release()
-	l, err := lab.Start(ctx, lab.Options{Binaries: bin})
+	l, err := lab.Start(ctx, scale.LabOptions(bin))
 	if err != nil {
 		return report, err
 	}
