@@ -21,8 +21,6 @@ const (
 	// batch is how many machines start at the same time.
 	batch      = 10
 	settlePoll = time.Second
-	// calm is how long a holder announces itself each second, and more.
-	calm = 7 * time.Second
 	// stopGrace is how long the end of a vipd may take.
 	stopGrace = 10 * time.Second
 )
@@ -46,10 +44,11 @@ type cluster struct {
 	servers  int         // how many API servers the cluster names
 	machines []*machine  // those that run now
 	point    Point
+	calm     time.Duration // see Options
 }
 
-func newCluster(l *lab.Lab) (*cluster, error) {
-	c := &cluster{lab: l, servers: planes}
+func newCluster(l *lab.Lab, calm time.Duration) (*cluster, error) {
+	c := &cluster{lab: l, servers: planes, calm: calm}
 	for _, n := range l.Nodes {
 		c.hosts = append(c.hosts, n.Host)
 	}
@@ -178,7 +177,7 @@ func (c *cluster) settle(ctx context.Context) error {
 	if err := c.complete(ctx); err != nil {
 		return err
 	}
-	return pause(ctx, calm)
+	return pause(ctx, c.calm)
 }
 
 // complete is settle without the calm. Whatever cannot be asked now is asked again.

@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// countFor is for how long the requests of single vipds are counted.
+	// countFor is for how long the requests of single vipds are counted, at most.
 	countFor = 10 * time.Second
 	// reconnect is the time that a vipd has to find its way into a proxy, and out.
-	reconnect = 3 * time.Second
+	reconnect = 2 * time.Second
 )
 
 // snapshot is all that counts up, at one moment.
@@ -161,18 +161,19 @@ func (c *cluster) figures(before, after snapshot, holders map[*lab.Process]bool)
 
 // single counts the requests of the first VIP's holder and of one standby, both
 // on nodes, on their way to the API servers.
-func (c *cluster) single(ctx context.Context) (holder, standby Rates, err error) {
+func (c *cluster) single(ctx context.Context, window time.Duration) (holder, standby Rates, err error) {
 	if err := c.homeward(ctx); err != nil {
 		return nil, nil, err
 	}
-	holder, standby, err = c.counted(ctx)
+	holder, standby, err = c.counted(ctx, window)
 	if err != nil {
 		return nil, nil, err
 	}
 	return holder, standby, pause(ctx, reconnect)
 }
 
-func (c *cluster) counted(ctx context.Context) (holder, standby Rates, err error) {
+// counted counts while proxies are there.
+func (c *cluster) counted(ctx context.Context, window time.Duration) (holder, standby Rates, err error) {
 	h, err := c.holder(ctx, 0)
 	if err != nil {
 		return nil, nil, err
@@ -182,25 +183,28 @@ func (c *cluster) counted(ctx context.Context) (holder, standby Rates, err error
 	if a == b {
 		b = c.lab.Nodes[1]
 	}
-	counts := [2]counting{}
-	for i, n := range []*lab.Node{a, b} {
-		undo, err := n.Interpose(counts[i].count)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer func() { err = errors.Join(err, undo()) }()
+	var ofA, ofB counting
+	undo, err := a.Interpose(ofA.count)
+	if err != nil {
+		return nil, nil, err
 	}
+	defer func() { err = errors.Join(err, undo()) }()
+	undoB, err := b.Interpose(ofB.count)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, undoB()) }()
 	if err := pause(ctx, reconnect); err != nil {
 		return nil, nil, err
 	}
 	begin := record.Now()
-	counts[0].begin()
-	counts[1].begin()
-	if err := pause(ctx, countFor); err != nil {
+	ofA.begin()
+	ofB.begin()
+	if err := pause(ctx, window); err != nil {
 		return nil, nil, err
 	}
 	seconds := record.Now().Sub(begin).Seconds()
-	return counts[0].rates(seconds), counts[1].rates(seconds), nil
+	return ofA.rates(seconds), ofB.rates(seconds), nil
 }
 
 // counting counts requests by kind.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
+	"math"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -145,6 +147,7 @@ func (c chart) svg(r Report) ([]byte, error) {
 			return nil, fmt.Errorf("draw %s: %w", c.file, err)
 		}
 	}
+	p.X.Tick.Marker = plot.TickerFunc(wholes)
 	p.X.Min, p.Y.Min = 0, 0
 	p.X.Max *= 1.03 // or the last point lies on the edge
 	p.Y.Max *= 1.25 // room for the legend
@@ -156,6 +159,20 @@ func (c chart) svg(r Report) ([]byte, error) {
 	}
 	// Where there is no such font, another one without serifs.
 	return bytes.ReplaceAll(out.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")), nil
+}
+
+// wholes marks ten whole numbers or fewer.
+func wholes(least, most float64) (ticks []plot.Tick) {
+	step := 1.0
+	for _, next := range []float64{2, 5, 10, 20, 50} {
+		if (most-least)/step > 10 {
+			step = next
+		}
+	}
+	for x := math.Ceil(least/step) * step; x <= most; x += step {
+		ticks = append(ticks, plot.Tick{Value: x, Label: strconv.Itoa(int(x))})
+	}
+	return ticks
 }
 
 // add draws the curve: a line, if it has one value at each place.

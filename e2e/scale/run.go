@@ -14,6 +14,9 @@ type Options struct {
 	Points []Point
 	// Window is for how long each point is watched at rest.
 	Window time.Duration
+	// Calm is how long it is left alone before: holders announce themselves each
+	// second at first.
+	Calm time.Duration
 	// Runs is how many takeovers of each kind there are at points with one VIP.
 	Runs int
 	// Say is told of each step.
@@ -26,10 +29,13 @@ func LabOptions(bin lab.Binaries) lab.Options {
 	return lab.Options{Binaries: bin, APIServerFlags: []string{"--feature-gates=APIServerIdentity=false,UnknownVersionInteroperabilityProxy=false"}}
 }
 
+// Calm is more than the time in which a holder announces itself each second.
+const Calm = 7 * time.Second
+
 // Run measures all points in one lab, on which no vipd runs yet.
 func Run(ctx context.Context, l *lab.Lab, opts Options) (Report, error) {
 	var r Report
-	c, err := newCluster(l)
+	c, err := newCluster(l, opts.Calm)
 	if err != nil {
 		return r, err
 	}
@@ -70,7 +76,7 @@ func (c *cluster) at(ctx context.Context, p Point, opts Options) (Figures, error
 	if p.VIPs > 1 {
 		return f, nil
 	}
-	if f.Holder, f.Standby, err = c.single(ctx); err != nil {
+	if f.Holder, f.Standby, err = c.single(ctx, min(countFor, opts.Window)); err != nil {
 		return f, err
 	}
 	for range opts.Runs {
@@ -92,7 +98,7 @@ func (c *cluster) end(ctx context.Context) error {
 		return err
 	}
 	c.machines, c.point = nil, Point{}
-	return pause(ctx, calm)
+	return pause(ctx, c.calm)
 }
 
 // subtract takes from each point what there is without vipd, the mean of before

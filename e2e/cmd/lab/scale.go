@@ -79,7 +79,7 @@ func measureScale(ctx context.Context, out io.Writer, points []scale.Point, opts
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	begin := time.Now()
-	report, err = scale.Run(ctx, l, scale.Options{Points: points, Window: opts.window, Runs: opts.runs,
+	report, err = scale.Run(ctx, l, scale.Options{Points: points, Window: opts.window, Calm: scale.Calm, Runs: opts.runs,
 		Say: func(format string, args ...any) {
 			fmt.Fprintf(out, "%4.0f s  %s\n", time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
 		}})
