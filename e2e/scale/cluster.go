@@ -31,6 +31,9 @@ const (
 	firstServer = 220 // of their API servers, if they are to have one
 )
 
+// errRestless means that a cluster does not come to rest.
+var errRestless = errors.New("no rest within " + settleTimeout.String())
+
 // A machine is a node with a vipd for each VIP.
 type machine struct {
 	*lab.Host
@@ -194,7 +197,7 @@ func (c *cluster) complete(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s to be at rest: %w", c.point, missing)
+			return fmt.Errorf("%w: %w", errRestless, missing)
 		}
 	}
 }

@@ -36,10 +36,11 @@ var documentTemplate = template.Must(template.New("document").Funcs(template.Fun
 // curves are those that have a table.
 var curves = map[string]which{"shared": shared, "own": own, "vips": vips}
 
-// at returns the figures of the points on a curve, the smallest first.
+// at returns the figures of the points on a curve, the smallest first, without
+// those that failed.
 func (r Report) at(on which) (out []Figures) {
 	for _, f := range r.Figures {
-		if on(f.Point) {
+		if on(f.Point) && f.Failed == "" {
 			out = append(out, f)
 		}
 	}

@@ -2,6 +2,7 @@ package scale
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -45,6 +46,10 @@ func Run(ctx context.Context, l *lab.Lab, opts Options) (Report, error) {
 	}
 	for _, p := range opts.Points {
 		f, err := c.at(ctx, p, opts)
+		if errors.Is(err, errRestless) && ctx.Err() == nil {
+			opts.Say("  failed: %v", err)
+			f, err = Figures{Point: p, Failed: err.Error()}, nil
+		}
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", p, err)
 		}

@@ -74,10 +74,13 @@ func Machine() (string, error) {
 		(info.Totalram*uint64(info.Unit))>>30, unix.ByteSliceToString(name.Release[:]), lab.KubernetesVersion), nil
 }
 
-// Problems is an error if two machines answered at once.
+// Problems is an error if two machines answered at once, or a point has no figures.
 func (r Report) Problems() error {
 	var errs []error
 	for _, f := range r.Figures {
+		if f.Failed != "" {
+			errs = append(errs, fmt.Errorf("%s: %s", f.Point, f.Failed))
+		}
 		for _, t := range f.Takeovers {
 			if t.Twice > 0 {
 				errs = append(errs, fmt.Errorf("%s, %s to %s: two machines answered at once, %d times", f.Point, t.Signal, t.From, t.Twice))
