@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 )
+
+// metricsTimeout is generous: it is much that a busy server has to tell.
+const metricsTimeout = 30 * time.Second
 
 // Metrics are the node's API server's own, in Prometheus' text format.
 func (n *Node) Metrics(ctx context.Context) ([]byte, error) {
@@ -14,6 +18,7 @@ func (n *Node) Metrics(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	defer client.CloseIdleConnections()
+	client.Timeout = metricsTimeout
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d/metrics", Port), nil)
 	if err != nil {
 		return nil, err
