@@ -19,7 +19,7 @@ const (
 	// settleTimeout bounds the wait for rest, which takes seconds.
 	settleTimeout = time.Minute
 	// batch is how many machines start at the same time.
-	batch      = 10
+	batch      = 5
 	settlePoll = time.Second
 	// stopGrace is how long the end of a vipd may take.
 	stopGrace = 10 * time.Second

@@ -17,10 +17,10 @@ import (
 	"github.com/vipd-io/vipd/e2e/record"
 )
 
-// Rates are numbers a second by kind of request, such as "PUT leases".
+// Rates are numbers, mostly a second, by kind of request, such as "PUT leases".
 type Rates map[string]float64
 
-// Total is the sum, without the refused among the writes, which are in it already.
+// Total is the sum.
 func (r Rates) Total() (sum float64) {
 	for _, kind := range slices.Sorted(maps.Keys(r)) {
 		sum += r[kind]
@@ -31,15 +31,15 @@ func (r Rates) Total() (sum float64) {
 // counters is what the API servers have counted since they started, all together.
 type counters struct {
 	at       record.Time
-	requests map[string]float64 // by kind; a watch counts when it ends
-	refused  float64            // writes of a Lease that met a newer version
-	events   float64            // of Leases, sent to those that watch
-	watches  float64            // of a single Lease, open now
+	requests Rates   // a watch counts when it ends
+	refused  float64 // writes of a Lease that met a newer version
+	events   float64 // of Leases, sent to those that watch
+	watches  float64 // of a single Lease, open now
 }
 
 // scrape reads the counters of all API servers.
 func scrape(ctx context.Context, l *lab.Lab) (counters, error) {
-	sum := counters{at: record.Now(), requests: make(map[string]float64)}
+	sum := counters{at: record.Now(), requests: make(Rates)}
 	for _, n := range l.Nodes {
 		text, err := n.Metrics(ctx)
 		if err != nil {
@@ -129,12 +129,11 @@ func kindOfRequest(r *http.Request) string {
 	return kindOf(verb, resource, "")
 }
 
-// rates is what was counted between two scrapes, a second.
-func rates(before, after counters) Rates {
+// since is what was counted since then, a second.
+func (r Rates) since(before Rates, seconds float64) Rates {
 	out := make(Rates)
-	seconds := after.at.Sub(before.at).Seconds()
-	for kind, n := range after.requests {
-		if d := n - before.requests[kind]; d > 0 {
+	for kind, n := range r {
+		if d := n - before[kind]; d > 0 {
 			out[kind] = d / seconds
 		}
 	}

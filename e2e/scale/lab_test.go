@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestOnePoint measures one small cluster, so that what measures does not rot.
 func TestOnePoint(t *testing.T) {
-	report, err := onePoint(t, scale.Point{Nodes: 4, VIPs: 1, Servers: 4})
+	report, err := onePoint(t, scale.Point{Nodes: 4, VIPs: 1, Servers: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

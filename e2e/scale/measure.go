@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -16,12 +17,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/record"
 )
 
-const (
-	// countFor is for how long the requests of single vipds are counted, at most.
-	countFor = 10 * time.Second
-	// reconnect is the time that a vipd has to find its way into a proxy, and out.
-	reconnect = 2 * time.Second
-)
+// reconnect is the time that a vipd has to find its way into a proxy, and out.
+const reconnect = 2 * time.Second
 
 // snapshot is all that counts up, at one moment.
 type snapshot struct {
@@ -105,7 +102,7 @@ func (c *cluster) measure(ctx context.Context, window time.Duration) (Figures, e
 		return Figures{}, err
 	}
 	f := c.figures(before, after, holders)
-	f.Requests = rates(counted, recounted)
+	f.Requests = recounted.requests.since(counted.requests, recounted.at.Sub(counted.at).Seconds())
 	f.WatchEvents = (recounted.events - counted.events) / recounted.at.Sub(counted.at).Seconds()
 	return f, nil
 }
@@ -159,24 +156,24 @@ func (c *cluster) figures(before, after snapshot, holders map[*lab.Process]bool)
 	}
 }
 
-// single counts the requests of the first VIP's holder and of one standby, both
-// on nodes, on their way to the API servers.
-func (c *cluster) single(ctx context.Context, window time.Duration) (holder, standby Rates, err error) {
+// measureEach is measure, and counts the requests of the first VIP's holder and of
+// one standby, both on nodes, on their way to the API servers.
+func (c *cluster) measureEach(ctx context.Context, window time.Duration) (Figures, error) {
 	if err := c.homeward(ctx); err != nil {
-		return nil, nil, err
+		return Figures{}, err
 	}
-	holder, standby, err = c.counted(ctx, window)
+	f, err := c.proxied(ctx, window)
 	if err != nil {
-		return nil, nil, err
+		return f, err
 	}
-	return holder, standby, pause(ctx, reconnect)
+	return f, pause(ctx, reconnect)
 }
 
-// counted counts while proxies are there.
-func (c *cluster) counted(ctx context.Context, window time.Duration) (holder, standby Rates, err error) {
+// proxied measures while proxies count.
+func (c *cluster) proxied(ctx context.Context, window time.Duration) (f Figures, err error) {
 	h, err := c.holder(ctx, 0)
 	if err != nil {
-		return nil, nil, err
+		return f, err
 	}
 	a := c.node(h)
 	b := c.lab.Nodes[0]
@@ -186,54 +183,44 @@ func (c *cluster) counted(ctx context.Context, window time.Duration) (holder, st
 	var ofA, ofB counting
 	undo, err := a.Interpose(ofA.count)
 	if err != nil {
-		return nil, nil, err
+		return f, err
 	}
 	defer func() { err = errors.Join(err, undo()) }()
 	undoB, err := b.Interpose(ofB.count)
 	if err != nil {
-		return nil, nil, err
+		return f, err
 	}
 	defer func() { err = errors.Join(err, undoB()) }()
 	if err := pause(ctx, reconnect); err != nil {
-		return nil, nil, err
+		return f, err
 	}
-	begin := record.Now()
-	ofA.begin()
-	ofB.begin()
-	if err := pause(ctx, window); err != nil {
-		return nil, nil, err
+	before, begin := [2]Rates{ofA.counts(), ofB.counts()}, record.Now()
+	if f, err = c.measure(ctx, window); err != nil {
+		return f, err
 	}
 	seconds := record.Now().Sub(begin).Seconds()
-	return ofA.rates(seconds), ofB.rates(seconds), nil
+	f.Holder, f.Standby = ofA.counts().since(before[0], seconds), ofB.counts().since(before[1], seconds)
+	return f, nil
 }
 
 // counting counts requests by kind.
 type counting struct {
-	mu     sync.Mutex
-	counts map[string]int
+	mu   sync.Mutex
+	seen Rates
 }
 
 func (c *counting) count(r *http.Request) lab.Effect {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.counts != nil {
-		c.counts[kindOfRequest(r)]++
+	if c.seen == nil {
+		c.seen = make(Rates)
 	}
+	c.seen[kindOfRequest(r)]++
 	return lab.Effect{}
 }
 
-func (c *counting) begin() {
+func (c *counting) counts() Rates {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.counts = make(map[string]int)
-}
-
-func (c *counting) rates(seconds float64) Rates {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make(Rates)
-	for kind, n := range c.counts {
-		out[kind] = float64(n) / seconds
-	}
-	return out
+	return maps.Clone(c.seen)
 }

@@ -18,7 +18,7 @@ type Options struct {
 	// Calm is how long it is left alone before: holders announce themselves each
 	// second at first.
 	Calm time.Duration
-	// Runs is how many takeovers of each kind there are at points with one VIP.
+	// Runs is how many takeovers of each kind there are at each number of nodes.
 	Runs int
 	// Say is told of each step.
 	Say func(format string, args ...any)
@@ -72,17 +72,18 @@ func (c *cluster) at(ctx context.Context, p Point, opts Options) (Figures, error
 	if err := c.become(ctx, p); err != nil {
 		return Figures{}, err
 	}
-	f, err := c.measure(ctx, opts.Window)
+	measure := c.measureEach
+	if p.VIPs > 1 {
+		measure = c.measure
+	}
+	f, err := measure(ctx, opts.Window)
 	if err != nil {
 		return f, err
 	}
 	opts.Say("  %.0f requests/s, %.0f watch events/s, %.0f frames/s, vipd %.0f MiB, %.2f processors busy",
 		f.Requests.Total(), f.WatchEvents, f.APIFrames+f.VIPFrames, f.Vipd.Resident, f.Busy)
-	if p.VIPs > 1 {
+	if p != (Point{Nodes: p.Nodes, VIPs: 1, Servers: planes}) {
 		return f, nil
-	}
-	if f.Holder, f.Standby, err = c.single(ctx, min(countFor, opts.Window)); err != nil {
-		return f, err
 	}
 	for range opts.Runs {
 		for _, signal := range []string{"SIGTERM", "SIGKILL"} {

@@ -53,13 +53,13 @@ apiserver_longrunning_requests{resource="leases",scope="namespace",verb="WATCH"}
 `
 
 func TestCounters(t *testing.T) {
-	c := counters{requests: make(map[string]float64)}
+	c := counters{requests: make(Rates)}
 	for range 2 { // of two API servers
 		if err := c.add([]byte(someMetrics)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := map[string]float64{"GET /readyz": 42, "PUT leases": 18, "LIST nodes": 6}
+	want := Rates{"GET /readyz": 42, "PUT leases": 18, "LIST nodes": 6}
 	if d := cmp.Diff(want, c.requests); d != "" {
 		t.Errorf("requests (-want +got):\n%s", d)
 	}
@@ -74,11 +74,10 @@ func TestCounters(t *testing.T) {
 }
 
 func TestRates(t *testing.T) {
-	before := counters{at: record.Time(time.Second), requests: map[string]float64{"a": 10, "b": 5}}
-	after := counters{at: record.Time(5 * time.Second), requests: map[string]float64{"a": 18, "b": 5, "c": 2}}
-	got := rates(before, after)
+	before := Rates{"a": 10, "b": 5}
+	got := Rates{"a": 18, "b": 5, "c": 2}.since(before, 4)
 	if d := cmp.Diff(Rates{"a": 2, "c": 0.5}, got); d != "" {
-		t.Errorf("rates (-want +got):\n%s", d)
+		t.Errorf("since (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff(Rates{"a": 1.5}, got.over(Rates{"a": 0.5, "c": 0.6, "d": 1})); d != "" {
 		t.Errorf("over (-want +got):\n%s", d)
