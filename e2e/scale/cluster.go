@@ -22,7 +22,7 @@ const (
 	batch      = 5
 	settlePoll = time.Second
 	// stopGrace is how long the end of a vipd may take.
-	stopGrace = 10 * time.Second
+	stopGrace = 30 * time.Second
 )
 
 // Last bytes of addresses in the lab's subnet.
@@ -30,9 +30,6 @@ const (
 	firstHost   = 120 // of the nodes beyond three
 	firstServer = 220 // of their API servers, if they are to have one
 )
-
-// errRestless means that a cluster does not come to rest.
-var errRestless = errors.New("no rest within " + settleTimeout.String())
 
 // A machine is a node with a vipd for each VIP.
 type machine struct {
@@ -197,7 +194,7 @@ func (c *cluster) complete(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", errRestless, missing)
+			return fmt.Errorf("no rest within %s: %w", settleTimeout, missing)
 		}
 	}
 }

@@ -4,8 +4,8 @@ package scale
 type Figures struct {
 	Point   Point   `json:"point"`
 	Seconds float64 `json:"seconds"` // for how long it was watched
-	// Failed says why there are no figures, "" if there are: the machine may be too
-	// small for a cluster of this size.
+	// Failed says why there are no further figures, "" if they are whole: the machine
+	// may be too small for a cluster of this size.
 	Failed string `json:"failed,omitempty"`
 
 	// Requests to all API servers, by kind, without those that there are without vipd.

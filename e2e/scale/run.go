@@ -2,8 +2,6 @@ package scale
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -46,12 +44,12 @@ func Run(ctx context.Context, l *lab.Lab, opts Options) (Report, error) {
 	}
 	for _, p := range opts.Points {
 		f, err := c.at(ctx, p, opts)
-		if errors.Is(err, errRestless) && ctx.Err() == nil {
-			opts.Say("  failed: %v", err)
-			f, err = Figures{Point: p, Failed: err.Error()}, nil
+		if ctx.Err() != nil {
+			return r, ctx.Err()
 		}
 		if err != nil {
-			return r, fmt.Errorf("%s: %w", p, err)
+			opts.Say("  failed: %v", err)
+			f.Point, f.Failed = p, err.Error()
 		}
 		r.Figures = append(r.Figures, f)
 	}
@@ -95,7 +93,7 @@ func (c *cluster) at(ctx context.Context, p Point, opts Options) (Figures, error
 			f.Takeovers = append(f.Takeovers, t)
 		}
 	}
-	return f, nil
+	return f, c.homeward(ctx) // while it is small still
 }
 
 // end stops all, as at the beginning.

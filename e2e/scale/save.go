@@ -74,7 +74,7 @@ func Machine() (string, error) {
 		(info.Totalram*uint64(info.Unit))>>30, unix.ByteSliceToString(name.Release[:]), lab.KubernetesVersion), nil
 }
 
-// Problems is an error if two machines answered at once, or a point has no figures.
+// Problems is an error if two machines answered at once, or a point failed.
 func (r Report) Problems() error {
 	var errs []error
 	for _, f := range r.Figures {
