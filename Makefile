@@ -33,6 +33,10 @@ demo: deps ## watch failovers in a real control plane on this machine (root; KEE
 bench: deps ## measure each way of failing over RUNS=10 times (root)
 	cd e2e && go run ./cmd/lab bench --runs $(RUNS)
 
+.PHONY: scale
+scale: deps ## measure the cost of 3 to 100 nodes and of 1 to 16 VIPs; ten minutes (root)
+	cd e2e && go run ./cmd/lab scale
+
 .PHONY: test
 test: deps lint test-unit test-lab ## all of the following four, as CI does (root)
 

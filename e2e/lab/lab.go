@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -46,8 +47,9 @@ type Lab struct {
 	Nodes   []*Node // n1, n2, n3
 	Clients []*Host // c1 to c6, of which the last three listen: see Listeners
 
-	sw   *netSwitch
-	kept bool
+	sw    *netSwitch
+	added []*Host // see AddHost
+	kept  bool
 
 	mu    sync.Mutex
 	procs []*Process
@@ -234,8 +236,8 @@ func (l *Lab) Close() error {
 	for _, n := range l.Nodes {
 		errs = append(errs, n.NS.close())
 	}
-	for _, c := range l.Clients {
-		errs = append(errs, c.NS.close())
+	for _, h := range slices.Concat(l.Clients, l.added) {
+		errs = append(errs, h.NS.close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close lab %s: %w", l.Name, err)

@@ -37,6 +37,6 @@ func newRoot(out *os.File) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newBuild(), newUp(out), newDown(out), newList(out), newDemo(out), newBench(out))
+	root.AddCommand(newBuild(), newUp(out), newDown(out), newList(out), newDemo(out), newBench(out), newScale(out))
 	return root
 }

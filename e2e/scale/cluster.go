@@ -1,0 +1,291 @@
+package scale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+)
+
+const (
+	// settleTimeout bounds the wait for rest, which takes seconds.
+	settleTimeout = time.Minute
+	// batch is how many machines start at the same time.
+	batch      = 5
+	settlePoll = time.Second
+	// stopGrace is how long the end of a vipd may take.
+	stopGrace = 30 * time.Second
+)
+
+// Last bytes of addresses in the lab's subnet.
+const (
+	firstHost   = 120 // of the nodes beyond three
+	firstServer = 220 // of their API servers, if they are to have one
+)
+
+// A machine is a node with a vipd for each VIP.
+type machine struct {
+	*lab.Host
+	vipds []*lab.Process
+}
+
+// cluster is a lab that is brought from one size to the next.
+type cluster struct {
+	lab      *lab.Lab
+	hosts    []*lab.Host // all there ever were, the control planes first
+	servers  int         // how many API servers the cluster names
+	machines []*machine  // those that run now
+	point    Point
+	calm     time.Duration // see Options
+}
+
+func newCluster(l *lab.Lab, calm time.Duration) (*cluster, error) {
+	c := &cluster{lab: l, servers: planes, calm: calm}
+	for _, n := range l.Nodes {
+		c.hosts = append(c.hosts, n.Host)
+	}
+	return c, l.CountFrames(vip(maxVIPs - 1))
+}
+
+// vip is the i-th VIP.
+func vip(i int) netip.Addr { return address(lab.VIP.As4()[3] + byte(i)) }
+
+func leaseName(i int) string {
+	if i == 0 {
+		return lab.LeaseName
+	}
+	return fmt.Sprintf("%s-%d", lab.LeaseName, i)
+}
+
+func address(lastByte byte) netip.Addr {
+	ip := lab.Subnet.Addr().As4()
+	ip[3] = lastByte
+	return netip.AddrFrom4(ip)
+}
+
+// become makes the cluster one of the given size and waits until it is at rest.
+func (c *cluster) become(ctx context.Context, p Point) error {
+	keep := min(p.Nodes, len(c.machines))
+	if p.Servers != c.point.Servers {
+		keep = min(keep, planes) // those beyond ask other API servers from now on
+	}
+	if p.VIPs < c.point.VIPs {
+		keep = 0
+	}
+	if err := c.stop(c.machines[keep:]); err != nil {
+		return err
+	}
+	c.machines = c.machines[:keep]
+	c.point = p
+	for i := range p.Nodes {
+		fresh := i >= len(c.machines)
+		if err := c.start(ctx, i); err != nil {
+			return err
+		}
+		if fresh && i%batch == batch-1 {
+			if err := c.complete(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return c.settle(ctx)
+}
+
+// start starts what is missing on the i-th machine.
+func (c *cluster) start(ctx context.Context, i int) error {
+	if i == len(c.hosts) {
+		h, err := c.lab.AddHost(fmt.Sprintf("s%d", i+1), byte(firstHost+i-planes))
+		if err != nil {
+			return err
+		}
+		c.hosts = append(c.hosts, h)
+	}
+	server, err := c.server(ctx, i)
+	if err != nil {
+		return err
+	}
+	if i == len(c.machines) {
+		c.machines = append(c.machines, &machine{Host: c.hosts[i]})
+	}
+	m := c.machines[i]
+	for v := len(m.vipds); v < c.point.VIPs; v++ {
+		p, err := c.startVipd(i, v, server)
+		if err != nil {
+			return err
+		}
+		m.vipds = append(m.vipds, p)
+	}
+	return nil
+}
+
+func (c *cluster) startVipd(i, v int, server netip.Addr) (*lab.Process, error) {
+	if i < planes && v == 0 {
+		n := c.lab.Nodes[i]
+		return n.Vipd, n.StartVipd()
+	}
+	flags := []string{"--lease-name", leaseName(v)}
+	if i >= planes {
+		flags = append(flags, "--apiserver", netip.AddrPortFrom(server, lab.Port).String())
+	}
+	p := c.lab.NewVipd(c.hosts[i], "vipd-"+vip(v).String(), vip(v), flags...)
+	return p, p.Start()
+}
+
+// server is what the i-th machine takes for its own API server: one of the three,
+// by its own address or by a further one that the cluster names as the machine's.
+func (c *cluster) server(ctx context.Context, i int) (netip.Addr, error) {
+	of := c.lab.Nodes[i%planes]
+	if i < planes || !c.point.own() {
+		return of.IP, nil
+	}
+	further := address(byte(firstServer + i - planes))
+	if i < c.servers {
+		return further, nil
+	}
+	c.servers++
+	if err := of.AddAddress(further); err != nil {
+		return further, err
+	}
+	return further, c.lab.AddControlPlane(ctx, c.hosts[i].Name, further)
+}
+
+// stop ends the vipds of some machines, all at the same time.
+func (c *cluster) stop(machines []*machine) error {
+	var g errgroup.Group
+	for _, m := range machines {
+		for _, p := range m.vipds {
+			g.Go(func() error {
+				_, err := p.Stop(stopGrace)
+				return err
+			})
+		}
+	}
+	return g.Wait()
+}
+
+// settle waits until each VIP is where its Lease says, every vipd watches, and
+// nobody announces anything out of turn any more.
+func (c *cluster) settle(ctx context.Context) error {
+	if err := c.complete(ctx); err != nil {
+		return err
+	}
+	return pause(ctx, c.calm)
+}
+
+// complete is settle without the calm. Whatever cannot be asked now is asked again.
+func (c *cluster) complete(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	ticker := time.NewTicker(settlePoll)
+	defer ticker.Stop()
+	for {
+		missing := c.missing(ctx)
+		if missing == nil {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("no rest within %s: %w", settleTimeout, missing)
+		}
+	}
+}
+
+// missing says what is not as it should be.
+func (c *cluster) missing(ctx context.Context) error {
+	for i := range c.point.VIPs {
+		h, err := c.holder(ctx, i)
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			return fmt.Errorf("nobody has %s", vip(i))
+		}
+	}
+	now, err := scrape(ctx, c.lab)
+	if err != nil {
+		return err
+	}
+	if want := len(c.machines) * c.point.VIPs; int(now.watches) != want {
+		return fmt.Errorf("%v Leases are watched, want %d", now.watches, want)
+	}
+	return nil
+}
+
+// holder is the machine that has a VIP by its Lease and by its interface, nil if
+// there is none now.
+func (c *cluster) holder(ctx context.Context, i int) (*machine, error) {
+	leases, err := c.lab.Nodes[0].Leases()
+	if err != nil {
+		return nil, err
+	}
+	lease, err := leases.Get(ctx, leaseName(i), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read lease: %w", err)
+	}
+	at := slices.IndexFunc(c.machines, func(m *machine) bool {
+		return lease.Spec.HolderIdentity != nil && m.Name == *lease.Spec.HolderIdentity
+	})
+	if at < 0 {
+		return nil, nil
+	}
+	addrs, err := c.machines[at].Addresses()
+	if err != nil || !slices.Contains(addrs, vip(i)) {
+		return nil, err
+	}
+	return c.machines[at], nil
+}
+
+// node is the lab's node that the machine is, nil if it has no control plane.
+func (c *cluster) node(m *machine) *lab.Node {
+	for _, n := range c.lab.Nodes {
+		if n.Host == m.Host {
+			return n
+		}
+	}
+	return nil
+}
+
+// homeward has the first VIP go to a machine with a control plane, if it is not on
+// one: who gives it up names one of them.
+func (c *cluster) homeward(ctx context.Context) error {
+	for {
+		h, err := c.holder(ctx, 0)
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			return errors.New("nobody has the VIP")
+		}
+		if c.node(h) != nil {
+			return nil
+		}
+		if err := h.vipds[0].Restart(stopGrace); err != nil {
+			return err
+		}
+		if err := c.settle(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// pause lets time pass that is itself what is to be observed.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,168 @@
+package scale
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// Rates are numbers, mostly a second, by kind of request, such as "PUT leases".
+type Rates map[string]float64
+
+// Total is the sum.
+func (r Rates) Total() (sum float64) {
+	for _, kind := range slices.Sorted(maps.Keys(r)) {
+		sum += r[kind]
+	}
+	return sum
+}
+
+// counters is what the API servers have counted since they started, all together.
+type counters struct {
+	at       record.Time
+	requests Rates   // a watch counts when it ends
+	refused  float64 // writes of a Lease that met a newer version
+	events   float64 // of Leases, sent to those that watch
+	watches  float64 // of a single Lease, open now
+}
+
+// scrape reads the counters of all API servers.
+func scrape(ctx context.Context, l *lab.Lab) (counters, error) {
+	sum := counters{at: record.Now(), requests: make(Rates)}
+	for _, n := range l.Nodes {
+		text, err := n.Metrics(ctx)
+		if err != nil {
+			return sum, err
+		}
+		if err := sum.add(text); err != nil {
+			return sum, fmt.Errorf("read metrics of %s: %w", n.Name, err)
+		}
+	}
+	return sum, nil
+}
+
+// add takes in one API server's metrics.
+func (c *counters) add(text []byte) error {
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(only(text, wanted)))
+	if err != nil {
+		return err
+	}
+	for _, name := range wanted {
+		if families[name] == nil {
+			return fmt.Errorf("no metric %s", name)
+		}
+	}
+	for _, m := range families["apiserver_request_total"].Metric {
+		kind, n := kindOf(label(m, "verb"), label(m, "resource"), label(m, "subresource")), m.GetCounter().GetValue()
+		if kind == "" {
+			continue
+		}
+		c.requests[kind] += n
+		if label(m, "resource") == "leases" && label(m, "verb") == http.MethodPut && label(m, "code") == "409" {
+			c.refused += n
+		}
+	}
+	for _, m := range families["apiserver_watch_events_total"].Metric {
+		if label(m, "resource") == "leases" {
+			c.events += m.GetCounter().GetValue()
+		}
+	}
+	for _, m := range families["apiserver_longrunning_requests"].Metric {
+		if label(m, "resource") == "leases" && label(m, "scope") == "resource" {
+			c.watches += m.GetGauge().GetValue()
+		}
+	}
+	return nil
+}
+
+// wanted are the metrics that are looked at.
+var wanted = []string{"apiserver_request_total", "apiserver_watch_events_total", "apiserver_longrunning_requests"}
+
+// only keeps the lines of some metrics: to parse all of them takes longer than an
+// API server takes to tell them.
+func only(text []byte, names []string) (kept []byte) {
+	for line := range bytes.Lines(text) {
+		name := bytes.TrimPrefix(line, []byte("# TYPE "))
+		if slices.ContainsFunc(names, func(n string) bool { return bytes.HasPrefix(name, []byte(n)) }) {
+			kept = append(kept, line...)
+		}
+	}
+	return kept
+}
+
+func label(m *dto.Metric, name string) string {
+	for _, l := range m.Label {
+		if l.GetName() == name {
+			return l.GetValue()
+		}
+	}
+	return ""
+}
+
+// asked are the resources that vipd asks for.
+var asked = []string{"leases", "endpointslices", "nodes"}
+
+// kindOf names the requests of the kinds that vipd makes, "" for others.
+func kindOf(verb, resource, path string) string {
+	switch {
+	case path == "/readyz":
+		return "GET /readyz"
+	case path == "" && slices.Contains(asked, resource):
+		return verb + " " + resource
+	}
+	return ""
+}
+
+// kindOfRequest is the same of a request on its way to an API server.
+func kindOfRequest(r *http.Request) string {
+	if r.URL.Path == "/readyz" {
+		return kindOf("", "", r.URL.Path)
+	}
+	parts := strings.Split(r.URL.Path, "/")
+	resource, verb := "", r.Method
+	if i := slices.IndexFunc(parts, func(s string) bool { return slices.Contains(asked, s) }); i >= 0 {
+		resource = parts[i]
+		if verb == http.MethodGet && i == len(parts)-1 {
+			verb = "LIST"
+		}
+	}
+	if watch := r.URL.Query().Get("watch"); watch == "true" || watch == "1" {
+		verb = "WATCH"
+	}
+	return kindOf(verb, resource, "")
+}
+
+// since is what was counted since then, a second.
+func (r Rates) since(before Rates, seconds float64) Rates {
+	out := make(Rates)
+	for kind, n := range r {
+		if d := n - before[kind]; d > 0 {
+			out[kind] = d / seconds
+		}
+	}
+	return out
+}
+
+// over is the rates without those of a cluster at rest. What is left of those by
+// chance is not less than nothing.
+func (r Rates) over(rest Rates) Rates {
+	out := make(Rates)
+	for kind, n := range r {
+		if d := n - rest[kind]; d > 0 {
+			out[kind] = d
+		}
+	}
+	return out
+}

@@ -1,0 +1,132 @@
+package scale
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+)
+
+// Options say how thoroughly to measure.
+type Options struct {
+	Points []Point
+	// Window is for how long each point is watched at rest.
+	Window time.Duration
+	// Calm is how long it is left alone before: holders announce themselves each
+	// second at first.
+	Calm time.Duration
+	// Runs is how many takeovers of each kind there are at each number of nodes.
+	Runs int
+	// Say is told of each step.
+	Say func(format string, args ...any)
+}
+
+// LabOptions are those of a lab whose API servers keep no Leases of their own, of
+// which each write meets a conflict first: then those that are counted are vipd's.
+func LabOptions(bin lab.Binaries) lab.Options {
+	return lab.Options{Binaries: bin, APIServerFlags: []string{"--feature-gates=APIServerIdentity=false,UnknownVersionInteroperabilityProxy=false"}}
+}
+
+// Calm is more than the time in which a holder announces itself each second.
+const Calm = 7 * time.Second
+
+// Run measures all points in one lab, on which no vipd runs yet.
+func Run(ctx context.Context, l *lab.Lab, opts Options) (Report, error) {
+	var r Report
+	c, err := newCluster(l, opts.Calm)
+	if err != nil {
+		return r, err
+	}
+	opts.Say("without vipd")
+	if r.Before, err = c.measure(ctx, opts.Window); err != nil {
+		return r, err
+	}
+	for _, p := range opts.Points {
+		f, err := c.at(ctx, p, opts)
+		if ctx.Err() != nil {
+			return r, ctx.Err()
+		}
+		if err != nil {
+			opts.Say("  failed: %v", err)
+			f.Point, f.Failed = p, err.Error()
+		}
+		r.Figures = append(r.Figures, f)
+	}
+	opts.Say("without vipd again")
+	if err := c.end(ctx); err != nil {
+		return r, err
+	}
+	if r.After, err = c.measure(ctx, opts.Window); err != nil {
+		return r, err
+	}
+	r.subtract()
+	return r, nil
+}
+
+// at measures one point.
+func (c *cluster) at(ctx context.Context, p Point, opts Options) (Figures, error) {
+	opts.Say("%s", p)
+	if err := c.become(ctx, p); err != nil {
+		return Figures{}, err
+	}
+	measure := c.measureEach
+	if p.VIPs > 1 {
+		measure = c.measure
+	}
+	f, err := measure(ctx, opts.Window)
+	if err != nil {
+		return f, err
+	}
+	opts.Say("  %.0f requests/s, %.0f watch events/s, %.0f frames/s, vipd %.0f MiB, %.2f processors busy",
+		f.Requests.Total(), f.WatchEvents, f.APIFrames+f.VIPFrames, f.Vipd.Resident, f.Busy)
+	if p != (Point{Nodes: p.Nodes, VIPs: 1, Servers: planes}) {
+		return f, nil
+	}
+	for range opts.Runs {
+		for _, signal := range []string{"SIGTERM", "SIGKILL"} {
+			t, err := c.takeover(ctx, signal)
+			if err != nil {
+				return f, err
+			}
+			opts.Say("  %s: %s -> %s after %.3f s, %d writes refused, %d reads", signal, t.From, t.To, t.Seconds, t.Refused, t.Reads)
+			f.Takeovers = append(f.Takeovers, t)
+		}
+	}
+	return f, c.homeward(ctx) // while it is small still
+}
+
+// end stops all, as at the beginning.
+func (c *cluster) end(ctx context.Context) error {
+	if err := c.stop(c.machines); err != nil {
+		return err
+	}
+	c.machines, c.point = nil, Point{}
+	return pause(ctx, c.calm)
+}
+
+// subtract takes from each point what there is without vipd, the mean of before
+// and after.
+func (r *Report) subtract() {
+	rest := make(Rates)
+	for _, f := range []Figures{r.Before, r.After} {
+		for kind, n := range f.Requests {
+			rest[kind] += n / 2
+		}
+	}
+	for i := range r.Figures {
+		f := &r.Figures[i]
+		f.Requests = f.Requests.over(rest)
+		f.WatchEvents = max(0, f.WatchEvents-(r.Before.WatchEvents+r.After.WatchEvents)/2)
+		f.ARPFrames = max(0, f.ARPFrames-(r.Before.ARPFrames+r.After.ARPFrames)/2)
+	}
+}
+
+// median of an even number is the mean of the middle two, of none 0.
+func median(list []float64) float64 {
+	s := slices.Sorted(slices.Values(list))
+	if len(s) == 0 {
+		return 0
+	}
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}

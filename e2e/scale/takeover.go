@@ -1,0 +1,100 @@
+package scale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/analyse"
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/observe"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+const (
+	takeoverTimeout = 30 * time.Second
+	// aftermath is how long is watched after a takeover: long enough for all who
+	// came too late to have been told so.
+	aftermath = 1500 * time.Millisecond
+)
+
+// signals end a holder: in order, and at once.
+var signals = map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGKILL": syscall.SIGKILL}
+
+// takeover ends the first VIP's holder, watches who follows, and starts it again.
+func (c *cluster) takeover(ctx context.Context, signal string) (Takeover, error) {
+	h, err := c.holder(ctx, 0)
+	if err != nil {
+		return Takeover{}, err
+	}
+	if h == nil {
+		return Takeover{}, errors.New("nobody has the VIP")
+	}
+	before, err := scrape(ctx, c.lab)
+	if err != nil {
+		return Takeover{}, err
+	}
+	arp := observe.Observers{&observe.ARP{NS: c.lab.Clients[1].NS, Interface: lab.Interface, VIP: lab.VIP}}
+	var at record.Time
+	seen, err := arp.During(ctx, func(ctx context.Context, rec *record.Recorder) (err error) {
+		if at, err = h.vipds[0].Signal(signals[signal]); err != nil {
+			return err
+		}
+		return awaitNext(ctx, rec, h.MAC.String(), at)
+	})
+	if err != nil {
+		return Takeover{}, fmt.Errorf("%s to %s: %w", signal, h.Name, err)
+	}
+	after, err := scrape(ctx, c.lab)
+	if err != nil {
+		return Takeover{}, err
+	}
+	t := Takeover{
+		Signal: signal, From: h.Name, Twice: len(analyse.Overlap(seen.Answers)),
+		Refused: int(after.refused - before.refused), Reads: int(after.requests[reads] - before.requests[reads]),
+	}
+	next, _ := firstOther(seen.Answers, h.MAC.String(), at)
+	t.Seconds = next.At.Sub(at).Seconds()
+	for _, m := range c.machines {
+		if m.MAC.String() == next.MAC {
+			t.To = m.Name
+		}
+	}
+	if err := h.vipds[0].Start(); err != nil {
+		return t, err
+	}
+	return t, c.complete(ctx)
+}
+
+const reads = http.MethodGet + " leases"
+
+// firstOther is the first answer after a moment by another than that MAC.
+func firstOther(answers []record.Answer, mac string, at record.Time) (record.Answer, bool) {
+	for _, a := range answers {
+		if a.At >= at && a.MAC != mac {
+			return a, true
+		}
+	}
+	return record.Answer{}, false
+}
+
+// awaitNext waits for that, and then for the aftermath.
+func awaitNext(ctx context.Context, rec *record.Recorder, mac string, at record.Time) error {
+	short, cancel := context.WithTimeout(ctx, takeoverTimeout)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if _, ok := firstOther(rec.History().Answers, mac, at); ok {
+			return pause(ctx, aftermath)
+		}
+		select {
+		case <-ticker.C:
+		case <-short.Done():
+			return fmt.Errorf("wait for another to answer: %w", short.Err())
+		}
+	}
+}
