@@ -65,6 +65,10 @@ func (n *Node) StartVipd(extra ...string) error {
 	return n.Vipd.startWith(append(argv, extra...))
 }
 
+// StartDaemon starts another manager of the VIP on the node, in vipd's place: what
+// is done to Vipd is done to it.
+func (n *Node) StartDaemon(argv ...string) error { return n.Vipd.startWith(argv) }
+
 // PowerOff does what a pulled power cord does: nothing leaves the node any
 // more, not even the kernel's RST for the connections of its killed
 // processes, and whatever the kernel had been told is forgotten. The time is
@@ -74,7 +78,7 @@ func (n *Node) PowerOff() (record.Time, error) {
 	err := errors.Join(
 		n.LinkDown(),
 		killProcesses(n.Vipd, n.APIServer, n.Etcd),
-		n.forget(),
+		n.Forget(),
 	)
 	if err != nil {
 		return at, fmt.Errorf("power off %s: %w", n.Name, err)
@@ -94,9 +98,9 @@ func (n *Node) PowerOn(ctx context.Context) error {
 	return n.WaitReady(ctx)
 }
 
-// forget drops what a reboot would not bring back: addresses other than the
+// Forget drops what a reboot would not bring back: addresses other than the
 // node's own, and all of nftables.
-func (n *Node) forget() error {
+func (n *Node) Forget() error {
 	if err := n.FlushNftables(); err != nil {
 		return err
 	}
