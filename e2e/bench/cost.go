@@ -1,0 +1,201 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+)
+
+// A Cost is what a contender takes of one node at rest.
+type Cost struct {
+	Contender string  `json:"contender"`
+	Node      string  `json:"node"`
+	Holder    bool    `json:"holder"`
+	CPU       float64 `json:"cpu"`      // of one core
+	Resident  float64 `json:"resident"` // KiB, of all its processes
+	Processes int     `json:"processes"`
+	// A minute: frames that the node sends, ARP of the VIP and VRRP; calls of the
+	// daemon and its checks to API servers.
+	Packets  float64 `json:"packets"`
+	Requests float64 `json:"requests"`
+}
+
+// atRest watches a contender while nothing happens and nobody observes, as that
+// would be a part of what is measured.
+func (b *bench) atRest(ctx context.Context, c Contender) (costs []Cost, err error) {
+	if err := b.seat(c); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.unseat(ctx)) }()
+	calls := make([]atomic.Int64, len(b.lab.Nodes))
+	for i, n := range b.lab.Nodes {
+		undo, err := n.Interpose(func(*http.Request) lab.Effect { calls[i].Add(1); return lab.Effect{} })
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, undo()) }()
+	}
+	holder, err := b.settled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The announcements after a move, and new connections, are over by then.
+	if err := pause(ctx, b.opts.Rest/4); err != nil {
+		return nil, err
+	}
+	var meters []*meter
+	for i, n := range b.lab.Nodes {
+		m := &meter{node: n, calls: &calls[i]}
+		defer m.end()
+		if err := m.begin(); err != nil {
+			return nil, err
+		}
+		meters = append(meters, m)
+	}
+	if err := pause(ctx, b.opts.Rest); err != nil {
+		return nil, err
+	}
+	for _, m := range meters {
+		cost, err := m.read()
+		if err != nil {
+			return nil, err
+		}
+		cost.Contender, cost.Holder = c.Name, m.node == holder
+		costs = append(costs, cost)
+	}
+	return costs, nil
+}
+
+// A meter reads what a node's daemon takes.
+type meter struct {
+	node  *lab.Node
+	calls *atomic.Int64
+
+	began  time.Time
+	cpu    time.Duration
+	called int64
+	wire   *wire
+}
+
+func (m *meter) begin() (err error) {
+	if m.wire, err = listen(m.node); err != nil {
+		return err
+	}
+	m.began, m.called = time.Now(), m.calls.Load()
+	m.cpu, err = cpuTime(family(m.node.Vipd.Pid()))
+	return err
+}
+
+func (m *meter) end() {
+	if m.wire != nil {
+		m.wire.close()
+	}
+}
+
+func (m *meter) read() (Cost, error) {
+	took := time.Since(m.began)
+	calls, frames := m.calls.Load()-m.called, m.wire.frames.Load()
+	procs := family(m.node.Vipd.Pid())
+	cpu, err := cpuTime(procs)
+	if err != nil {
+		return Cost{}, err
+	}
+	resident, err := memory(procs)
+	return Cost{
+		Node: m.node.Name, CPU: float64(cpu-m.cpu) / float64(took), Resident: resident, Processes: len(procs),
+		Packets: float64(frames) / took.Minutes(), Requests: float64(calls) / took.Minutes(),
+	}, err
+}
+
+// clockTick is USER_HZ, which is 100 on every architecture that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// family is a process and its descendants, except those that it makes for a
+// moment, as a check is.
+func family(pid int) []int {
+	procs := []int{pid}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return procs
+	}
+	name := command(pid)
+	for i := 0; i < len(procs); i++ {
+		for _, e := range entries {
+			child, err := strconv.Atoi(e.Name())
+			if err != nil || slices.Contains(procs, child) {
+				continue
+			}
+			if f, err := stat(child); err == nil && f[1] == strconv.Itoa(procs[i]) && command(child) == name {
+				procs = append(procs, child)
+			}
+		}
+	}
+	return procs
+}
+
+func command(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// stat are the fields of /proc/PID/stat from the third on: see proc(5).
+func stat(pid int) ([]string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	fields := strings.Fields(string(b)[strings.LastIndexByte(string(b), ')')+1:])
+	if len(fields) < 40 {
+		return nil, fmt.Errorf("read /proc/%d/stat: %d fields", pid, len(fields))
+	}
+	return fields, nil
+}
+
+// cpuTime is the processor time of processes and of the children that they waited
+// for, such as checks (fields 14 to 17).
+func cpuTime(procs []int) (time.Duration, error) {
+	var ticks int
+	for _, pid := range procs {
+		f, err := stat(pid)
+		if err != nil {
+			return 0, err
+		}
+		for _, field := range f[14-3 : 18-3] {
+			n, err := strconv.Atoi(field)
+			if err != nil {
+				return 0, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
+			}
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * clockTick, nil
+}
+
+// memory is the resident memory of processes, in KiB. Pages that they share count
+// for each.
+func memory(procs []int) (total float64, err error) {
+	for _, pid := range procs {
+		f, err := stat(pid)
+		if err != nil {
+			return 0, err
+		}
+		pages, err := strconv.Atoi(f[24-3])
+		if err != nil {
+			return 0, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
+		}
+		total += float64(pages*os.Getpagesize()) / 1024
+	}
+	return total, nil
+}
