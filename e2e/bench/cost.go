@@ -27,6 +27,7 @@ type Cost struct {
 	// daemon and its checks to API servers.
 	Packets  float64 `json:"packets"`
 	Requests float64 `json:"requests"`
+	Writes   float64 `json:"writes"` // of the requests, those that etcd has to agree to
 }
 
 // atRest watches a contender while nothing happens and nobody observes, as that
@@ -36,13 +37,16 @@ func (b *bench) atRest(ctx context.Context, c Contender) (costs []Cost, err erro
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.unseat(ctx)) }()
-	calls := make([]atomic.Int64, len(b.lab.Nodes))
+	all := make([]meter, len(b.lab.Nodes))
+	defer func() {
+		for i := range all {
+			err = errors.Join(err, all[i].end())
+		}
+	}()
 	for i, n := range b.lab.Nodes {
-		undo, err := n.Interpose(func(*http.Request) lab.Effect { calls[i].Add(1); return lab.Effect{} })
-		if err != nil {
+		if err := all[i].attach(n); err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, undo()) }()
 	}
 	holder, err := b.settled(ctx)
 	if err != nil {
@@ -52,24 +56,20 @@ func (b *bench) atRest(ctx context.Context, c Contender) (costs []Cost, err erro
 	if err := pause(ctx, b.opts.Rest/4); err != nil {
 		return nil, err
 	}
-	var meters []*meter
-	for i, n := range b.lab.Nodes {
-		m := &meter{node: n, calls: &calls[i]}
-		defer m.end()
-		if err := m.begin(); err != nil {
+	for i := range all {
+		if err := all[i].begin(); err != nil {
 			return nil, err
 		}
-		meters = append(meters, m)
 	}
 	if err := pause(ctx, b.opts.Rest); err != nil {
 		return nil, err
 	}
-	for _, m := range meters {
-		cost, err := m.read()
+	for i, n := range b.lab.Nodes {
+		cost, err := all[i].read()
 		if err != nil {
 			return nil, err
 		}
-		cost.Contender, cost.Holder = c.Name, m.node == holder
+		cost.Contender, cost.Node, cost.Holder = c.Name, n.Name, n == holder
 		costs = append(costs, cost)
 	}
 	return costs, nil
@@ -77,43 +77,62 @@ func (b *bench) atRest(ctx context.Context, c Contender) (costs []Cost, err erro
 
 // A meter reads what a node's daemon takes.
 type meter struct {
-	node  *lab.Node
-	calls *atomic.Int64
+	node        *lab.Node
+	wire        *wire
+	undo        func() error // of the proxy that counts
+	all, writes atomic.Int64 // requests
 
-	began  time.Time
-	cpu    time.Duration
-	called int64
-	wire   *wire
+	// When it began:
+	began               time.Time
+	cpu                 time.Duration
+	allThen, writesThen int64
+}
+
+func (m *meter) attach(n *lab.Node) (err error) {
+	m.node = n
+	m.undo, err = n.Interpose(func(r *http.Request) lab.Effect {
+		m.all.Add(1)
+		if r.Method != http.MethodGet {
+			m.writes.Add(1)
+		}
+		return lab.Effect{}
+	})
+	return err
 }
 
 func (m *meter) begin() (err error) {
 	if m.wire, err = listen(m.node); err != nil {
 		return err
 	}
-	m.began, m.called = time.Now(), m.calls.Load()
+	m.began, m.allThen, m.writesThen = time.Now(), m.all.Load(), m.writes.Load()
 	m.cpu, err = cpuTime(family(m.node.Vipd.Pid()))
 	return err
 }
 
-func (m *meter) end() {
+func (m *meter) read() (Cost, error) {
+	took := time.Since(m.began)
+	aMinute := func(count int64) float64 { return float64(count) / took.Minutes() }
+	c := Cost{Packets: aMinute(m.wire.frames.Load()), Requests: aMinute(m.all.Load() - m.allThen), Writes: aMinute(m.writes.Load() - m.writesThen)}
+	procs := family(m.node.Vipd.Pid())
+	c.Processes = len(procs)
+	cpu, err := cpuTime(procs)
+	if err != nil {
+		return c, err
+	}
+	c.CPU = float64(cpu-m.cpu) / float64(took)
+	c.Resident, err = memory(procs)
+	return c, err
+}
+
+// end may be called whatever came of the rest.
+func (m *meter) end() error {
 	if m.wire != nil {
 		m.wire.close()
 	}
-}
-
-func (m *meter) read() (Cost, error) {
-	took := time.Since(m.began)
-	calls, frames := m.calls.Load()-m.called, m.wire.frames.Load()
-	procs := family(m.node.Vipd.Pid())
-	cpu, err := cpuTime(procs)
-	if err != nil {
-		return Cost{}, err
+	if m.undo == nil {
+		return nil
 	}
-	resident, err := memory(procs)
-	return Cost{
-		Node: m.node.Name, CPU: float64(cpu-m.cpu) / float64(took), Resident: resident, Processes: len(procs),
-		Packets: float64(frames) / took.Minutes(), Requests: float64(calls) / took.Minutes(),
-	}, err
+	return m.undo()
 }
 
 // clockTick is USER_HZ, which is 100 on every architecture that Go runs on.

@@ -41,7 +41,7 @@ type Named struct {
 
 func newReport(opts Options) *Report {
 	r := &Report{About: About{
-		Date: time.Now().Format(time.DateOnly), Runs: opts.Runs, Rest: opts.Rest, Wait: opts.Wait,
+		Date: time.Now().Format(time.DateOnly), Machine: opts.Machine, Runs: opts.Runs, Rest: opts.Rest, Wait: opts.Wait,
 	}}
 	for _, c := range opts.Contenders {
 		r.Contenders = append(r.Contenders, Named{Name: c.Name, Title: c.Note})

@@ -22,7 +22,7 @@ import (
 const (
 	// steady is for how long the VIP has to be on one node before a fault: the
 	// others are ready to take it by then.
-	steady = 2 * time.Second
+	steady = 1500 * time.Millisecond
 	// tail is for how long it is watched on when the VIP has moved, and again
 	// after what follows then.
 	tail = 2 * time.Second

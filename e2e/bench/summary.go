@@ -112,12 +112,14 @@ func (r *Report) Usage(contender string, holder bool) (mean Cost, ok bool) {
 		mean.Resident += c.Resident
 		mean.Packets += c.Packets
 		mean.Requests += c.Requests
+		mean.Writes += c.Writes
 		mean.Processes = c.Processes
 	}
 	if n == 0 {
 		return mean, false
 	}
-	mean.CPU, mean.Resident, mean.Packets, mean.Requests = mean.CPU/n, mean.Resident/n, mean.Packets/n, mean.Requests/n
+	mean.CPU, mean.Resident, mean.Packets = mean.CPU/n, mean.Resident/n, mean.Packets/n
+	mean.Requests, mean.Writes = mean.Requests/n, mean.Writes/n
 	mean.Contender, mean.Holder = contender, holder
 	return mean, true
 }

@@ -99,9 +99,8 @@ func measure(ctx context.Context, out io.Writer, opts benchOptions) (report *ben
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	report, err = bench.Run(ctx, l, what, out)
-	report.Machine = bench.ThisMachine(ctx, bin)
-	return report, err
+	what.Machine = bench.ThisMachine(ctx, bin)
+	return bench.Run(ctx, l, what, out)
 }
 
 func (o benchOptions) parse() (what bench.Options, err error) {
