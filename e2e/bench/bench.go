@@ -23,6 +23,8 @@ type Options struct {
 	// Quiet is for how long each is watched without a fault, Rest for how long it
 	// is seen what each costs; 0 leaves it out.
 	Quiet, Rest time.Duration
+	// AtMost, if set, is a time after which no round is begun.
+	AtMost time.Duration
 	// Wait is for how long a VIP that does not move is waited for.
 	Wait time.Duration
 	// Save, if set, is a folder for all that was seen in each run.
@@ -58,7 +60,8 @@ func Run(ctx context.Context, l *lab.Lab, opts Options, out io.Writer) (*Report,
 }
 
 func (b *bench) run(ctx context.Context) error {
-	b.say("about %v", b.estimate().Round(time.Minute))
+	began := time.Now()
+	b.say("this takes about %v", b.estimate().Round(time.Minute))
 	if b.opts.Rest > 0 {
 		for _, c := range b.opts.Contenders {
 			b.say("%s at rest, for %v", c.Name, b.opts.Rest)
@@ -75,11 +78,15 @@ func (b *bench) run(ctx context.Context) error {
 		}
 	}
 	for run := 1; run <= b.opts.Runs; run++ {
-		began := time.Now()
+		if b.opts.AtMost > 0 && time.Since(began) > b.opts.AtMost {
+			b.say("no more rounds: %v are over", b.opts.AtMost)
+			break
+		}
+		round := time.Now()
 		if err := b.round(ctx, run, b.opts.Faults); err != nil {
 			return err
 		}
-		took := time.Since(began)
+		took := time.Since(round)
 		left := took * time.Duration(b.opts.Runs-run)
 		b.say("round %d of %d took %v, about %v to go", run, b.opts.Runs, took.Round(time.Second), left.Round(time.Minute))
 	}
@@ -140,13 +147,16 @@ func (b *bench) enough(c Contender, f Fault) bool {
 
 // estimate is how long it takes.
 func (b *bench) estimate() time.Duration {
-	total := time.Duration(len(b.opts.Contenders)) * (b.opts.Rest + b.opts.Quiet)
+	total := time.Duration(len(b.opts.Contenders)) * (2*b.opts.Rest + b.opts.Quiet)
 	for _, f := range b.opts.Faults {
 		each := len(b.opts.Contenders)
 		if f.only != nil {
 			each = 1
 		}
 		total += time.Duration(each*b.opts.Runs) * typical
+	}
+	if b.opts.AtMost > 0 {
+		total = min(total, b.opts.AtMost)
 	}
 	return total
 }

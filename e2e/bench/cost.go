@@ -31,66 +31,88 @@ type Cost struct {
 }
 
 // atRest watches a contender while nothing happens and nobody observes, as that
-// would be a part of what is measured.
+// would be a part of what is measured. The proxy that counts requests comes last, as
+// it makes some more work for the daemon.
 func (b *bench) atRest(ctx context.Context, c Contender) (costs []Cost, err error) {
 	if err := b.seat(c); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.unseat(ctx)) }()
-	all := make([]meter, len(b.lab.Nodes))
-	defer func() {
-		for i := range all {
-			err = errors.Join(err, all[i].end())
-		}
-	}()
-	for i, n := range b.lab.Nodes {
-		if err := all[i].attach(n); err != nil {
-			return nil, err
-		}
-	}
 	holder, err := b.settled(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// The announcements after a move, and new connections, are over by then.
-	if err := pause(ctx, b.opts.Rest/4); err != nil {
-		return nil, err
-	}
-	for i := range all {
-		if err := all[i].begin(); err != nil {
-			return nil, err
+	meters := make([]meter, len(b.lab.Nodes))
+	defer func() {
+		for i := range meters {
+			err = errors.Join(err, meters[i].end())
 		}
-	}
-	if err := pause(ctx, b.opts.Rest); err != nil {
-		return nil, err
+	}()
+	// Before each step, what the one before set in motion comes to rest.
+	steps := []struct {
+		lasts time.Duration
+		then  func(*meter) error
+	}{
+		{b.opts.Rest / 4, (*meter).begin}, {b.opts.Rest, (*meter).usage}, {0, (*meter).attach},
+		{b.opts.Rest / 4, (*meter).zero}, {b.opts.Rest / 2, (*meter).counts},
 	}
 	for i, n := range b.lab.Nodes {
-		cost, err := all[i].read()
-		if err != nil {
+		meters[i].node = n
+		meters[i].cost = Cost{Contender: c.Name, Node: n.Name, Holder: n == holder}
+	}
+	for _, s := range steps {
+		if err := pause(ctx, s.lasts); err != nil {
 			return nil, err
 		}
-		cost.Contender, cost.Node, cost.Holder = c.Name, n.Name, n == holder
-		costs = append(costs, cost)
+		for i := range meters {
+			if err := s.then(&meters[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range meters {
+		costs = append(costs, meters[i].cost)
 	}
 	return costs, nil
 }
 
 // A meter reads what a node's daemon takes.
 type meter struct {
-	node        *lab.Node
-	wire        *wire
-	undo        func() error // of the proxy that counts
-	all, writes atomic.Int64 // requests
+	node *lab.Node
+	cost Cost
 
-	// When it began:
-	began               time.Time
-	cpu                 time.Duration
-	allThen, writesThen int64
+	began time.Time
+	cpu   time.Duration // by then
+	wire  *wire
+
+	counting    time.Time
+	all, writes atomic.Int64 // requests
+	undo        func() error // of the proxy that counts them
 }
 
-func (m *meter) attach(n *lab.Node) (err error) {
-	m.node = n
-	m.undo, err = n.Interpose(func(r *http.Request) lab.Effect {
+func (m *meter) begin() (err error) {
+	if m.wire, err = listen(m.node); err != nil {
+		return err
+	}
+	m.began = time.Now()
+	m.cpu, err = cpuTime(family(m.node.Vipd.Pid()))
+	return err
+}
+
+func (m *meter) usage() error {
+	took := time.Since(m.began)
+	procs := family(m.node.Vipd.Pid())
+	cpu, err := cpuTime(procs)
+	if err != nil {
+		return err
+	}
+	m.cost.CPU, m.cost.Processes = float64(cpu-m.cpu)/float64(took), len(procs)
+	m.cost.Resident, err = memory(procs)
+	return err
+}
+
+func (m *meter) attach() (err error) {
+	m.undo, err = m.node.Interpose(func(r *http.Request) lab.Effect {
 		m.all.Add(1)
 		if r.Method != http.MethodGet {
 			m.writes.Add(1)
@@ -100,28 +122,18 @@ func (m *meter) attach(n *lab.Node) (err error) {
 	return err
 }
 
-func (m *meter) begin() (err error) {
-	if m.wire, err = listen(m.node); err != nil {
-		return err
-	}
-	m.began, m.allThen, m.writesThen = time.Now(), m.all.Load(), m.writes.Load()
-	m.cpu, err = cpuTime(family(m.node.Vipd.Pid()))
-	return err
+func (m *meter) zero() error {
+	m.counting = time.Now()
+	m.all.Store(0)
+	m.writes.Store(0)
+	return nil
 }
 
-func (m *meter) read() (Cost, error) {
-	took := time.Since(m.began)
-	aMinute := func(count int64) float64 { return float64(count) / took.Minutes() }
-	c := Cost{Packets: aMinute(m.wire.frames.Load()), Requests: aMinute(m.all.Load() - m.allThen), Writes: aMinute(m.writes.Load() - m.writesThen)}
-	procs := family(m.node.Vipd.Pid())
-	c.Processes = len(procs)
-	cpu, err := cpuTime(procs)
-	if err != nil {
-		return c, err
-	}
-	c.CPU = float64(cpu-m.cpu) / float64(took)
-	c.Resident, err = memory(procs)
-	return c, err
+func (m *meter) counts() error {
+	m.cost.Packets = float64(m.wire.frames.Load()) / time.Since(m.began).Minutes()
+	took := time.Since(m.counting).Minutes()
+	m.cost.Requests, m.cost.Writes = float64(m.all.Load())/took, float64(m.writes.Load())/took
+	return nil
 }
 
 // end may be called whatever came of the rest.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 )
 
 // Print shows the tables on a terminal.
@@ -140,7 +139,7 @@ func (r *Report) method() []string {
 		"Cut off: the holder and the other nodes exchange no frames, and clients reach all of them.",
 		fmt.Sprintf("%d runs of each, but %d where all of the first %d took more than %v. %d runs were discarded and run again, as the machine was too busy to observe them.", r.Runs, slowRuns, slowRuns, slow, r.Discarded),
 		"p95 is the nearest rank. Rows that do not flatter are in the table like all others. \"-\": the manager has no such thing.",
-		fmt.Sprintf("At rest, %v without observers: frames that a node sends for the address, ARP and VRRP; requests of the manager and its checks to API servers, counted by a proxy between; memory and processor time of its processes, checks included. Others: the mean.", r.Rest.Round(time.Second)),
+		fmt.Sprintf("At rest, without observers: memory and processor time of its processes, checks included, for %v; then requests of the manager and its checks to API servers, counted by a proxy between, for %v; frames that a node sends for the address, ARP and VRRP, all the while. Others: the mean.", r.Rest, r.Rest/2),
 	}
 }
 

@@ -24,6 +24,7 @@ type benchOptions struct {
 	lease       time.Duration
 	quiet, rest time.Duration
 	wait        time.Duration
+	atMost      time.Duration
 	save        string
 	write       string
 	readme      string
@@ -53,8 +54,9 @@ foreground and withdraws at SIGTERM. Fields in it: {{.Node}} {{.Index}} {{.IP}}
 	flags.StringSliceVar(&opts.faults, "faults", nil, "names of the faults, or all (default those of all managers, and a planned move)")
 	flags.DurationVar(&opts.lease, "lease", 3*time.Second, "vipd's lease duration")
 	flags.DurationVar(&opts.quiet, "quiet", 20*time.Second, "how long to watch each without a fault, 0 to leave it out")
-	flags.DurationVar(&opts.rest, "rest", time.Minute, "how long to measure what each costs at rest, 0 to leave it out")
+	flags.DurationVar(&opts.rest, "rest", 40*time.Second, "how long to measure what each costs at rest, 0 to leave it out")
 	flags.DurationVar(&opts.wait, "wait", 45*time.Second, "how long to wait for a VIP that does not move")
+	flags.DurationVar(&opts.atMost, "at-most", 0, "begin no further round after that time")
 	flags.StringVar(&opts.save, "save", "", "folder to keep all that was seen of each run in, as JSON lines")
 	flags.StringVar(&opts.write, "write", "", "folder to write DATE.md, its plot and its records to")
 	flags.StringVar(&opts.readme, "readme", "", "README to put the figures into")
@@ -104,7 +106,7 @@ func measure(ctx context.Context, out io.Writer, opts benchOptions) (report *ben
 }
 
 func (o benchOptions) parse() (what bench.Options, err error) {
-	what = bench.Options{Runs: o.runs, Quiet: o.quiet, Rest: o.rest, Wait: o.wait, Save: o.save}
+	what = bench.Options{Runs: o.runs, Quiet: o.quiet, Rest: o.rest, Wait: o.wait, AtMost: o.atMost, Save: o.save}
 	var commands []bench.Contender
 	for _, text := range o.daemons {
 		c, err := bench.ParseCommand(text)
