@@ -131,7 +131,7 @@ func (r *Report) names() string {
 func (r *Report) method() []string {
 	return []string{
 		"Three nodes in network namespaces on one switch, each with a real etcd member and kube-apiserver. The manager runs on all three.",
-		"Each run starts the manager afresh, waits until one node has had the address for " + steady.String() + ", and breaks that node. Managers take turns within each fault, faults within each round.",
+		fmt.Sprintf("Each run starts the manager afresh, waits until one node has had the address for %v, and breaks that node at a random time of the next %v. Managers take turns within each fault, faults within each round.", steady, phases),
 		"A client asks for `/version` over a new TLS connection every 10 ms. *Unreachable* is the longest time between two answers, less those 10 ms; with no fault that is the noise of the machine. `>`: there was no answer by the end.",
 		"Another client asks by ARP who has the address, every 5 ms. *Two nodes answered* is for how long two answered the same question; `≥`: they still did at the end. Nobody repaired it in that time.",
 		fmt.Sprintf("The end is %v after another node has the address, or %v after the fault if none has; after SIGCONT, %v more.", tail, r.Wait, tail),

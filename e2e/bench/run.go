@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,7 +23,10 @@ import (
 const (
 	// steady is for how long the VIP has to be on one node before a fault: the
 	// others are ready to take it by then.
-	steady = 1500 * time.Millisecond
+	steady = time.Second
+	// phases is the longest period in which a contender does anything, keepalived's
+	// check. The fault comes at any time of it, and so of an advert or a renewal.
+	phases = 3 * time.Second
 	// tail is for how long it is watched on when the VIP has moved, and again
 	// after what follows then.
 	tail = 2 * time.Second
@@ -89,7 +93,7 @@ func (b *bench) observed(ctx context.Context, c Contender, f Fault, run int) (r 
 
 // inject is what happens while the observers watch.
 func (b *bench) inject(ctx context.Context, f Fault, holder *lab.Node, e *record.Episode) (err error) {
-	if err := pause(ctx, 2*before); err != nil {
+	if err := pause(ctx, 2*before+rand.N(phases)); err != nil {
 		return err
 	}
 	if e.At, err = f.inject(holder, others(b.lab, holder)); err != nil {
