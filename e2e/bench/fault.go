@@ -61,7 +61,7 @@ var shared = []Fault{
 	},
 	{
 		// Clients still reach all nodes.
-		Name: "partition", Title: "node: cut off from the other nodes",
+		Name: "cutstore", Title: "node: cut off from the other nodes",
 		inject: func(n *lab.Node, others []*lab.Host) (record.Time, error) {
 			at := record.Now()
 			return at, n.Cut(others...)

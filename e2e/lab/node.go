@@ -65,10 +65,6 @@ func (n *Node) StartVipd(extra ...string) error {
 	return n.Vipd.startWith(append(argv, extra...))
 }
 
-// StartDaemon starts another manager of the VIP on the node, in vipd's place: what
-// is done to Vipd is done to it.
-func (n *Node) StartDaemon(argv ...string) error { return n.Vipd.startWith(argv) }
-
 // PowerOff does what a pulled power cord does: nothing leaves the node any
 // more, not even the kernel's RST for the connections of its killed
 // processes, and whatever the kernel had been told is forgotten. The time is
@@ -125,6 +121,10 @@ func (n *Node) closeClients() {
 		n.core = nil
 	}
 }
+
+// StartDaemon starts another manager of the VIP on the node, in vipd's place: what
+// is done to Vipd is done to it.
+func (n *Node) StartDaemon(argv ...string) error { return n.Vipd.startWith(argv) }
 
 // Tables lists the nftables tables of the node.
 func (n *Node) Tables() ([]string, error) {
