@@ -1,10 +1,11 @@
-# `make` alone lists the targets. Parameters: KEEP=1 with demo, RUNS with bench,
-# FUZZTIME with fuzz, SEEDS with simulation, VERSION with build and image.
+# `make` alone lists the targets. Parameters: KEEP=1 with demo, RUNS and AT_MOST with
+# bench, FUZZTIME with fuzz, SEEDS with simulation, VERSION with build and image.
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the parts of test share the processors
 SHELL := /bin/bash -o pipefail
 
 RUNS     ?= 10
+AT_MOST  ?= 1h
 FUZZTIME ?= 30s
 SEEDS    ?= 10000
 IMAGE    ?= vipd
@@ -30,15 +31,15 @@ demo: deps ## watch failovers in a real control plane on this machine (root; KEE
 	cd e2e && go run ./cmd/lab demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: bench
-bench: deps ## measure each way of failing over RUNS=10 times (root)
-	cd e2e && go run ./cmd/lab bench --runs $(RUNS)
+bench: deps ## measure vipd beside keepalived, RUNS=10 times, in AT_MOST=1h; writes docs/benchmarks (root)
+	cd e2e && go run ./cmd/lab bench --runs $(RUNS) --at-most $(AT_MOST) --write ../docs/benchmarks --readme ../README.md
 
 .PHONY: scale
 scale: deps ## measure the cost of 3 to 100 nodes and of 1 to 16 VIPs; ten minutes (root)
 	cd e2e && go run ./cmd/lab scale
 
 .PHONY: test
-test: deps lint test-unit test-lab ## all of the following four, as CI does (root)
+test: deps lint test-unit model test-lab ## all that CI does: style, units, model, lab (root)
 
 .PHONY: deps
 deps: ## install what the tests need besides Go, where it is missing

@@ -2,10 +2,13 @@ package lab_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -108,6 +111,44 @@ func TestProcess(t *testing.T) {
 	}
 	if ended, ok := p.Ended(); !ok || ended < at {
 		t.Errorf("ended at %v, %t, before its signal at %v", ended, ok, at)
+	}
+}
+
+// A daemon's children are killed with it, even those that it would start again.
+func TestKillsChildren(t *testing.T) {
+	ctx := within(t, 10*time.Second)
+	p := shared.NewProcess(shared.Clients[0], "parent", "sh", "-c", "sleep 1000 & echo $!; wait")
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var child int
+	for child == 0 {
+		if b, err := os.ReadFile(p.LogPath); err == nil {
+			fmt.Sscan(string(b), &child)
+		}
+		if ctx.Err() != nil {
+			t.Fatal("no child")
+		}
+	}
+	handle, err := os.FindProcess(child) // by pidfd
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer handle.Release()
+	if _, err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for { // until it is reaped, by whoever got it
+		err := handle.Signal(syscall.Signal(0))
+		if errors.Is(err, os.ErrProcessDone) {
+			return
+		}
+		if state, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child)); strings.Contains(string(state), ") Z ") {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("the child goes on: %v", err)
+		}
 	}
 }
 

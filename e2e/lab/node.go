@@ -74,7 +74,7 @@ func (n *Node) PowerOff() (record.Time, error) {
 	err := errors.Join(
 		n.LinkDown(),
 		killProcesses(n.Vipd, n.APIServer, n.Etcd),
-		n.forget(),
+		n.Forget(),
 	)
 	if err != nil {
 		return at, fmt.Errorf("power off %s: %w", n.Name, err)
@@ -94,9 +94,9 @@ func (n *Node) PowerOn(ctx context.Context) error {
 	return n.WaitReady(ctx)
 }
 
-// forget drops what a reboot would not bring back: addresses other than the
+// Forget drops what a reboot would not bring back: addresses other than the
 // node's own, and all of nftables.
-func (n *Node) forget() error {
+func (n *Node) Forget() error {
 	if err := n.FlushNftables(); err != nil {
 		return err
 	}
@@ -121,6 +121,10 @@ func (n *Node) closeClients() {
 		n.core = nil
 	}
 }
+
+// StartDaemon starts another manager of the VIP on the node, in vipd's place: what
+// is done to Vipd is done to it.
+func (n *Node) StartDaemon(argv ...string) error { return n.Vipd.startWith(argv) }
 
 // Tables lists the nftables tables of the node.
 func (n *Node) Tables() ([]string, error) {

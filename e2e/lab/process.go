@@ -100,14 +100,16 @@ func environ() []string {
 	return slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "VIPD_") })
 }
 
-// Signal sends a signal and returns the time just before it.
+// Signal sends a signal and returns the time just before it. What kills, stops
+// or resumes is for its children, too, as when the kernel does it to a container;
+// with others it is the process' task to tell them.
 func (p *Process) Signal(sig syscall.Signal) (record.Time, error) {
 	r := p.current()
 	if r == nil {
 		return 0, fmt.Errorf("signal %s: %w", p.Name, ErrNotRunning)
 	}
 	at := record.Now()
-	err := r.cmd.Process.Signal(sig)
+	err := r.signal(sig)
 	if errors.Is(err, os.ErrProcessDone) {
 		err = ErrNotRunning
 	}
@@ -115,6 +117,22 @@ func (p *Process) Signal(sig syscall.Signal) (record.Time, error) {
 		return at, fmt.Errorf("signal %s: %w", p.Name, err)
 	}
 	return at, nil
+}
+
+func (r *run) signal(sig syscall.Signal) error {
+	if isDone(r.done) {
+		return os.ErrProcessDone
+	}
+	switch sig {
+	case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCONT:
+		err := syscall.Kill(-r.cmd.Process.Pid, sig) // its group has its number
+		if errors.Is(err, syscall.ESRCH) {
+			return os.ErrProcessDone
+		}
+		return err
+	default:
+		return r.cmd.Process.Signal(sig)
+	}
 }
 
 // Pause stops the process with SIGSTOP, and waits until it has stopped: it

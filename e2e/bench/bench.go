@@ -1,0 +1,164 @@
+// Package bench measures managers of the VIP beside each other: the same lab, the
+// same observers, the same faults, in turn. It knows of each only what can be seen
+// from outside: who answers ARP, who serves requests, which node has the address.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+)
+
+// Options say what to measure.
+type Options struct {
+	Machine    Machine
+	Runs       int
+	Contenders []Contender
+	Faults     []Fault
+	// Quiet is for how long each is watched without a fault, Rest for how long it
+	// is seen what each costs; 0 leaves it out.
+	Quiet, Rest time.Duration
+	// AtMost, if set, is a time after which no round is begun.
+	AtMost time.Duration
+	// Wait is for how long a VIP that does not move is waited for.
+	Wait time.Duration
+	// Save, if set, is a folder for all that was seen in each run.
+	Save string
+}
+
+// What takes long is not done as often as the rest: it is not close to anything.
+const (
+	slow     = 10 * time.Second
+	slowRuns = 3
+)
+
+// attempts is how often a run is tried that could not be observed, as the machine
+// did something else meanwhile.
+const attempts = 3
+
+// typical is what a run takes, before any was seen.
+const typical = 10 * time.Second
+
+type bench struct {
+	lab    *lab.Lab
+	opts   Options
+	out    io.Writer
+	report *Report
+}
+
+// Run measures in a lab, and tells out of each run. What was measured until an
+// error is in the report, too.
+func Run(ctx context.Context, l *lab.Lab, opts Options, out io.Writer) (*Report, error) {
+	b := &bench{lab: l, opts: opts, out: out, report: newReport(opts)}
+	err := b.run(ctx)
+	return b.report, err
+}
+
+func (b *bench) run(ctx context.Context) error {
+	began := time.Now()
+	b.say("this takes about %v", b.estimate().Round(time.Minute))
+	if b.opts.Rest > 0 {
+		for _, c := range b.opts.Contenders {
+			b.say("%s at rest, for %v", c.Name, b.opts.Rest)
+			cost, err := b.atRest(ctx, c)
+			if err != nil {
+				return fmt.Errorf("%s at rest: %w", c.Name, err)
+			}
+			b.report.Costs = append(b.report.Costs, cost...)
+		}
+	}
+	if b.opts.Quiet > 0 {
+		if err := b.round(ctx, 1, []Fault{none(b.opts.Quiet)}); err != nil {
+			return err
+		}
+	}
+	for run := 1; run <= b.opts.Runs; run++ {
+		if b.opts.AtMost > 0 && time.Since(began) > b.opts.AtMost {
+			b.say("no more rounds: %v are over", b.opts.AtMost)
+			break
+		}
+		round := time.Now()
+		if err := b.round(ctx, run, b.opts.Faults); err != nil {
+			return err
+		}
+		took := time.Since(round)
+		left := took * time.Duration(b.opts.Runs-run)
+		b.say("round %d of %d took %v, about %v to go", run, b.opts.Runs, took.Round(time.Second), left.Round(time.Minute))
+	}
+	return nil
+}
+
+// round is each fault once with each contender. They take turns at being first, so
+// that a change of the machine's mood hits all of them alike.
+func (b *bench) round(ctx context.Context, run int, faults []Fault) error {
+	for i, f := range faults {
+		for j := range b.opts.Contenders {
+			c := b.opts.Contenders[(i+j+run)%len(b.opts.Contenders)]
+			if f.only != nil && !c.vipd || b.enough(c, f) {
+				continue
+			}
+			r, err := b.persist(ctx, c, f, run)
+			if err != nil {
+				return fmt.Errorf("%s, %s, run %d: %w", c.Name, f.Title, run, err)
+			}
+			b.report.Results = append(b.report.Results, r)
+			b.say("%2d  %-34s %-18s %s", run, f.Title, c.Name, r)
+			for _, rule := range r.Broken {
+				b.say("    NOT AS EXPECTED: %s", rule)
+			}
+		}
+	}
+	return nil
+}
+
+// persist tries again what could not be observed.
+func (b *bench) persist(ctx context.Context, c Contender, f Fault, run int) (Result, error) {
+	var errs []error
+	for range attempts {
+		r, err := b.try(ctx, c, f, run)
+		if err == nil {
+			return r, nil
+		}
+		if ctx.Err() != nil {
+			return r, err
+		}
+		errs = append(errs, err)
+		b.report.Discarded++
+		b.say("    once more: %v", err)
+	}
+	return Result{}, errors.Join(errs...)
+}
+
+// enough tells whether a slow one has been run often enough.
+func (b *bench) enough(c Contender, f Fault) bool {
+	var seen []Result
+	for _, r := range b.report.Results {
+		if r.Contender == c.Name && r.Fault == f.Name {
+			seen = append(seen, r)
+		}
+	}
+	return len(seen) >= slowRuns && !slices.ContainsFunc(seen, func(r Result) bool { return r.Watched < slow })
+}
+
+// estimate is how long it takes.
+func (b *bench) estimate() time.Duration {
+	total := time.Duration(len(b.opts.Contenders)) * (2*b.opts.Rest + b.opts.Quiet)
+	for _, f := range b.opts.Faults {
+		each := len(b.opts.Contenders)
+		if f.only != nil {
+			each = 1
+		}
+		total += time.Duration(each*b.opts.Runs) * typical
+	}
+	if b.opts.AtMost > 0 {
+		total = min(total, b.opts.AtMost)
+	}
+	return total
+}
+
+func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.out, format+"\n", args...) }

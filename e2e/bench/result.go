@@ -1,0 +1,123 @@
+package bench
+
+import (
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/analyse"
+	"github.com/vipd-io/vipd/e2e/failover"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// A Result is what one run came to. Times are in nanoseconds.
+type Result struct {
+	Run       int    `json:"run"`
+	Fault     string `json:"fault"`
+	Contender string `json:"contender"`
+
+	// Holder had the address before, Next is the first other node that had it
+	// after, "" if none had when the wait was over.
+	Holder string `json:"holder"`
+	Next   string `json:"next,omitempty"`
+	// EtcdLeader: the holder's etcd member led, too.
+	EtcdLeader bool `json:"etcdLeader,omitempty"`
+
+	// Watched is from the fault to the end of what is measured.
+	Watched time.Duration `json:"watched"`
+	// Unreachable is the longest time without an answer to a new HTTPS connection;
+	// Open: there was none by the end.
+	Unreachable time.Duration `json:"unreachable"`
+	Open        bool          `json:"open,omitempty"`
+	Requests    int           `json:"requests"`
+	Failed      int           `json:"failed"`
+	// Together is for how long two nodes answered ARP; Still: they did at the end.
+	Together time.Duration `json:"together"`
+	Still    bool          `json:"still,omitempty"`
+
+	// Broken are the rules that vipd broke, where it is judged by them.
+	Broken []string `json:"broken,omitempty"`
+
+	// Answering and Serving are when each node answered ARP and requests, by the
+	// time since the fault.
+	Answering []Stretch `json:"answering"`
+	Serving   []Stretch `json:"serving"`
+}
+
+// A Stretch is a time in which a node did something.
+type Stretch struct {
+	Node string        `json:"node"`
+	From time.Duration `json:"from"`
+	To   time.Duration `json:"to"`
+}
+
+// before is how much of the time before the fault is in a result's stretches.
+const before = 200 * time.Millisecond
+
+// Gaps that are none: several lost answers.
+const (
+	answerGap  = 10 * record.ProbeInterval
+	requestGap = 10 * record.RequestInterval
+)
+
+// result works out what an episode came to.
+func result(e record.Episode) Result {
+	h := e.History
+	r := Result{Holder: e.Holder, Next: e.Next, EtcdLeader: e.EtcdLeader, Watched: e.End.Sub(e.At)}
+	r.Unreachable = analyse.Outage(h.Requests, e.At, e.End)
+	answers := byNode(e)
+	r.Together, r.Still = analyse.Together(answers, e.At, e.End)
+	var signs []analyse.Sign
+	for _, a := range answers {
+		signs = append(signs, analyse.Sign{Who: a.MAC, At: a.At})
+	}
+	r.Answering = stretches(signs, e, answerGap)
+	signs = nil
+	last := e.At
+	for _, q := range h.Requests {
+		if q.OK() {
+			signs = append(signs, analyse.Sign{Who: q.Node, At: q.End})
+			if q.End <= e.End {
+				last = max(last, q.End)
+			}
+		}
+		if q.Start >= e.At && q.End <= e.End {
+			r.Requests++
+			if !q.OK() {
+				r.Failed++
+			}
+		}
+	}
+	r.Serving = stretches(signs, e, requestGap)
+	// Unreachable at the end, and this is what was measured.
+	r.Open = e.End.Sub(last) > requestGap && e.End.Sub(last) >= r.Unreachable
+	return r
+}
+
+// resultOf is that of one of vipd's faults.
+func resultOf(o failover.Outcome) Result {
+	r := result(o.Episode)
+	for _, v := range o.Violations {
+		r.Broken = append(r.Broken, v.String())
+	}
+	return r
+}
+
+func byNode(e record.Episode) []record.Answer {
+	var out []record.Answer
+	for _, a := range e.History.Answers {
+		if node := e.Cluster.Node(a.MAC); node != "" {
+			a.MAC = node
+		}
+		if !e.Cluster.Stranger(a.MAC) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func stretches(signs []analyse.Sign, e record.Episode, gap time.Duration) []Stretch {
+	var out []Stretch
+	for _, s := range analyse.Spans(signs, e.At.Add(-before), e.End, gap) {
+		out = append(out, Stretch{Node: s.Who, From: s.From.Sub(e.At), To: s.To.Sub(e.At)})
+	}
+	return out
+}

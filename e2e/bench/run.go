@@ -1,0 +1,304 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vipd-io/vipd/e2e/analyse"
+	"github.com/vipd-io/vipd/e2e/failover"
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/observe"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+const (
+	// steady is for how long the VIP has to be on one node before a fault: the
+	// others are ready to take it by then.
+	steady = time.Second
+	// phases is the longest period in which a contender does anything, keepalived's
+	// check. The fault comes at any time of it, and so of an advert or a renewal.
+	phases = 3 * time.Second
+	// tail is for how long it is watched on when the VIP has moved, and again
+	// after what follows then.
+	tail = 2 * time.Second
+	// settleTimeout bounds the wait for one holder.
+	settleTimeout = 40 * time.Second
+)
+
+// try runs one contender through one fault.
+func (b *bench) try(ctx context.Context, c Contender, f Fault, run int) (r Result, err error) {
+	if err := b.seat(c); err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, b.unseat(ctx)) }()
+	if f.only != nil {
+		r, err = b.judged(ctx, *f.only)
+	} else {
+		r, err = b.observed(ctx, c, f, run)
+	}
+	r.Run, r.Fault, r.Contender = run, f.Name, c.Name
+	return r, err
+}
+
+// judged is a fault of vipd's own, for which there are rules.
+func (b *bench) judged(ctx context.Context, f failover.Fault) (Result, error) {
+	out, err := failover.Run(ctx, b.lab, f, func(string, ...any) {})
+	if err != nil {
+		return Result{}, err
+	}
+	return resultOf(out), nil
+}
+
+// observed is a fault of which only what can be seen from outside is known.
+func (b *bench) observed(ctx context.Context, c Contender, f Fault, run int) (r Result, err error) {
+	holder, err := b.settled(ctx)
+	if err != nil {
+		return r, err
+	}
+	observers, err := outside(b.lab)
+	if err != nil {
+		return r, err
+	}
+	e := record.Episode{Holder: holder.Name, Cluster: cluster(b.lab)}
+	e.Promise.Name = f.Name
+	if e.EtcdLeader, err = holder.LeadsEtcd(ctx); err != nil {
+		return r, err
+	}
+	if f.heal != nil {
+		defer func() {
+			// Also when ctx has ended: a node without its parts cannot be left.
+			err = errors.Join(err, f.heal(context.WithoutCancel(ctx), holder))
+		}()
+	}
+	e.History, err = observers.During(ctx, func(ctx context.Context, _ *record.Recorder) error {
+		return b.inject(ctx, f, holder, &e)
+	})
+	if err != nil {
+		return r, err
+	}
+	if err := b.save(fmt.Sprintf("%s-%s-%02d.jsonl", f.Name, c.Name, run), e.History); err != nil {
+		return r, err
+	}
+	return result(e), analyse.Enough(e.History, e.At, e.End)
+}
+
+// inject is what happens while the observers watch.
+func (b *bench) inject(ctx context.Context, f Fault, holder *lab.Node, e *record.Episode) (err error) {
+	if err := pause(ctx, 2*before+rand.N(phases)); err != nil {
+		return err
+	}
+	if e.At, err = f.inject(holder, others(b.lab, holder)); err != nil {
+		return err
+	}
+	if f.lasts > 0 {
+		err = pause(ctx, f.lasts)
+		e.End = record.Now()
+		return err
+	}
+	if e.Next, err = b.moved(ctx, holder); err != nil {
+		return err
+	}
+	if err := pause(ctx, tail); err != nil {
+		return err
+	}
+	if f.after != nil {
+		if err := f.after(holder); err != nil {
+			return err
+		}
+		if err := pause(ctx, tail); err != nil {
+			return err
+		}
+	}
+	e.End = record.Now()
+	return nil
+}
+
+// seat starts a contender on all nodes.
+func (b *bench) seat(c Contender) error {
+	for _, n := range b.lab.Nodes {
+		if err := c.start(n, placeOf(b.lab, n, c.Name)); err != nil {
+			return fmt.Errorf("start %s on %s: %w", c.Name, n.Name, err)
+		}
+	}
+	return nil
+}
+
+// unseat ends the daemons, and clears what they left: the next contender is to
+// find the nodes as the first one did. It does so also when ctx has ended.
+func (b *bench) unseat(ctx context.Context) error {
+	var g errgroup.Group
+	for _, n := range b.lab.Nodes {
+		g.Go(func() error {
+			if n.Vipd.Running() {
+				_, resumed := n.Vipd.Resume() // one that is stopped does not hear SIGTERM
+				_, stopped := n.Vipd.Stop(stopGrace)
+				if err := errors.Join(notRunning(resumed), notRunning(stopped)); err != nil {
+					return fmt.Errorf("%s: %w", n.Name, err)
+				}
+			}
+			return n.Forget()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, n := range b.lab.Nodes {
+		if err := n.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settled waits until one node alone has had the VIP for a while, and it can be
+// reached there. It returns that node.
+func (b *bench) settled(ctx context.Context) (*lab.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	var holder *lab.Node
+	var since record.Time
+	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
+		have, err := holders(b.lab)
+		if err = errors.Join(err, b.running()); err != nil {
+			return false, err
+		}
+		if len(have) != 1 || have[0] != holder {
+			holder, since = nil, record.Now()
+			if len(have) == 1 {
+				holder = have[0]
+			}
+			return false, nil
+		}
+		return record.Now().Sub(since) >= steady && b.lab.Reachable(ctx), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wait for one node to have the VIP: %w", err)
+	}
+	return holder, nil
+}
+
+// running is an error if a daemon is not.
+func (b *bench) running() error {
+	for _, n := range b.lab.Nodes {
+		if !n.Vipd.Running() {
+			log, _ := os.ReadFile(n.Vipd.LogPath)
+			return fmt.Errorf("the daemon on %s has ended:\n%s", n.Name, log[max(0, len(log)-1000):])
+		}
+	}
+	return nil
+}
+
+// moved waits until another node has the VIP, and names it; "" if none has by the
+// end of the wait, which is a result as good as any.
+func (b *bench) moved(ctx context.Context, from *lab.Node) (next string, err error) {
+	short, cancel := context.WithTimeout(ctx, b.opts.Wait)
+	defer cancel()
+	err = poll(short, 10*time.Millisecond, func() (bool, error) {
+		have, err := holders(b.lab)
+		for _, n := range have {
+			if n != from {
+				next = n.Name
+			}
+		}
+		return next != "", err
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return "", nil
+	}
+	return next, err
+}
+
+// holders are the nodes that have the VIP.
+func holders(l *lab.Lab) (have []*lab.Node, err error) {
+	for _, n := range l.Nodes {
+		addrs, err := n.Addresses()
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(addrs, lab.VIP) {
+			have = append(have, n)
+		}
+	}
+	return have, nil
+}
+
+func others(l *lab.Lab, than *lab.Node) (hosts []*lab.Host) {
+	for _, n := range l.Nodes {
+		if n != than {
+			hosts = append(hosts, n.Host)
+		}
+	}
+	return hosts
+}
+
+func cluster(l *lab.Lab) record.Cluster {
+	c := record.Cluster{Nodes: make(map[string][]string)}
+	for _, n := range l.Nodes {
+		c.Nodes[n.Name] = n.MACs()
+	}
+	return c
+}
+
+// outside is who observes without knowing what manages the VIP.
+func outside(l *lab.Lab) (observe.Observers, error) {
+	client, err := observe.NewHTTPS(l.Clients[0].NS, netip.AddrPortFrom(lab.VIP, lab.Port), l.Nodes[0].CAFile())
+	if err != nil {
+		return nil, err
+	}
+	all := observe.Observers{client, &observe.ARP{NS: l.Clients[1].NS, Interface: lab.Interface, VIP: lab.VIP}}
+	for _, n := range l.Nodes {
+		all = append(all, &observe.Addresses{NS: n.NS, Node: n.Name, VIP: lab.VIP})
+	}
+	return all, nil
+}
+
+// save keeps all that was seen of a run, for a closer look at one that stands out.
+func (b *bench) save(name string, h record.History) error {
+	if b.opts.Save == "" {
+		return nil
+	}
+	if err := os.MkdirAll(b.opts.Save, 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(filepath.Join(b.opts.Save, name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(record.Write(f, h), f.Close())
+}
+
+// pause lets time pass that is itself what is to be observed.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// poll asks until the answer is yes, an error, or ctx ends.
+func poll(ctx context.Context, every time.Duration, done func() (bool, error)) error {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
