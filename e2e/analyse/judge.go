@@ -21,6 +21,7 @@ const (
 	Goes        Rule = "goes where it is to go"
 	Stays       Rule = "stays if nothing is wrong"
 	Reachable   Rule = "reachable again in time"
+	Respects    Rule = "another one's lease is respected"
 	Converges   Rule = "neighbours know the holder in time"
 	Foreign     Rule = "foreign state is left alone"
 	NothingLeft Rule = "nothing is left behind"
@@ -114,10 +115,14 @@ func stayed(e record.Episode, m Measures) (found []Violation) {
 
 // reachable compares with what the fault allows.
 func reachable(e record.Episode, m Measures) []Violation {
-	if within := e.Promise.Within; within == 0 || m.Unreachable <= within {
-		return nil
+	within, least := e.Promise.Within, e.Promise.AtLeast
+	switch {
+	case within > 0 && m.Unreachable > within:
+		return []Violation{{Rule: Reachable, At: e.At, Why: fmt.Sprintf("unreachable for %v, want at most %v", m.Unreachable, within)}}
+	case m.Unreachable < least:
+		return []Violation{{Rule: Respects, At: e.At, Why: fmt.Sprintf("unreachable for %v, want at least %v", m.Unreachable, least)}}
 	}
-	return []Violation{{Rule: Reachable, At: e.At, Why: fmt.Sprintf("unreachable for %v, want at most %v", m.Unreachable, e.Promise.Within)}}
+	return nil
 }
 
 // foreign compares each node's foreign state.

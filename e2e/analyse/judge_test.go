@@ -79,6 +79,7 @@ func TestJudge(t *testing.T) {
 		{"moved: elsewhere than wanted", handedOver, func(e *record.Episode) { e.Wanted = "n3" }, []Rule{Goes}},
 		{"moved: in silence", handedOver, func(e *record.Episode) { e.History.Announcements = nil }, []Rule{Goes}},
 		{"moved: too slowly", handedOver, func(e *record.Episode) { e.Promise.Within = 10 * time.Millisecond }, []Rule{Reachable}},
+		{"moved: too soon", handedOver, func(e *record.Episode) { e.Promise.AtLeast = 100 * time.Millisecond }, []Rule{Respects}},
 		{"moved: one answer by the former", handedOver, func(e *record.Episode) {
 			e.History.Answers = append(e.History.Answers, record.Answer{Seq: 300, At: ms(1501), MAC: a})
 		}, []Rule{AtMostOne, AfterClaim}},

@@ -23,6 +23,8 @@ type Fault struct {
 	// Stranger, if set, is the host that claims the VIP without being a node: its
 	// answers are left out of the verdict on two that answer at once.
 	Stranger func(*lab.Lab) *lab.Host
+	// Seed decides what the fault leaves to chance.
+	Seed uint64
 
 	// prepare, if set, brings about what the fault needs, before observation.
 	prepare func(ctx context.Context, r *run) error
@@ -65,9 +67,11 @@ func None(d time.Duration) Fault {
 	}
 }
 
-// Faults are all of them: what happens to vipd, to the machine, to API servers,
-// to etcd, and what people and their tools do.
-var Faults = slices.Concat(processFaults, machineFaults, apiServerFaults, etcdFaults, plannedFaults, networkFaults)
+// Faults are all of them: what happens to vipd, to the machine, to API servers and
+// the calls of them, to etcd, to the network and the Lease, and what people and
+// their tools do.
+var Faults = slices.Concat(processFaults, machineFaults, apiServerFaults, callFaults, etcdFaults,
+	plannedFaults, networkFaults, partitions, leaseFaults)
 
 // ByName finds a fault.
 func ByName(name string) (Fault, error) {

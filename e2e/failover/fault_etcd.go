@@ -34,29 +34,13 @@ var etcdFaults = []Fault{
 			}
 			return at, pause(ctx, 5*time.Second)
 		},
-		heal: func(ctx context.Context, r *run) error {
-			if r.victim == nil || r.victim.Etcd.Running() {
-				return nil
-			}
-			return restartEtcd(ctx, r.victim)
-		},
+		heal: restartVictim,
 	},
 	{
-		// The leader is another node's member, to which the lead is handed over
-		// before if it is the holder's: what the holder does then depends on an
-		// election in which its own member takes part.
+		// What the holder does then depends on an election in which its own member
+		// takes part.
 		Promise: promise{Name: "etcdleader", Title: "etcd leader stopped for 2 s"},
-		prepare: func(ctx context.Context, r *run) error {
-			leader, err := etcdLeader(ctx, r.lab)
-			if err != nil {
-				return err
-			}
-			if r.victim = leader; leader == r.holder {
-				r.victim = r.other(r.holder)
-				return r.victim.LeadEtcd(ctx)
-			}
-			return nil
-		},
+		prepare: leaderElsewhere,
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at, err := hold(ctx, 2*time.Second, r.victim.Etcd)
 			if err != nil {
@@ -66,6 +50,38 @@ var etcdFaults = []Fault{
 			return at, pause(ctx, 3*time.Second)
 		},
 		heal: readyAll,
+	},
+	{
+		Promise: promise{Name: "etcdleaderkill", Title: "etcd leader killed elsewhere"},
+		prepare: leaderElsewhere,
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at, err := r.victim.Etcd.Kill()
+			if err != nil {
+				return at, err
+			}
+			return at, pause(ctx, leaseLength)
+		},
+		heal: restartVictim,
+	},
+	{
+		// Nobody can write: the VIP falls silent at its deadline.
+		Promise: promise{Name: "quorum", Title: "etcd without a quorum for 6 s", MayMove: true, Within: 30 * time.Second},
+		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
+			at = record.Now()
+			for _, n := range r.lab.Nodes {
+				if n == r.holder {
+					continue
+				}
+				if _, err := n.Etcd.Kill(); err != nil {
+					return at, err
+				}
+			}
+			if err := pause(ctx, 6*time.Second); err != nil {
+				return at, err
+			}
+			return at, startEtcd(ctx, r)
+		},
+		heal: startEtcd,
 	},
 	{
 		Promise: promise{Name: "etcdslow", Title: "etcd stutters", MayFail: true},
@@ -93,6 +109,40 @@ func stutter(ctx context.Context, l *lab.Lab) error {
 		return err
 	}
 	return pause(ctx, 400*time.Millisecond)
+}
+
+// leaderElsewhere makes another node's member the victim and sees to it that it
+// leads.
+func leaderElsewhere(ctx context.Context, r *run) error {
+	leader, err := etcdLeader(ctx, r.lab)
+	if err != nil {
+		return err
+	}
+	if r.victim = leader; leader == r.holder {
+		r.victim = r.other(r.holder)
+		return r.victim.LeadEtcd(ctx)
+	}
+	return nil
+}
+
+func restartVictim(ctx context.Context, r *run) error {
+	if r.victim == nil || r.victim.Etcd.Running() {
+		return nil
+	}
+	return restartEtcd(ctx, r.victim)
+}
+
+// startEtcd starts all members that do not run.
+func startEtcd(ctx context.Context, r *run) error {
+	for _, n := range r.lab.Nodes {
+		if n.Etcd.Running() {
+			continue
+		}
+		if err := n.Etcd.Start(); err != nil {
+			return err
+		}
+	}
+	return readyAll(ctx, r)
 }
 
 func restartEtcd(ctx context.Context, n *lab.Node) error {

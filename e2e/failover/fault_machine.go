@@ -25,11 +25,6 @@ var machineFaults = []Fault{
 			at := record.Now()
 			return at, r.holder.LinkDown()
 		},
-		heal: func(ctx context.Context, r *run) error {
-			if err := r.holder.LinkUp(); err != nil {
-				return err
-			}
-			return r.holder.WaitReady(ctx)
-		},
+		heal: healLink,
 	},
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
 )
@@ -48,6 +50,21 @@ var networkFaults = []Fault{
 			return at, pause(ctx, 4*time.Second)
 		},
 		heal: restoreForeign,
+	},
+	{
+		// It puts the address back a few times a second, and then leaves it to another
+		// node.
+		Promise: promise{Name: "fight", Title: "VIP removed again and again", Moves: true, Within: 10 * time.Second},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at := record.Now()
+			return at, poll(ctx, 10*time.Millisecond, func() (bool, error) {
+				if err := r.holder.RemoveAddress(lab.VIP); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+					return false, err
+				}
+				who, err := whoHas(r.lab)
+				return who != "" && who != r.holder.Name, err
+			})
+		},
 	},
 	{
 		Promise:  promise{Name: "conflict", Title: "VIP taken by a stranger", Flickers: true, Within: repaired},

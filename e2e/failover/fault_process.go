@@ -57,6 +57,62 @@ var processFaults = []Fault{
 		},
 	},
 	{
+		Promise: promise{Name: "stop500ms", Title: "SIGSTOP for 500 ms"},
+		inject:  stopFor(500 * time.Millisecond),
+	},
+	{
+		// About as long as its fence is open: it may come in time or not.
+		Promise: promise{Name: "stop2s", Title: "SIGSTOP for 2 s", MayMove: true, Within: ranOut},
+		inject:  stopFor(2 * time.Second),
+	},
+	{
+		Promise: promise{Name: "twin", Title: "another vipd started on the same node"},
+		inject:  func(ctx context.Context, r *run) (record.Time, error) { return r.namesake(ctx, r.holder.Host) },
+	},
+	{
+		Promise: promise{Name: "namesake", Title: "a vipd of the holder's name on another machine"},
+		inject:  func(ctx context.Context, r *run) (record.Time, error) { return r.namesake(ctx, stranger(r.lab)) },
+	},
+	{
+		Promise: promise{Name: "allkilled", Title: "SIGKILL to all vipds, restarted", MayMove: true, Within: ranOut},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at := record.Now()
+			for _, n := range r.lab.Nodes {
+				if _, err := n.Vipd.Kill(); err != nil {
+					return at, err
+				}
+			}
+			return at, startAll(ctx, r)
+		},
+		heal: startAll,
+	},
+	{
+		Promise: promise{Name: "cascade", Title: "SIGKILL to the holder, and to the next one as soon as it holds", MayMove: true, Within: 2 * ranOut},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at, err := r.holder.Vipd.Kill()
+			if err != nil {
+				return at, err
+			}
+			next, err := awaitMove(ctx, r.lab, r.holder)
+			if err != nil {
+				return at, err
+			}
+			for _, n := range r.lab.Nodes {
+				if n.Name == next {
+					r.victim = n
+				}
+			}
+			if _, err := r.victim.Vipd.Kill(); err != nil {
+				return at, err
+			}
+			if _, err := awaitMove(ctx, r.lab, r.victim); err != nil {
+				return at, err
+			}
+			return at, startAll(ctx, r)
+		},
+		heal: startAll,
+	},
+	{
 		Promise: promise{Name: "idle", Title: "SIGTERM, an idle client", Moves: true, EndsIdle: true, Within: handedOver},
 		Note:    "A client that only listens would never notice that its server's address has left.",
 		inject:  stopVipd,
@@ -75,6 +131,42 @@ func startVipd(_ context.Context, r *run) error {
 		return nil
 	}
 	return r.holder.Vipd.Start()
+}
+
+func startAll(_ context.Context, r *run) error {
+	for _, n := range r.lab.Nodes {
+		if n.Vipd.Running() {
+			continue
+		}
+		if err := n.Vipd.Start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stopFor stops the holder's vipd for a while, and watches for longer than a
+// lease.
+func stopFor(d time.Duration) func(context.Context, *run) (record.Time, error) {
+	return func(ctx context.Context, r *run) (record.Time, error) {
+		at, err := hold(ctx, d, r.holder.Vipd)
+		if err != nil {
+			return at, err
+		}
+		return at, pause(ctx, leaseLength)
+	}
+}
+
+// namesake runs another vipd of the holder's name for longer than a lease.
+func (r *run) namesake(ctx context.Context, on *lab.Host) (record.Time, error) {
+	at := record.Now()
+	p := r.lab.Namesake(r.holder, on)
+	if err := p.Start(); err != nil {
+		return at, err
+	}
+	waited := pause(ctx, leaseLength)
+	_, err := p.Stop(5 * time.Second)
+	return at, errors.Join(waited, err, pause(ctx, time.Second))
 }
 
 // idleTimeout is for how long it is watched whether an idle client notices: more

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -34,7 +35,7 @@ func TestFaultList(t *testing.T) {
 func TestFlaky(t *testing.T) {
 	const calls = 10000
 	draw := func(seed uint64) []lab.Effect {
-		effect := flaky(seed)
+		effect := flaky(rand.New(rand.NewPCG(seed, 0)))
 		var out []lab.Effect
 		for range calls {
 			out = append(out, effect(nil))

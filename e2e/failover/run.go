@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,9 @@ type run struct {
 	rec    *record.Recorder
 	at     record.Time
 	next   string
-	stuck  string // what was waited for did not come
+	rng    *rand.Rand
+	undo   func() error // of what prepare did, for heal
+	stuck  string       // what was waited for did not come
 	end    record.Time
 }
 
@@ -35,7 +38,7 @@ type run struct {
 // heals. say is told of each step as it happens. The error is that the fault
 // could not be tried or observed.
 func Run(ctx context.Context, l *lab.Lab, f Fault, say func(format string, args ...any)) (Outcome, error) {
-	r := &run{lab: l, fault: f, say: say}
+	r := &run{lab: l, fault: f, say: say, rng: rand.New(rand.NewPCG(f.Seed, 0)), undo: func() error { return nil }}
 	e, err := r.run(ctx)
 	var out Outcome
 	if err == nil {

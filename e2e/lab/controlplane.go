@@ -40,7 +40,7 @@ func (n *Node) etcdArgs(binary string, members []*Node) []string {
 		fmt.Sprintf("--advertise-client-urls=https://%s:2379", n.IP),
 		fmt.Sprintf("--listen-peer-urls=https://%s:2380", n.IP),
 		fmt.Sprintf("--initial-advertise-peer-urls=https://%s:2380", n.IP),
-		"--data-dir=" + filepath.Join(n.Dir, "etcd"),
+		"--data-dir=" + n.etcdData(),
 		"--cert-file=" + filepath.Join(pki, "server.crt"),
 		"--key-file=" + filepath.Join(pki, "server.key"),
 		"--trusted-ca-file=" + filepath.Join(pki, "ca.crt"),
@@ -97,6 +97,16 @@ func (n *Node) apiServerArgs(binary string) []string {
 // when all three API servers are ready, admin.conf works, and the cluster has
 // its Node objects.
 func (l *Lab) startControlPlane(ctx context.Context) error {
+	if err := l.startServers(ctx); err != nil {
+		return err
+	}
+	if err := l.Nodes[0].bindClusterAdmins(ctx); err != nil {
+		return err
+	}
+	return l.registerNodes(ctx)
+}
+
+func (l *Lab) startServers(ctx context.Context) error {
 	for _, n := range l.Nodes {
 		if err := n.Etcd.Start(); err != nil {
 			return fmt.Errorf("start etcd on %s: %w", n.Name, err)
@@ -118,13 +128,7 @@ func (l *Lab) startControlPlane(ctx context.Context) error {
 	for _, n := range l.Nodes {
 		g.Go(func() error { return n.WaitReady(gctx) })
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if err := l.Nodes[0].bindClusterAdmins(ctx); err != nil {
-		return err
-	}
-	return l.registerNodes(ctx)
+	return g.Wait()
 }
 
 // waitEtcd waits until the member has a leader and answers.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -18,20 +19,46 @@ type netSwitch struct {
 	cuts map[cut]bool
 }
 
-// A cut is a pair of ports that exchange no frames. With an empty second
-// name, the first exchanges none with anybody.
-type cut struct{ a, b string }
+// A cut is a direction in which frames do not pass: from one port to another, ""
+// for any.
+type cut struct {
+	from, to string
+	arp      bool // only ARP
+}
 
 // Cut stops all frames between the host and its peers, in both directions,
 // without peers those between the host and everybody. Unlike LinkDown, no
 // host can tell from its carrier.
-func (h *Host) Cut(peers ...*Host) error {
+func (h *Host) Cut(peers ...*Host) error { return h.cut(cut.both, false, peers) }
+
+// CutTo stops the frames from the host to its peers or to everybody; theirs
+// arrive.
+func (h *Host) CutTo(peers ...*Host) error { return h.cut(cut.there, false, peers) }
+
+// CutFrom stops the frames to the host from its peers or from everybody; its own
+// arrive.
+func (h *Host) CutFrom(peers ...*Host) error { return h.cut(cut.back, false, peers) }
+
+// CutARP stops ARP alone, between the host and its peers or everybody.
+func (h *Host) CutARP(peers ...*Host) error { return h.cut(cut.both, true, peers) }
+
+func (c cut) there() []cut { return []cut{c} }
+func (c cut) back() []cut  { return []cut{{from: c.to, to: c.from, arp: c.arp}} }
+func (c cut) both() []cut  { return append(c.there(), c.back()...) }
+
+func (h *Host) cut(directions func(cut) []cut, arp bool, peers []*Host) error {
+	names := []string{""}
+	if len(peers) > 0 {
+		names = nil
+	}
+	for _, p := range peers {
+		names = append(names, p.Name)
+	}
 	return h.sw.change(func(cuts map[cut]bool) {
-		if len(peers) == 0 {
-			cuts[cut{h.Name, ""}] = true
-		}
-		for _, p := range peers {
-			cuts[cut{h.Name, p.Name}] = true
+		for _, name := range names {
+			for _, c := range directions(cut{from: h.Name, to: name, arp: arp}) {
+				cuts[c] = true
+			}
 		}
 	})
 }
@@ -39,7 +66,7 @@ func (h *Host) Cut(peers ...*Host) error {
 // Heal undoes all cuts between the host and others.
 func (h *Host) Heal() error {
 	return h.sw.change(func(cuts map[cut]bool) {
-		maps.DeleteFunc(cuts, func(c cut, _ bool) bool { return c.a == h.Name || c.b == h.Name })
+		maps.DeleteFunc(cuts, func(c cut, _ bool) bool { return c.from == h.Name || c.to == h.Name })
 	})
 }
 
@@ -60,9 +87,7 @@ func (s *netSwitch) change(edit func(map[cut]bool)) error {
 		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
 	})
 	for c := range s.cuts {
-		for _, match := range c.rules() {
-			nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictDrop})})
-		}
+		nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(c.match(), &expr.Verdict{Kind: expr.VerdictDrop})})
 	}
 	if err := nft.Flush(); err != nil {
 		return fmt.Errorf("change cuts in %s: %w", s.ns.Name, err)
@@ -70,16 +95,19 @@ func (s *netSwitch) change(edit func(map[cut]bool)) error {
 	return nil
 }
 
-// rules returns the two matches, one per direction.
-func (c cut) rules() [][]expr.Any {
-	from, to := expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME
-	if c.b == "" {
-		return [][]expr.Any{port(from, c.a), port(to, c.a)}
+func (c cut) match() (match []expr.Any) {
+	if c.from != "" {
+		match = port(expr.MetaKeyIIFNAME, c.from)
 	}
-	return [][]expr.Any{
-		append(port(from, c.a), port(to, c.b)...),
-		append(port(from, c.b), port(to, c.a)...),
+	if c.to != "" {
+		match = append(match, port(expr.MetaKeyOIFNAME, c.to)...)
 	}
+	if c.arp {
+		match = append(match,
+			&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(unix.ETH_P_ARP)})
+	}
+	return match
 }
 
 func port(key expr.MetaKey, name string) []expr.Any {

@@ -29,12 +29,16 @@ const proxyGrace = 500 * time.Millisecond
 type Effect struct {
 	// Delay is before anything else, so before the server hears of it.
 	Delay time.Duration
+	// Late: the server hears of it although the client has gone away meanwhile.
+	Late bool
 	// Hang: no answer ever. It ends when the client goes away.
 	Hang bool
 	// Abort: the connection is closed without an answer, as by a server that dies.
 	Abort bool
 	// Status, if not 0, is the answer, and the server never hears of it.
 	Status int
+	// Stall: of the answer, no more arrives after that time; a watch falls silent.
+	Stall time.Duration
 	// DelayAnswer is after the server answered: what was to be written is.
 	DelayAnswer time.Duration
 }
@@ -95,7 +99,8 @@ type faultProxy struct {
 	forward *httputil.ReverseProxy
 	onward  *http.Transport // to the API servers
 
-	cancel context.CancelFunc // of all requests
+	life   context.Context    // of the proxy
+	cancel context.CancelFunc // ends it
 	served chan struct{}      // closed when no connection is accepted any more
 	conns  sync.WaitGroup
 }
@@ -121,11 +126,11 @@ func (n *Node) newFaultProxy(f func(*http.Request) Effect) (*faultProxy, error) 
 	silent := log.New(io.Discard, "", 0) // connections break here by intent
 	p.forward = &httputil.ReverseProxy{
 		Rewrite: p.rewrite, Transport: p.onward, FlushInterval: -1, ErrorLog: silent,
-		ModifyResponse: delayAnswer,
+		ModifyResponse: answer,
 		ErrorHandler:   func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel = cancel
+	p.life, p.cancel = ctx, cancel
 	p.server = &http.Server{
 		Handler: p, ErrorLog: silent, ConnState: p.count, ConnContext: withDestination,
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -192,7 +197,7 @@ func (p *faultProxy) count(_ net.Conn, state http.ConnState) {
 // Keys of a request's context.
 type (
 	destinationKey struct{} // where the client's connection was to go, a string
-	delayAnswerKey struct{} // Effect.DelayAnswer
+	effectKey      struct{} // the request's Effect
 )
 
 func withDestination(ctx context.Context, c net.Conn) context.Context {
@@ -220,6 +225,12 @@ func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx := r.Context()
 	e := p.effect(r)
+	if e.Late { // outlives its client, but not the proxy
+		late, stop := context.WithCancel(context.WithoutCancel(ctx))
+		defer stop()
+		defer context.AfterFunc(p.life, stop)()
+		ctx = late
+	}
 	if pass(ctx, e.Delay) != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -232,17 +243,36 @@ func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case e.Status != 0:
 		refuse(w, e.Status)
 	default:
-		r = r.WithContext(context.WithValue(ctx, delayAnswerKey{}, e.DelayAnswer))
+		r = r.WithContext(context.WithValue(ctx, effectKey{}, e))
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		p.forward.ServeHTTP(w, r)
 	}
 }
 
-// delayAnswer holds back an answer. What it returns closes the connection.
-func delayAnswer(resp *http.Response) error {
+// answer holds back an answer, or the rest of it. An error closes the connection.
+func answer(resp *http.Response) error {
 	ctx := resp.Request.Context()
-	d, _ := ctx.Value(delayAnswerKey{}).(time.Duration)
-	return pass(ctx, d)
+	e, _ := ctx.Value(effectKey{}).(Effect)
+	if e.Stall > 0 {
+		resp.Body = &stalling{ReadCloser: resp.Body, ctx: ctx, at: time.Now().Add(e.Stall)}
+	}
+	return pass(ctx, e.DelayAnswer)
+}
+
+// stalling is a body of which nothing arrives from some time on.
+type stalling struct {
+	io.ReadCloser
+	ctx context.Context
+	at  time.Time
+}
+
+func (s *stalling) Read(b []byte) (int, error) {
+	n, err := s.ReadCloser.Read(b)
+	if time.Now().After(s.at) {
+		<-s.ctx.Done()
+		return 0, s.ctx.Err()
+	}
+	return n, err
 }
 
 // refuse answers as an API server does, down to the second that one asks clients
@@ -256,6 +286,8 @@ func refuse(w http.ResponseWriter, code int) {
 	case http.StatusTooManyRequests:
 		status.Reason = metav1.StatusReasonTooManyRequests
 		w.Header().Set("Retry-After", "1")
+	case http.StatusConflict:
+		status.Reason = metav1.StatusReasonConflict
 	case http.StatusInternalServerError:
 		status.Reason = metav1.StatusReasonInternalError
 	}

@@ -165,6 +165,7 @@ func TestEffects(t *testing.T) {
 		committed bool
 	}{
 		{"none", lab.Effect{}, func(err error) bool { return err == nil }, true},
+		{"409", lab.Effect{Status: 409}, apierrors.IsConflict, false},
 		{"500", lab.Effect{Status: 500}, apierrors.IsInternalError, false},
 		// client-go waits for as long as the answer says, and asks again.
 		{"429", lab.Effect{Status: 429}, func(err error) bool { return err != nil }, false},
@@ -231,6 +232,85 @@ func TestWatchThroughProxy(t *testing.T) {
 		t.Error(err)
 	}
 	for range w.ResultChan() { // ends
+	}
+}
+
+// A server hears of a write after its client has given up on it.
+func TestLateCommit(t *testing.T) {
+	ctx := within(t, 30*time.Second)
+	n := shared.Nodes[0]
+	undo, err := n.Interpose(func(*http.Request) lab.Effect { return lab.Effect{Delay: 300 * time.Millisecond, Late: true} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer undo()
+	client, err := coordinationclient.NewForConfig(vipdsConfig(t, n, localhost))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lab.CloseIdle(client.RESTClient())
+	const name = "late"
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	_, err = client.Leases(lab.LeaseNamespace).Create(short, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	if err == nil {
+		t.Error("the client had an answer")
+	}
+	leases, err := n.Leases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err = leases.Get(ctx, name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := leases.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A watch falls silent, and its connection stays.
+func TestStalledWatch(t *testing.T) {
+	ctx := within(t, 30*time.Second)
+	n := shared.Nodes[0]
+	const stall = 300 * time.Millisecond
+	undo, err := n.Interpose(func(*http.Request) lab.Effect { return lab.Effect{Stall: stall} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer undo()
+	config := vipdsConfig(t, n, localhost)
+	config.Timeout = 0
+	client, err := coordinationclient.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lab.CloseIdle(client.RESTClient())
+	const name = "stalled"
+	w, err := client.Leases(lab.LeaseNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	<-time.After(stall) // from then on
+	leases, err := n.Leases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leases.Create(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := leases.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+	select {
+	case e := <-w.ResultChan():
+		t.Errorf("event %+v", e)
+	case <-time.After(500 * time.Millisecond):
 	}
 }
 

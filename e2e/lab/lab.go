@@ -143,9 +143,13 @@ func (l *Lab) makeHosts(opts Options) error {
 		n.Etcd = l.NewProcess(n.Host, "etcd", n.etcdArgs(bin.Etcd, l.Nodes)...)
 		n.APIServer = l.NewProcess(n.Host, "kube-apiserver", n.apiServerArgv...)
 		n.Vipd = l.NewProcess(n.Host, "vipd")
-		n.Vipd.cred = &syscall.Credential{Uid: uint32(os.Getuid()), Gid: vipdGroup}
+		n.Vipd.cred = vipdCredential()
 	}
 	return nil
+}
+
+func vipdCredential() *syscall.Credential {
+	return &syscall.Credential{Uid: uint32(os.Getuid()), Gid: vipdGroup}
 }
 
 func (l *Lab) makeClients() error {

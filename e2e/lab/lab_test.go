@@ -192,6 +192,9 @@ func TestCut(t *testing.T) {
 		c1n1 bool
 	}{
 		{"cut off n2", func() error { return n1.Cut(n2.Host) }, n2.Heal, false, true},
+		{"cannot send to n2", func() error { return n1.CutTo(n2.Host) }, n1.Heal, false, true},
+		{"hears nothing of n2", func() error { return n1.CutFrom(n2.Host) }, n2.Heal, false, true},
+		{"ARP alone, unnoticed by those that know each other", func() error { return n1.CutARP() }, n1.Heal, true, true},
 		{"cut off from all", func() error { return n1.Cut() }, n1.Heal, false, false},
 		{"link down", n1.LinkDown, n1.LinkUp, false, false},
 		{"eth0 down", func() error { return n1.SetAdminLink(false) }, func() error { return n1.SetAdminLink(true) }, false, false},

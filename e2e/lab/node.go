@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -52,6 +53,10 @@ func (n *Node) StartVipd(extra ...string) error {
 	if n.vipdBinary == "" {
 		return fmt.Errorf("start vipd on %s: the lab was started without a vipd binary", n.Name)
 	}
+	return n.Vipd.startWith(n.vipdArgs(extra))
+}
+
+func (n *Node) vipdArgs(extra []string) []string {
 	argv := []string{
 		n.vipdBinary, "run",
 		"--interface", Interface,
@@ -62,7 +67,19 @@ func (n *Node) StartVipd(extra ...string) error {
 		"--lease-duration", "3s",
 		"--log-format", "json",
 	}
-	return n.Vipd.startWith(append(argv, extra...))
+	return append(argv, extra...)
+}
+
+// Namesake prepares another vipd, on a host that may be the node itself, that
+// takes itself for this node. It knows the API servers from its flags.
+func (l *Lab) Namesake(n *Node, on *Host) *Process {
+	var peers []string
+	for _, m := range l.Nodes {
+		peers = append(peers, "--peer", netip.AddrPortFrom(m.IP, Port).String())
+	}
+	p := l.NewProcess(on, "namesake", n.vipdArgs(peers)...)
+	p.cred = vipdCredential()
+	return p
 }
 
 // PowerOff does what a pulled power cord does: nothing leaves the node any

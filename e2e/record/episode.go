@@ -28,6 +28,9 @@ type Promise struct {
 	// Within bounds the longest time in which the VIP cannot be reached. With 0
 	// nothing is said of it; that no request fails is said by the rest.
 	Within time.Duration `json:"within,omitempty"`
+	// AtLeast is for how long it cannot be reached, as another one's lease is to be
+	// respected.
+	AtLeast time.Duration `json:"atLeast,omitempty"`
 }
 
 // Stays tells whether the VIP is to be where it was.

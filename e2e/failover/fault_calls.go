@@ -1,0 +1,141 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// callFaults happen between vipd and all API servers. Those serve clients as well
+// as ever: the VIP stays.
+var callFaults = []Fault{
+	{
+		Promise: promise{Name: "apislow", Title: "API calls take 200 ms more"},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			return r.interpose(ctx, 8*time.Second, func(*http.Request) lab.Effect { return lab.Effect{Delay: 200 * time.Millisecond} })
+		},
+	},
+	{
+		Promise: promise{Name: "apiflaky", Title: "a fifth of API calls fail"},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			return r.interpose(ctx, 10*time.Second, flaky(r.rng))
+		},
+	},
+	{
+		Promise: promise{Name: "calls409", Title: "a third of writes are refused as conflicts"},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			return r.interpose(ctx, 10*time.Second, some(3, r.rng, writes, lab.Effect{Status: http.StatusConflict}))
+		},
+	},
+	{
+		Promise: promise{Name: "lateanswer", Title: "half of writes are answered 1.5 s late"},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			return r.interpose(ctx, 10*time.Second, some(2, r.rng, writes, lab.Effect{DelayAnswer: 1500 * time.Millisecond}))
+		},
+	},
+	{
+		Promise: promise{Name: "latecommit", Title: "a third of writes are committed after their caller gave up"},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			return r.interpose(ctx, 10*time.Second, some(3, r.rng, writes, lab.Effect{Delay: 1500 * time.Millisecond, Late: true}))
+		},
+	},
+	{
+		// From then on standbys hear of nothing, and have to find out by themselves.
+		Promise: promise{Name: "watchstall", Title: "SIGKILL, while all watches stall silently", Moves: true, Within: ranOut},
+		prepare: func(ctx context.Context, r *run) error {
+			stall := some(1, r.rng, watches, lab.Effect{Stall: 500 * time.Millisecond})
+			var err error
+			r.undo, err = r.interposeAll(func(*lab.Node) func(*http.Request) lab.Effect { return stall })
+			return errors.Join(err, pause(ctx, time.Second))
+		},
+		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
+		heal:   func(ctx context.Context, r *run) error { return errors.Join(r.undo(), startVipd(ctx, r)) },
+	},
+}
+
+func writes(q *http.Request) bool  { return q.Method == http.MethodPut }
+func watches(q *http.Request) bool { return strings.Contains(q.URL.RawQuery, "watch=") }
+
+// some gives an effect to one of n of the requests that match.
+func some(n int, rng *rand.Rand, match func(*http.Request) bool, e lab.Effect) func(*http.Request) lab.Effect {
+	var mu sync.Mutex
+	return func(q *http.Request) lab.Effect {
+		mu.Lock()
+		defer mu.Unlock()
+		if !match(q) || rng.IntN(n) > 0 {
+			return lab.Effect{}
+		}
+		return e
+	}
+}
+
+// interpose does something to the API calls of all vipds for a while. It is an
+// error if one of them made none: then nothing was done to it.
+func (r *run) interpose(ctx context.Context, d time.Duration, effect func(*http.Request) lab.Effect) (at record.Time, err error) {
+	at = record.Now()
+	calls := make(map[string]*atomic.Int64)
+	undo, err := r.interposeAll(func(n *lab.Node) func(*http.Request) lab.Effect {
+		count := new(atomic.Int64)
+		calls[n.Name] = count
+		return func(q *http.Request) lab.Effect { count.Add(1); return effect(q) }
+	})
+	defer func() { err = errors.Join(err, undo()) }()
+	if err := errors.Join(err, pause(ctx, d)); err != nil {
+		return at, err
+	}
+	for name, count := range calls {
+		if count.Load() == 0 {
+			return at, fmt.Errorf("vipd on %s made no API call in %v", name, d)
+		}
+	}
+	return at, nil
+}
+
+// interposeAll does something to the API calls of all vipds until undo, which is
+// never nil.
+func (r *run) interposeAll(effect func(*lab.Node) func(*http.Request) lab.Effect) (undo func() error, err error) {
+	var undos []func() error
+	undo = func() (err error) {
+		for _, one := range undos {
+			err = errors.Join(err, one())
+		}
+		return err
+	}
+	for _, n := range r.lab.Nodes {
+		one, err := n.Interpose(effect(n))
+		if err != nil {
+			return undo, err
+		}
+		undos = append(undos, one)
+	}
+	return undo, nil
+}
+
+// failures are the ways in which an API call fails at once.
+var failures = []lab.Effect{
+	{Status: http.StatusInternalServerError},
+	{Status: http.StatusTooManyRequests},
+	{Abort: true},
+}
+
+// flaky fails a fifth of all requests.
+func flaky(rng *rand.Rand) func(*http.Request) lab.Effect {
+	var mu sync.Mutex
+	return func(*http.Request) lab.Effect {
+		mu.Lock()
+		defer mu.Unlock()
+		if rng.IntN(5) > 0 {
+			return lab.Effect{}
+		}
+		return failures[rng.IntN(len(failures))]
+	}
+}

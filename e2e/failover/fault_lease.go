@@ -1,0 +1,104 @@
+package failover
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// leaseLength is a time in which a wrong takeover would have happened: more than
+// the lease of 3 s.
+const leaseLength = 3500 * time.Millisecond
+
+// stolen is for how long a thief's lease of 3 s is respected, at least.
+const stolen = 2 * time.Second
+
+// leaseFaults edit the Lease of a living holder, in ways that a real API server
+// lets through. Of nonsense nobody may notice. Somebody else's name ends the
+// holding at once, and the VIP comes back when the thief's lease is over.
+var leaseFaults = []Fault{
+	{
+		Promise: promise{Name: "leasedeleted", Title: "Lease deleted"},
+		inject:  damage(func(ctx context.Context, n *lab.Node) error { return n.DeleteLease(ctx) }),
+		heal:    leasePutRight,
+	},
+	edited("leaseblank", "holder of the Lease blanked", func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil }),
+	edited("leaseempty", "Lease emptied", func(l *coordinationv1.Lease) { l.Spec = coordinationv1.LeaseSpec{} }),
+	edited("leasenote", "annotation of the Lease made nonsense", func(l *coordinationv1.Lease) { l.Annotations["vipd.io/holder"] = `{"holder":[` }),
+	edited("leaselong", "duration of the Lease made huge", func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = new(int32(1<<31 - 1)) }),
+	edited("leaseterm", "term of the Lease made huge", func(l *coordinationv1.Lease) { l.Spec.LeaseTransitions = new(int32(1<<31 - 1)) }),
+	edited("leasetimes", "times of the Lease set to the future", func(l *coordinationv1.Lease) {
+		at := metav1.NewMicroTime(time.Now().AddDate(50, 0, 0))
+		l.Spec.RenewTime, l.Spec.AcquireTime = &at, &at
+	}),
+	theft("leasestolen", "Lease stolen by a stranger", func(l *coordinationv1.Lease) {
+		l.Spec.HolderIdentity, l.Spec.LeaseTransitions = new("stranger"), new(*l.Spec.LeaseTransitions+1)
+	}),
+	theft("leasenamesake", "Lease stolen by a namesake", func(l *coordinationv1.Lease) {
+		l.Annotations["vipd.io/holder"] = fmt.Sprintf(`{"holder":%q,"term":%d,"leaseDurationSeconds":3,"mac":"02:ff:ff:ff:ff:ff","bootID":"b"}`,
+			*l.Spec.HolderIdentity, *l.Spec.LeaseTransitions)
+	}),
+	{
+		// The Lease is then an earlier one, with numbers of versions that were given
+		// before, and the API servers are away for the while of it.
+		Promise: promise{Name: "snapshot", Title: "etcd restored from an older snapshot", MayMove: true, Within: time.Minute},
+		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
+			dir := filepath.Join(r.lab.Dir, "snapshot")
+			if err := r.lab.SaveEtcd(dir); err != nil {
+				return 0, err
+			}
+			defer os.RemoveAll(dir)
+			if err := pause(ctx, leaseLength); err != nil {
+				return 0, err
+			}
+			at = record.Now()
+			return at, r.lab.RestoreEtcd(ctx, dir)
+		},
+	},
+}
+
+func edited(name, title string, edit func(*coordinationv1.Lease)) Fault {
+	return Fault{
+		Promise: promise{Name: name, Title: title},
+		inject:  damage(func(ctx context.Context, n *lab.Node) error { return n.EditLease(ctx, edit) }),
+		heal:    leasePutRight,
+	}
+}
+
+func theft(name, title string, edit func(*coordinationv1.Lease)) Fault {
+	return Fault{
+		Promise: promise{Name: name, Title: title, MayMove: true, Within: ranOut, AtLeast: stolen},
+		inject:  damage(func(ctx context.Context, n *lab.Node) error { return n.EditLease(ctx, edit) }),
+	}
+}
+
+// damage does it and watches for longer than a lease.
+func damage(do func(context.Context, *lab.Node) error) func(context.Context, *run) (record.Time, error) {
+	return func(ctx context.Context, r *run) (record.Time, error) {
+		at := record.Now()
+		if err := do(ctx, r.holder); err != nil {
+			return at, err
+		}
+		return at, pause(ctx, leaseLength)
+	}
+}
+
+// leasePutRight tells whether the Lease is as the holder writes it.
+func leasePutRight(ctx context.Context, r *run) error {
+	l, err := r.holder.Lease(ctx)
+	if err != nil {
+		return err
+	}
+	if l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != r.holder.Name || *l.Spec.LeaseDurationSeconds != 3 {
+		return fmt.Errorf("the Lease was not put right: %+v", l.Spec)
+	}
+	return nil
+}

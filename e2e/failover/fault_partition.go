@@ -1,0 +1,86 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/record"
+)
+
+// partitions cut the holder off from some of the others, while all carriers stay.
+// What matters is whether the holder can write to the store, which takes two nodes.
+var partitions = []Fault{
+	{
+		// The one that splits brains: everybody else sees all three.
+		Promise: promise{Name: "cutstore", Title: "holder cut off from the other nodes", Moves: true, Within: ranOut},
+		inject:  cutHolder(func(r *run) error { return r.holder.Cut(r.others()...) }),
+		heal:    healCut,
+	},
+	{
+		Promise: promise{Name: "cutsend", Title: "nothing from the holder reaches the other nodes", Moves: true, Within: ranOut},
+		inject:  cutHolder(func(r *run) error { return r.holder.CutTo(r.others()...) }),
+		heal:    healCut,
+	},
+	{
+		Promise: promise{Name: "cutreceive", Title: "nothing from the other nodes reaches the holder", Moves: true, Within: ranOut},
+		inject:  cutHolder(func(r *run) error { return r.holder.CutFrom(r.others()...) }),
+		heal:    healCut,
+	},
+	{
+		// Nothing is wrong with the store: the holder cannot know.
+		Promise: promise{Name: "cutclients", Title: "holder cut off from clients for 3 s", MayFail: true, Deafens: true},
+		inject:  cutFor(3*time.Second, func(r *run) error { return r.holder.Cut(r.lab.Clients...) }),
+		heal:    healCut,
+	},
+	{
+		// Shorter than it takes a kernel to give up on a neighbour.
+		Promise: promise{Name: "cutarp", Title: "no ARP from and to the holder for 2 s", MayFail: true, Deafens: true},
+		inject:  cutFor(2*time.Second, func(r *run) error { return r.holder.CutARP() }),
+		heal:    healCut,
+	},
+	{
+		Promise: promise{Name: "linkflap", Title: "link of the node down for 300 ms", MayMove: true, Within: ranOut},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at := record.Now()
+			err := errors.Join(r.holder.LinkDown(), pause(ctx, 300*time.Millisecond), r.holder.LinkUp())
+			return at, errors.Join(err, pause(ctx, leaseLength))
+		},
+		heal: healLink,
+	},
+}
+
+func cutHolder(cut func(*run) error) func(context.Context, *run) (record.Time, error) {
+	return func(_ context.Context, r *run) (record.Time, error) {
+		at := record.Now()
+		return at, cut(r)
+	}
+}
+
+// cutFor cuts for a while, and watches for longer than a lease.
+func cutFor(d time.Duration, cut func(*run) error) func(context.Context, *run) (record.Time, error) {
+	return func(ctx context.Context, r *run) (record.Time, error) {
+		at := record.Now()
+		err := errors.Join(cut(r), pause(ctx, d), r.holder.Heal())
+		return at, errors.Join(err, pause(ctx, leaseLength))
+	}
+}
+
+func healCut(ctx context.Context, r *run) error {
+	return errors.Join(r.holder.Heal(), r.holder.WaitReady(ctx))
+}
+
+func healLink(ctx context.Context, r *run) error {
+	return errors.Join(r.holder.LinkUp(), r.holder.WaitReady(ctx))
+}
+
+// others are the hosts of all nodes but the holder.
+func (r *run) others() (hosts []*lab.Host) {
+	for _, n := range r.lab.Nodes {
+		if n != r.holder {
+			hosts = append(hosts, n.Host)
+		}
+	}
+	return hosts
+}
