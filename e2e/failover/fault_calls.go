@@ -39,7 +39,7 @@ var callFaults = []Fault{
 	{
 		// Several in a row take longer than a lease of 3 s leaves for them: the holder
 		// may fall silent in time, and is back at once.
-		Promise: promise{Name: "lateanswer", Title: "half of writes are answered 1.5 s late", Flickers: true, Within: repaired},
+		Promise: promise{Name: "lateanswer", Title: "half of writes are answered 1.5 s late", Flickers: true, Within: noticed},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			return r.interpose(ctx, 10*time.Second, some(2, r.rng, writes, lab.Effect{DelayAnswer: 1500 * time.Millisecond}))
 		},

@@ -60,7 +60,7 @@ var index = regexp.MustCompile(`@if[0-9]+`)
 // Foreign describes the node's state that is not vipd's, nor the lab's own: its
 // addresses, rules, routes and nftables.
 func (n *Node) Foreign(ctx context.Context) (string, error) {
-	out, err := n.Run(ctx, "sh", "-c", "ip -brief -4 address; ip -4 rule; ip -4 route show table all; nft list ruleset")
+	out, err := n.Run(ctx, "sh", "-c", "{ ip -brief -4 address; ip -4 rule; ip -4 route show table all; } | sort; nft list ruleset")
 	if err != nil {
 		return "", fmt.Errorf("look at foreign state: %w", err)
 	}
