@@ -13,19 +13,18 @@ type Rule string
 
 // The rules. All of them hold in every run, whatever the machine is like.
 const (
-	AtMostOne   Rule = "at most one answers"
-	InTime      Rule = "answers before its deadline only"
-	AfterClaim  Rule = "silent once another claims"
-	Terms       Rule = "each holder has a higher term"
-	Causes      Rule = "each change of holder has a cause"
-	Goes        Rule = "goes where it is to go"
-	Stays       Rule = "stays if nothing is wrong"
-	Reachable   Rule = "reachable again in time"
-	Respects    Rule = "another one's lease is respected"
-	Converges   Rule = "neighbours know the holder in time"
-	Foreign     Rule = "foreign state is left alone"
-	NothingLeft Rule = "nothing is left behind"
-	Alive       Rule = "vipd goes on"
+	AtMostOne  Rule = "at most one answers"
+	InTime     Rule = "answers before its deadline only"
+	AfterClaim Rule = "silent once another claims"
+	Terms      Rule = "each holder has a higher term"
+	Causes     Rule = "each change of holder has a cause"
+	Goes       Rule = "goes where it is to go"
+	Stays      Rule = "stays if nothing is wrong"
+	Reachable  Rule = "reachable again in time"
+	Respects   Rule = "another one's lease is respected"
+	Converges  Rule = "neighbours know the holder in time"
+	Foreign    Rule = "foreign state is left alone"
+	Damped     Rule = "repairs are damped"
 )
 
 // A Violation is evidence that a rule was broken.
@@ -45,7 +44,7 @@ func Judge(e record.Episode) ([]Violation, error) {
 		return nil, err
 	}
 	m := Measure(e)
-	violations := slices.Concat(m.Twice, inTime(e), afterClaim(e), terms(e), causes(e), converges(e), foreign(e))
+	violations := slices.Concat(m.Twice, inTime(e), afterClaim(e), terms(e), causes(e), damped(e), converges(e), foreign(e))
 	if e.Stuck != "" {
 		violations = append(violations, Violation{Rule: Goes, At: e.At, Why: e.Stuck})
 	}
@@ -125,11 +124,29 @@ func reachable(e record.Episode, m Measures) []Violation {
 	return nil
 }
 
+// repairs are how often a node may put the address up during a fault: five times a
+// second for the five seconds of a fight, and with each renewal.
+const repairs = 40
+
+// damped counts how often the address was put up.
+func damped(e record.Episode) (found []Violation) {
+	count := make(map[string]int)
+	for _, a := range e.History.Addresses {
+		if !a.Added || !inside(e, a.At) {
+			continue
+		}
+		if count[a.Node]++; count[a.Node] == repairs+1 {
+			found = append(found, Violation{Rule: Damped, At: a.At, Why: fmt.Sprintf("%s put the address up more than %d times", a.Node, repairs)})
+		}
+	}
+	return found
+}
+
 // foreign compares each node's foreign state.
 func foreign(e record.Episode) (found []Violation) {
 	for node, before := range e.Before {
-		after, known := e.After[node]
-		if !known || before == after {
+		after := e.After[node]
+		if before == after {
 			continue
 		}
 		var changes []string

@@ -138,6 +138,18 @@ func TestJudge(t *testing.T) {
 			e.History.Requests[200].Err = "refused"
 			e.History.Addresses = append(e.History.Addresses, record.AddressEvent{At: ms(2000), Node: "n1"}, record.AddressEvent{At: ms(2001), Node: "n1", Added: true})
 		}, nil},
+		{"flickered: again and again", stayedPut, func(e *record.Episode) {
+			e.Promise.Flickers = true
+			for t := 2000; t < 2000+repairs; t++ {
+				e.History.Addresses = append(e.History.Addresses, record.AddressEvent{At: ms(t), Node: "n1", Added: true})
+			}
+		}, nil},
+		{"flickered: once too often", stayedPut, func(e *record.Episode) {
+			e.Promise.Flickers = true
+			for t := 2000; t < 2001+repairs; t++ {
+				e.History.Addresses = append(e.History.Addresses, record.AddressEvent{At: ms(t), Node: "n1", Added: true})
+			}
+		}, []Rule{Damped}},
 		{"flickered: on another node", stayedPut, func(e *record.Episode) {
 			e.Promise.Flickers = true
 			e.History.Addresses = append(e.History.Addresses, record.AddressEvent{At: ms(2000), Node: "n2"})

@@ -23,15 +23,21 @@ func versions(list []record.LeaseVersion) []record.LeaseVersion {
 	return out
 }
 
+// askedAt is when each question was sent, by its number.
+func askedAt(probes []record.Probe) map[uint32]record.Time {
+	at := make(map[uint32]record.Time, len(probes))
+	for _, p := range probes {
+		at[p.Seq] = p.At
+	}
+	return at
+}
+
 // inTime finds answers that no lease of the node covers: none that it wrote was
 // sent less than its duration before. Each is taken to be given as soon as the
 // question was sent, and the write to be sent as late as the record tells, so what
 // is found is wrong for sure.
 func inTime(e record.Episode) (found []Violation) {
-	asked := make(map[uint32]record.Time, len(e.History.Probes))
-	for _, p := range e.History.Probes {
-		asked[p.Seq] = p.At
-	}
+	asked := askedAt(e.History.Probes)
 	held := make(map[string][]record.LeaseVersion)
 	for _, v := range versions(e.History.Leases) {
 		held[v.Holder] = append(held[v.Holder], v)
@@ -88,10 +94,7 @@ func claims(e record.Episode) (out []record.LeaseVersion) {
 // afterClaim finds answers by one node to questions that were sent after another
 // had sent its claim: by then the former one has to be silent.
 func afterClaim(e record.Episode) (found []Violation) {
-	asked := make(map[uint32]record.Time, len(e.History.Probes))
-	for _, p := range e.History.Probes {
-		asked[p.Seq] = p.At
-	}
+	asked := askedAt(e.History.Probes)
 	list := claims(e)
 	for i, c := range list {
 		until := record.Time(1<<63 - 1)

@@ -32,7 +32,7 @@ type Measures struct {
 // the history, the rest during the fault.
 func Measure(e record.Episode) Measures {
 	h := e.History
-	answers, strange := byNode(e)
+	answers, strange := ByNode(e)
 	m := Measures{
 		Unreachable: Outage(h.Requests, e.At, e.End), Twice: Overlap(answers),
 		Answered: Answering(answers, e.At, e.End), StrangerAnswered: strange,
@@ -49,9 +49,9 @@ func Measure(e record.Episode) Measures {
 	return m
 }
 
-// byNode returns the answers with names of nodes in place of their MACs, of which
+// ByNode returns the answers with names of nodes in place of their MACs, of which
 // one may have had two, and without those of the fault's strangers, whom it counts.
-func byNode(e record.Episode) (out []record.Answer, strange int) {
+func ByNode(e record.Episode) (out []record.Answer, strange int) {
 	for _, a := range e.History.Answers {
 		if e.Cluster.Stranger(a.MAC) {
 			strange++

@@ -8,11 +8,11 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // A Cost is what a contender takes of one node at rest.
@@ -61,7 +61,7 @@ func (b *bench) atRest(ctx context.Context, c Contender) (costs []Cost, err erro
 		meters[i].cost = Cost{Contender: c.Name, Node: n.Name, Holder: n == holder}
 	}
 	for _, s := range steps {
-		if err := pause(ctx, s.lasts); err != nil {
+		if err := wait.For(ctx, s.lasts); err != nil {
 			return nil, err
 		}
 		for i := range meters {
@@ -147,9 +147,6 @@ func (m *meter) end() error {
 	return m.undo()
 }
 
-// clockTick is USER_HZ, which is 100 on every architecture that Go runs on.
-const clockTick = 10 * time.Millisecond
-
 // family is a process and its descendants, except those that it makes for a
 // moment, as a check is.
 func family(pid int) []int {
@@ -165,7 +162,7 @@ func family(pid int) []int {
 			if err != nil || slices.Contains(procs, child) {
 				continue
 			}
-			if f, err := stat(child); err == nil && f[1] == strconv.Itoa(procs[i]) && command(child) == name {
+			if f, err := lab.StatFields(child); err == nil && f[1] == strconv.Itoa(procs[i]) && command(child) == name {
 				procs = append(procs, child)
 			}
 		}
@@ -181,25 +178,12 @@ func command(pid int) string {
 	return string(b)
 }
 
-// stat are the fields of /proc/PID/stat from the third on: see proc(5).
-func stat(pid int) ([]string, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return nil, err
-	}
-	fields := strings.Fields(string(b)[strings.LastIndexByte(string(b), ')')+1:])
-	if len(fields) < 40 {
-		return nil, fmt.Errorf("read /proc/%d/stat: %d fields", pid, len(fields))
-	}
-	return fields, nil
-}
-
 // cpuTime is the processor time of processes and of the children that they waited
 // for, such as checks (fields 14 to 17).
 func cpuTime(procs []int) (time.Duration, error) {
 	var ticks int
 	for _, pid := range procs {
-		f, err := stat(pid)
+		f, err := lab.StatFields(pid)
 		if err != nil {
 			return 0, err
 		}
@@ -211,14 +195,14 @@ func cpuTime(procs []int) (time.Duration, error) {
 			ticks += n
 		}
 	}
-	return time.Duration(ticks) * clockTick, nil
+	return time.Duration(ticks) * lab.ClockTick, nil
 }
 
 // memory is the resident memory of processes, in KiB. Pages that they share count
 // for each.
 func memory(procs []int) (total float64, err error) {
 	for _, pid := range procs {
-		f, err := stat(pid)
+		f, err := lab.StatFields(pid)
 		if err != nil {
 			return 0, err
 		}

@@ -63,7 +63,7 @@ func result(e record.Episode) Result {
 	h := e.History
 	r := Result{Holder: e.Holder, Next: e.Next, EtcdLeader: e.EtcdLeader, Watched: e.End.Sub(e.At)}
 	r.Unreachable = analyse.Outage(h.Requests, e.At, e.End)
-	answers := byNode(e)
+	answers, _ := analyse.ByNode(e)
 	r.Together, r.Still = analyse.Together(answers, e.At, e.End)
 	var signs []analyse.Sign
 	for _, a := range answers {
@@ -99,19 +99,6 @@ func resultOf(o failover.Outcome) Result {
 		r.Broken = append(r.Broken, v.String())
 	}
 	return r
-}
-
-func byNode(e record.Episode) []record.Answer {
-	var out []record.Answer
-	for _, a := range e.History.Answers {
-		if node := e.Cluster.Node(a.MAC); node != "" {
-			a.MAC = node
-		}
-		if !e.Cluster.Stranger(a.MAC) {
-			out = append(out, a)
-		}
-	}
-	return out
 }
 
 func stretches(signs []analyse.Sign, e record.Episode, gap time.Duration) []Stretch {

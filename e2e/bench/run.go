@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +16,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/observe"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 const (
@@ -64,11 +63,11 @@ func (b *bench) observed(ctx context.Context, c Contender, f Fault, run int) (r 
 	if err != nil {
 		return r, err
 	}
-	observers, err := outside(b.lab)
+	observers, err := observe.Outside(b.lab)
 	if err != nil {
 		return r, err
 	}
-	e := record.Episode{Holder: holder.Name, Cluster: cluster(b.lab)}
+	e := record.Episode{Holder: holder.Name, Cluster: b.lab.Cluster()}
 	e.Promise.Name = f.Name
 	if e.EtcdLeader, err = holder.LeadsEtcd(ctx); err != nil {
 		return r, err
@@ -93,28 +92,28 @@ func (b *bench) observed(ctx context.Context, c Contender, f Fault, run int) (r 
 
 // inject is what happens while the observers watch.
 func (b *bench) inject(ctx context.Context, f Fault, holder *lab.Node, e *record.Episode) (err error) {
-	if err := pause(ctx, 2*before+rand.N(phases)); err != nil {
+	if err := wait.For(ctx, 2*before+rand.N(phases)); err != nil {
 		return err
 	}
-	if e.At, err = f.inject(holder, others(b.lab, holder)); err != nil {
+	if e.At, err = f.inject(holder, b.lab.Others(holder)); err != nil {
 		return err
 	}
 	if f.lasts > 0 {
-		err = pause(ctx, f.lasts)
+		err = wait.For(ctx, f.lasts)
 		e.End = record.Now()
 		return err
 	}
 	if e.Next, err = b.moved(ctx, holder); err != nil {
 		return err
 	}
-	if err := pause(ctx, tail); err != nil {
+	if err := wait.For(ctx, tail); err != nil {
 		return err
 	}
 	if f.after != nil {
 		if err := f.after(holder); err != nil {
 			return err
 		}
-		if err := pause(ctx, tail); err != nil {
+		if err := wait.For(ctx, tail); err != nil {
 			return err
 		}
 	}
@@ -166,8 +165,8 @@ func (b *bench) settled(ctx context.Context) (*lab.Node, error) {
 	defer cancel()
 	var holder *lab.Node
 	var since record.Time
-	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
-		have, err := holders(b.lab)
+	err := wait.Until(ctx, 50*time.Millisecond, func() (bool, error) {
+		have, err := b.lab.Holders()
 		if err = errors.Join(err, b.running()); err != nil {
 			return false, err
 		}
@@ -202,8 +201,8 @@ func (b *bench) running() error {
 func (b *bench) moved(ctx context.Context, from *lab.Node) (next string, err error) {
 	short, cancel := context.WithTimeout(ctx, b.opts.Wait)
 	defer cancel()
-	err = poll(short, 10*time.Millisecond, func() (bool, error) {
-		have, err := holders(b.lab)
+	err = wait.Until(short, 10*time.Millisecond, func() (bool, error) {
+		have, err := b.lab.Holders()
 		for _, n := range have {
 			if n != from {
 				next = n.Name
@@ -215,50 +214,6 @@ func (b *bench) moved(ctx context.Context, from *lab.Node) (next string, err err
 		return "", nil
 	}
 	return next, err
-}
-
-// holders are the nodes that have the VIP.
-func holders(l *lab.Lab) (have []*lab.Node, err error) {
-	for _, n := range l.Nodes {
-		addrs, err := n.Addresses()
-		if err != nil {
-			return nil, err
-		}
-		if slices.Contains(addrs, lab.VIP) {
-			have = append(have, n)
-		}
-	}
-	return have, nil
-}
-
-func others(l *lab.Lab, than *lab.Node) (hosts []*lab.Host) {
-	for _, n := range l.Nodes {
-		if n != than {
-			hosts = append(hosts, n.Host)
-		}
-	}
-	return hosts
-}
-
-func cluster(l *lab.Lab) record.Cluster {
-	c := record.Cluster{Nodes: make(map[string][]string)}
-	for _, n := range l.Nodes {
-		c.Nodes[n.Name] = n.MACs()
-	}
-	return c
-}
-
-// outside is who observes without knowing what manages the VIP.
-func outside(l *lab.Lab) (observe.Observers, error) {
-	client, err := observe.NewHTTPS(l.Clients[0].NS, netip.AddrPortFrom(lab.VIP, lab.Port), l.Nodes[0].CAFile())
-	if err != nil {
-		return nil, err
-	}
-	all := observe.Observers{client, &observe.ARP{NS: l.Clients[1].NS, Interface: lab.Interface, VIP: lab.VIP}}
-	for _, n := range l.Nodes {
-		all = append(all, &observe.Addresses{NS: n.NS, Node: n.Name, VIP: lab.VIP})
-	}
-	return all, nil
 }
 
 // save keeps all that was seen of a run, for a closer look at one that stands out.
@@ -274,31 +229,4 @@ func (b *bench) save(name string, h record.History) error {
 		return err
 	}
 	return errors.Join(record.Write(f, h), f.Close())
-}
-
-// pause lets time pass that is itself what is to be observed.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// poll asks until the answer is yes, an error, or ctx ends.
-func poll(ctx context.Context, every time.Duration, done func() (bool, error)) error {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		ok, err := done()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }

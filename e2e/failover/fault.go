@@ -11,6 +11,7 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // promise is short for what every fault has.
@@ -62,7 +63,7 @@ func None(d time.Duration) Fault {
 		Promise: promise{Name: "none", Title: fmt.Sprintf("none, %s", d)},
 		inject: func(ctx context.Context, _ *run) (record.Time, error) {
 			at := record.Now()
-			return at, pause(ctx, d)
+			return at, wait.For(ctx, d)
 		},
 	}
 }
@@ -88,14 +89,4 @@ func ByName(name string) (Fault, error) {
 // are told to, and its nodes have state of others.
 func LabOptions(bin lab.Binaries) lab.Options {
 	return lab.Options{Binaries: bin, Foreign: true, APIServerFlags: []string{"--shutdown-delay-duration=3s"}}
-}
-
-// pause lets time pass that is itself what is to be observed.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // callFaults happen between vipd and all API servers. Those serve clients as well
@@ -57,7 +58,7 @@ var callFaults = []Fault{
 			stall := some(1, r.rng, watches, lab.Effect{Stall: 500 * time.Millisecond})
 			var err error
 			r.undo, err = r.interposeAll(func(*lab.Node) func(*http.Request) lab.Effect { return stall })
-			return errors.Join(err, pause(ctx, time.Second))
+			return errors.Join(err, wait.For(ctx, time.Second))
 		},
 		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
 		heal:   func(ctx context.Context, r *run) error { return errors.Join(r.undo(), startVipd(ctx, r)) },
@@ -67,8 +68,8 @@ var callFaults = []Fault{
 func writes(q *http.Request) bool  { return q.Method == http.MethodPut }
 func watches(q *http.Request) bool { return strings.Contains(q.URL.RawQuery, "watch=") }
 
-// some gives an effect to one of n of the requests that match.
-func some(n int, rng *rand.Rand, match func(*http.Request) bool, e lab.Effect) func(*http.Request) lab.Effect {
+// some gives an effect of the list to one of n of the requests that match.
+func some(n int, rng *rand.Rand, match func(*http.Request) bool, effects ...lab.Effect) func(*http.Request) lab.Effect {
 	var mu sync.Mutex
 	return func(q *http.Request) lab.Effect {
 		mu.Lock()
@@ -76,7 +77,7 @@ func some(n int, rng *rand.Rand, match func(*http.Request) bool, e lab.Effect) f
 		if !match(q) || rng.IntN(n) > 0 {
 			return lab.Effect{}
 		}
-		return e
+		return effects[rng.IntN(len(effects))]
 	}
 }
 
@@ -91,7 +92,7 @@ func (r *run) interpose(ctx context.Context, d time.Duration, effect func(*http.
 		return func(q *http.Request) lab.Effect { count.Add(1); return effect(q) }
 	})
 	defer func() { err = errors.Join(err, undo()) }()
-	if err := errors.Join(err, pause(ctx, d)); err != nil {
+	if err := errors.Join(err, wait.For(ctx, d)); err != nil {
 		return at, err
 	}
 	for name, count := range calls {
@@ -131,13 +132,5 @@ var failures = []lab.Effect{
 
 // flaky fails a fifth of all requests.
 func flaky(rng *rand.Rand) func(*http.Request) lab.Effect {
-	var mu sync.Mutex
-	return func(*http.Request) lab.Effect {
-		mu.Lock()
-		defer mu.Unlock()
-		if rng.IntN(5) > 0 {
-			return lab.Effect{}
-		}
-		return failures[rng.IntN(len(failures))]
-	}
+	return some(5, rng, func(*http.Request) bool { return true }, failures...)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // etcdFaults happen to etcd, on which the lease depends and the VIP does not, for
@@ -32,7 +33,7 @@ var etcdFaults = []Fault{
 			if err != nil {
 				return at, err
 			}
-			return at, pause(ctx, 5*time.Second)
+			return at, wait.For(ctx, 5*time.Second)
 		},
 		heal: restartVictim,
 	},
@@ -47,7 +48,7 @@ var etcdFaults = []Fault{
 				return at, err
 			}
 			// Longer than the lease, which was not renewed meanwhile.
-			return at, pause(ctx, 3*time.Second)
+			return at, wait.For(ctx, 3*time.Second)
 		},
 		heal: readyAll,
 	},
@@ -59,7 +60,7 @@ var etcdFaults = []Fault{
 			if err != nil {
 				return at, err
 			}
-			return at, pause(ctx, leaseLength)
+			return at, wait.For(ctx, leaseLength)
 		},
 		heal: restartVictim,
 	},
@@ -76,7 +77,7 @@ var etcdFaults = []Fault{
 					return at, err
 				}
 			}
-			if err := pause(ctx, 6*time.Second); err != nil {
+			if err := wait.For(ctx, 6*time.Second); err != nil {
 				return at, err
 			}
 			return at, startEtcd(ctx, r)
@@ -108,7 +109,7 @@ func stutter(ctx context.Context, l *lab.Lab) error {
 	if _, err := hold(ctx, time.Second, members...); err != nil {
 		return err
 	}
-	return pause(ctx, 400*time.Millisecond)
+	return wait.For(ctx, 400*time.Millisecond)
 }
 
 // leaderElsewhere makes another node's member the victim and sees to it that it
@@ -134,13 +135,8 @@ func restartVictim(ctx context.Context, r *run) error {
 
 // startEtcd starts all members that do not run.
 func startEtcd(ctx context.Context, r *run) error {
-	for _, n := range r.lab.Nodes {
-		if n.Etcd.Running() {
-			continue
-		}
-		if err := n.Etcd.Start(); err != nil {
-			return err
-		}
+	if err := startMissing(r.lab, func(n *lab.Node) *lab.Process { return n.Etcd }); err != nil {
+		return err
 	}
 	return readyAll(ctx, r)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // leaseLength is a time in which a wrong takeover would have happened: more than
@@ -56,7 +57,7 @@ var leaseFaults = []Fault{
 				return 0, err
 			}
 			defer os.RemoveAll(dir)
-			if err := pause(ctx, leaseLength); err != nil {
+			if err := wait.For(ctx, leaseLength); err != nil {
 				return 0, err
 			}
 			at = record.Now()
@@ -87,7 +88,7 @@ func damage(do func(context.Context, *lab.Node) error) func(context.Context, *ru
 		if err := do(ctx, r.holder); err != nil {
 			return at, err
 		}
-		return at, pause(ctx, leaseLength)
+		return at, wait.For(ctx, leaseLength)
 	}
 }
 

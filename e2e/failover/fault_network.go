@@ -11,6 +11,7 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // networkFaults happen to the holder's network while vipd runs: what a person, a
@@ -47,7 +48,7 @@ var networkFaults = []Fault{
 				return at, err
 			}
 			// Longer than the lease.
-			return at, pause(ctx, 4*time.Second)
+			return at, wait.For(ctx, 4*time.Second)
 		},
 		heal: restoreForeign,
 	},
@@ -57,7 +58,7 @@ var networkFaults = []Fault{
 		Promise: promise{Name: "fight", Title: "VIP removed again and again", Moves: true, Within: 10 * time.Second},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
-			return at, poll(ctx, 10*time.Millisecond, func() (bool, error) {
+			return at, wait.Until(ctx, 10*time.Millisecond, func() (bool, error) {
 				if err := r.holder.RemoveAddress(lab.VIP); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 					return false, err
 				}
@@ -79,7 +80,7 @@ var networkFaults = []Fault{
 			if err := s.Announce(lab.VIP); err != nil {
 				return at, err
 			}
-			return at, pause(ctx, 3*time.Second)
+			return at, wait.For(ctx, 3*time.Second)
 		},
 	},
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // partitions cut the holder off from some of the others, while all carriers stay.
@@ -15,17 +15,17 @@ var partitions = []Fault{
 	{
 		// The one that splits brains: everybody else sees all three.
 		Promise: promise{Name: "cutstore", Title: "holder cut off from the other nodes", Moves: true, Within: ranOut},
-		inject:  cutHolder(func(r *run) error { return r.holder.Cut(r.others()...) }),
+		inject:  cutHolder(func(r *run) error { return r.holder.Cut(r.lab.Others(r.holder)...) }),
 		heal:    healCut,
 	},
 	{
 		Promise: promise{Name: "cutsend", Title: "nothing from the holder reaches the other nodes", Moves: true, Within: ranOut},
-		inject:  cutHolder(func(r *run) error { return r.holder.CutTo(r.others()...) }),
+		inject:  cutHolder(func(r *run) error { return r.holder.CutTo(r.lab.Others(r.holder)...) }),
 		heal:    healCut,
 	},
 	{
 		Promise: promise{Name: "cutreceive", Title: "nothing from the other nodes reaches the holder", Moves: true, Within: ranOut},
-		inject:  cutHolder(func(r *run) error { return r.holder.CutFrom(r.others()...) }),
+		inject:  cutHolder(func(r *run) error { return r.holder.CutFrom(r.lab.Others(r.holder)...) }),
 		heal:    healCut,
 	},
 	{
@@ -44,8 +44,8 @@ var partitions = []Fault{
 		Promise: promise{Name: "linkflap", Title: "link of the node down for 300 ms", MayMove: true, Within: ranOut},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
-			err := errors.Join(r.holder.LinkDown(), pause(ctx, 300*time.Millisecond), r.holder.LinkUp())
-			return at, errors.Join(err, pause(ctx, leaseLength))
+			err := errors.Join(r.holder.LinkDown(), wait.For(ctx, 300*time.Millisecond), r.holder.LinkUp())
+			return at, errors.Join(err, wait.For(ctx, leaseLength))
 		},
 		heal: healLink,
 	},
@@ -62,8 +62,8 @@ func cutHolder(cut func(*run) error) func(context.Context, *run) (record.Time, e
 func cutFor(d time.Duration, cut func(*run) error) func(context.Context, *run) (record.Time, error) {
 	return func(ctx context.Context, r *run) (record.Time, error) {
 		at := record.Now()
-		err := errors.Join(cut(r), pause(ctx, d), r.holder.Heal())
-		return at, errors.Join(err, pause(ctx, leaseLength))
+		err := errors.Join(cut(r), wait.For(ctx, d), r.holder.Heal())
+		return at, errors.Join(err, wait.For(ctx, leaseLength))
 	}
 }
 
@@ -73,14 +73,4 @@ func healCut(ctx context.Context, r *run) error {
 
 func healLink(ctx context.Context, r *run) error {
 	return errors.Join(r.holder.LinkUp(), r.holder.WaitReady(ctx))
-}
-
-// others are the hosts of all nodes but the holder.
-func (r *run) others() (hosts []*lab.Host) {
-	for _, n := range r.lab.Nodes {
-		if n != r.holder {
-			hosts = append(hosts, n.Host)
-		}
-	}
-	return hosts
 }

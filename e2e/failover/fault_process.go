@@ -8,6 +8,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/analyse"
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // processFaults happen to vipd alone.
@@ -31,7 +32,7 @@ var processFaults = []Fault{
 			if err != nil {
 				return at, err
 			}
-			if err := pause(ctx, 700*time.Millisecond); err != nil {
+			if err := wait.For(ctx, 700*time.Millisecond); err != nil {
 				return at, err
 			}
 			r.rec.Mark(record.Now(), "vipd restarted on %s", r.holder.Name)
@@ -39,7 +40,7 @@ var processFaults = []Fault{
 				return at, err
 			}
 			// Longer than the lease: the address would be gone by then.
-			return at, pause(ctx, 5*time.Second)
+			return at, wait.For(ctx, 5*time.Second)
 		},
 		heal: startVipd,
 	},
@@ -93,14 +94,8 @@ var processFaults = []Fault{
 			if err != nil {
 				return at, err
 			}
-			next, err := awaitMove(ctx, r.lab, r.holder)
-			if err != nil {
+			if r.victim, err = awaitMove(ctx, r.lab, r.holder); err != nil {
 				return at, err
-			}
-			for _, n := range r.lab.Nodes {
-				if n.Name == next {
-					r.victim = n
-				}
 			}
 			if _, err := r.victim.Vipd.Kill(); err != nil {
 				return at, err
@@ -134,12 +129,16 @@ func startVipd(_ context.Context, r *run) error {
 }
 
 func startAll(_ context.Context, r *run) error {
-	for _, n := range r.lab.Nodes {
-		if n.Vipd.Running() {
-			continue
-		}
-		if err := n.Vipd.Start(); err != nil {
-			return err
+	return startMissing(r.lab, func(n *lab.Node) *lab.Process { return n.Vipd })
+}
+
+// startMissing starts one kind of process where it does not run.
+func startMissing(l *lab.Lab, of func(*lab.Node) *lab.Process) error {
+	for _, n := range l.Nodes {
+		if p := of(n); !p.Running() {
+			if err := p.Start(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -153,7 +152,7 @@ func stopFor(d time.Duration) func(context.Context, *run) (record.Time, error) {
 		if err != nil {
 			return at, err
 		}
-		return at, pause(ctx, leaseLength)
+		return at, wait.For(ctx, leaseLength)
 	}
 }
 
@@ -164,9 +163,9 @@ func (r *run) namesake(ctx context.Context, on *lab.Host) (record.Time, error) {
 	if err := p.Start(); err != nil {
 		return at, err
 	}
-	waited := pause(ctx, leaseLength)
+	waited := wait.For(ctx, leaseLength)
 	_, err := p.Stop(5 * time.Second)
-	return at, errors.Join(waited, err, pause(ctx, time.Second))
+	return at, errors.Join(waited, err, wait.For(ctx, time.Second))
 }
 
 // idleTimeout is for how long it is watched whether an idle client notices: more
@@ -178,7 +177,7 @@ const idleTimeout = 15 * time.Second
 func awaitIdle(ctx context.Context, r *run) error {
 	short, cancel := context.WithTimeout(ctx, idleTimeout)
 	defer cancel()
-	err := poll(short, 50*time.Millisecond, func() (bool, error) {
+	err := wait.Until(short, 50*time.Millisecond, func() (bool, error) {
 		first, ok := analyse.FirstReconnectAfter(r.rec.History().Reconnects, r.at)
 		return ok && first.Done > 0, nil
 	})
@@ -202,5 +201,5 @@ func hold(ctx context.Context, d time.Duration, procs ...*lab.Process) (at recor
 			return at, err
 		}
 	}
-	return at, pause(ctx, d)
+	return at, wait.For(ctx, d)
 }

@@ -15,20 +15,12 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // whole is a time in which a wrong takeover would have happened: more than the
 // lease.
 const whole = 4 * time.Second
-
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // TestAlongsideClientGo has client-go's own elector, as kube-vip uses it, on the
 // same Lease of a real API server: one holder at any time, both ways round.
@@ -42,7 +34,7 @@ func TestAlongsideClientGo(t *testing.T) {
 	go func() { defer close(done); le.Run(ctx) }()
 	defer func() { stop(); <-done }()
 
-	must(t, wait(t.Context(), 2*whole))
+	must(t, wait.For(t.Context(), 2*whole))
 	select {
 	case <-led:
 		t.Fatal("client-go's elector took the lease of a living holder")
@@ -59,10 +51,10 @@ func TestAlongsideClientGo(t *testing.T) {
 		t.Fatal("client-go's elector did not take a released lease")
 	}
 	must(t, failover.Start(shared))
-	must(t, wait(t.Context(), 2*whole))
+	must(t, wait.For(t.Context(), 2*whole))
 	for _, n := range shared.Nodes {
-		if addrs, err := n.Addresses(); err != nil || slices.Contains(addrs, lab.VIP) {
-			t.Errorf("%s: addresses %v, %v while client-go's elector holds the lease", n.Name, addrs, err)
+		if has, err := n.Has(lab.VIP); err != nil || has {
+			t.Errorf("%s has the VIP: %t, %v while client-go's elector holds the lease", n.Name, has, err)
 		}
 	}
 	go func() { stop(); <-done; close(released) }() // releases, without a mark
@@ -108,6 +100,11 @@ func TestMoveThroughTheLease(t *testing.T) {
 func TestLeavesNothingBehind(t *testing.T) {
 	_, err := failover.Ready(t.Context(), shared)
 	must(t, err)
+	foreign := make(map[string]string)
+	for _, n := range shared.Nodes {
+		foreign[n.Name], err = n.Foreign(t.Context())
+		must(t, err)
+	}
 	for _, n := range shared.Nodes {
 		begin := time.Now()
 		_, err := n.Vipd.Stop(5 * time.Second)
@@ -120,10 +117,12 @@ func TestLeavesNothingBehind(t *testing.T) {
 		}
 	}
 	for _, n := range shared.Nodes {
-		addrs, err := n.Addresses()
+		has, err := n.Has(lab.VIP)
 		must(t, err)
-		if slices.Contains(addrs, lab.VIP) {
-			t.Errorf("%s: addresses %v", n.Name, addrs)
+		now, err := n.Foreign(t.Context())
+		must(t, err)
+		if has || now != foreign[n.Name] {
+			t.Errorf("%s has the VIP: %t; the rest is\n%s\nand was\n%s", n.Name, has, now, foreign[n.Name])
 		}
 		tables, err := n.Tables()
 		must(t, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/observe"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // moveTimeout bounds the wait for another holder: many times what a move takes.
@@ -92,10 +93,7 @@ func (r *run) describe(e *record.Episode) {
 	if r.target != nil {
 		e.Wanted = r.target.Name
 	}
-	e.Cluster.Nodes = make(map[string][]string)
-	for _, n := range r.lab.Nodes {
-		e.Cluster.Nodes[n.Name] = n.MACs()
-	}
+	e.Cluster = r.lab.Cluster()
 	if r.fault.Stranger != nil {
 		e.Cluster.Strangers = r.fault.Stranger(r.lab).MACs()
 	}
@@ -133,7 +131,7 @@ func (r *run) whole(ctx context.Context) error {
 	now := record.Now()
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	err := poll(ctx, 50*time.Millisecond, func() (bool, error) { return r.rec.SawLeaseOf(now), nil })
+	err := wait.Until(ctx, 50*time.Millisecond, func() (bool, error) { return r.rec.SawLeaseOf(now), nil })
 	if err != nil {
 		return fmt.Errorf("wait for a renewal to be seen: %w", err)
 	}
@@ -142,7 +140,7 @@ func (r *run) whole(ctx context.Context) error {
 
 // watched is what happens while the observers watch.
 func (r *run) watched(ctx context.Context) (err error) {
-	if err := pause(ctx, 500*time.Millisecond); err != nil { // the calm before
+	if err := wait.For(ctx, 500*time.Millisecond); err != nil { // the calm before
 		return err
 	}
 	r.say("%s: %s", r.holder.Name, r.fault.Title)
@@ -154,14 +152,14 @@ func (r *run) watched(ctx context.Context) (err error) {
 		return err
 	}
 	if r.fault.after != nil {
-		if err := pause(ctx, settle); err != nil {
+		if err := wait.For(ctx, settle); err != nil {
 			return err
 		}
 		if err := r.fault.after(ctx, r); err != nil {
 			return err
 		}
 	}
-	if err := pause(ctx, settle); err != nil {
+	if err := wait.For(ctx, settle); err != nil {
 		return err
 	}
 	if !r.fault.Moves || r.stuck != "" {
@@ -178,7 +176,9 @@ func (r *run) watched(ctx context.Context) (err error) {
 func (r *run) awaitEffect(ctx context.Context) (err error) {
 	switch {
 	case r.fault.Moves:
-		if r.next, err = awaitMove(ctx, r.lab, r.holder); err == nil {
+		var next *lab.Node
+		if next, err = awaitMove(ctx, r.lab, r.holder); err == nil {
+			r.next = next.Name
 			r.say("%s has the VIP, %.2f s later", r.next, record.Now().Sub(r.at).Seconds())
 		}
 	case r.fault.Flickers || r.fault.MayMove:
@@ -202,25 +202,20 @@ func (r *run) other(than ...*lab.Node) *lab.Node {
 }
 
 // awaitMove waits until a node other than the holder has the address.
-func awaitMove(ctx context.Context, l *lab.Lab, from *lab.Node) (string, error) {
+func awaitMove(ctx context.Context, l *lab.Lab, from *lab.Node) (next *lab.Node, err error) {
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	var next string
-	err := poll(ctx, 10*time.Millisecond, func() (bool, error) {
-		for _, n := range l.Nodes {
-			has, err := hasVIP(n)
-			if err != nil {
-				return false, err
-			}
-			if n != from && has {
-				next = n.Name
-				return true, nil
+	err = wait.Until(ctx, 10*time.Millisecond, func() (bool, error) {
+		have, err := l.Holders()
+		for _, n := range have {
+			if n != from {
+				next = n
 			}
 		}
-		return false, nil
+		return next != nil, err
 	})
 	if err != nil {
-		return "", fmt.Errorf("wait for another node than %s to have the VIP: %w", from.Name, err)
+		return nil, fmt.Errorf("wait for another node than %s to have the VIP: %w", from.Name, err)
 	}
 	return next, nil
 }
@@ -231,26 +226,17 @@ func Ready(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
 	var holder *lab.Node
-	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
-		holder = nil
+	err := wait.Until(ctx, 50*time.Millisecond, func() (bool, error) {
 		for _, n := range l.Nodes {
-			has, err := hasVIP(n)
-			if err != nil {
-				return false, err
-			}
 			if !n.Vipd.Running() {
 				return false, fmt.Errorf("vipd on %s is not running", n.Name)
 			}
-			if has && holder != nil {
-				return false, nil // a leftover that is about to end
-			}
-			if has {
-				holder = n
-			}
 		}
-		if holder == nil {
-			return false, nil
+		have, err := l.Holders()
+		if err != nil || len(have) != 1 {
+			return false, err // none yet, or a leftover that is about to end
 		}
+		holder = have[0]
 		who, err := holder.Holder(ctx)
 		return err == nil && who == holder.Name && l.Reachable(ctx), nil
 	})
@@ -262,39 +248,12 @@ func Ready(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
 
 // whoHas names the nodes that have the VIP: one, if all is well.
 func whoHas(l *lab.Lab) (string, error) {
+	have, err := l.Holders()
 	var names []string
-	for _, n := range l.Nodes {
-		has, err := hasVIP(n)
-		if err != nil {
-			return "", err
-		}
-		if has {
-			names = append(names, n.Name)
-		}
+	for _, n := range have {
+		names = append(names, n.Name)
 	}
-	return strings.Join(names, " and "), nil
-}
-
-func hasVIP(n *lab.Node) (bool, error) {
-	addrs, err := n.Addresses()
-	return slices.Contains(addrs, lab.VIP), err
-}
-
-// poll asks until the answer is yes, an error, or ctx ends.
-func poll(ctx context.Context, every time.Duration, done func() (bool, error)) error {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		ok, err := done()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return strings.Join(names, " and "), err
 }
 
 // Start starts vipd on all nodes, with flags that win over the lab's.

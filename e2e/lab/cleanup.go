@@ -34,16 +34,16 @@ func (o owner) alive() bool {
 }
 
 func startTime(pid int) (string, error) {
-	fields, err := statFields(pid)
+	fields, err := StatFields(pid)
 	if err != nil {
 		return "", err
 	}
 	return fields[22-3], nil // see proc(5); the first here is its third
 }
 
-// statFields returns the fields of /proc/PID/stat after the second, the
+// StatFields returns the fields of /proc/PID/stat after the second, the
 // command's name in brackets, which may hold spaces and brackets itself.
-func statFields(pid int) ([]string, error) {
+func StatFields(pid int) ([]string, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return nil, err

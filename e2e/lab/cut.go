@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -103,9 +102,7 @@ func (c cut) match() (match []expr.Any) {
 		match = append(match, port(expr.MetaKeyOIFNAME, c.to)...)
 	}
 	if c.arp {
-		match = append(match,
-			&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(unix.ETH_P_ARP)})
+		match = append(match, protocol(unix.ETH_P_ARP)...)
 	}
 	return match
 }

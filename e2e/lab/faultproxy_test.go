@@ -68,6 +68,20 @@ func vipdsClient(t *testing.T, n *lab.Node, to netip.Addr) *http.Client {
 	return client
 }
 
+// vipdsLeases is access to Leases like vipd's on n, for as long as the context of
+// each call lasts.
+func vipdsLeases(t *testing.T, n *lab.Node, to netip.Addr) coordinationclient.LeaseInterface {
+	t.Helper()
+	config := vipdsConfig(t, n, to)
+	config.Timeout = 0
+	client, err := coordinationclient.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lab.CloseIdle(client.RESTClient()) })
+	return client.Leases(lab.LeaseNamespace)
+}
+
 // version asks for /version and tells how long that took.
 func version(t *testing.T, client *http.Client, to netip.Addr) (status int, took time.Duration, err error) {
 	t.Helper()
@@ -152,12 +166,7 @@ func TestEffects(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer undo()
-	client, err := coordinationclient.NewForConfig(vipdsConfig(t, n, localhost))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lab.CloseIdle(client.RESTClient())
-	leases := client.Leases(lab.LeaseNamespace)
+	leases := vipdsLeases(t, n, localhost)
 	tests := []struct {
 		name      string
 		effect    lab.Effect
@@ -199,15 +208,8 @@ func TestWatchThroughProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer undo()
-	config := vipdsConfig(t, n, shared.Nodes[1].IP)
-	config.Timeout = 0
-	client, err := coordinationclient.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lab.CloseIdle(client.RESTClient())
 	const name = "watched"
-	w, err := client.Leases(lab.LeaseNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	w, err := vipdsLeases(t, n, shared.Nodes[1].IP).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,15 +246,10 @@ func TestLateCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer undo()
-	client, err := coordinationclient.NewForConfig(vipdsConfig(t, n, localhost))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lab.CloseIdle(client.RESTClient())
 	const name = "late"
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	_, err = client.Leases(lab.LeaseNamespace).Create(short, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	_, err = vipdsLeases(t, n, localhost).Create(short, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	if err == nil {
 		t.Error("the client had an answer")
 	}
@@ -283,15 +280,8 @@ func TestStalledWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer undo()
-	config := vipdsConfig(t, n, localhost)
-	config.Timeout = 0
-	client, err := coordinationclient.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lab.CloseIdle(client.RESTClient())
 	const name = "stalled"
-	w, err := client.Leases(lab.LeaseNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	w, err := vipdsLeases(t, n, localhost).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
 	if err != nil {
 		t.Fatal(err)
 	}

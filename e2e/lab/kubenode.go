@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -35,25 +36,26 @@ func (l *Lab) registerNodes(ctx context.Context) error {
 	}
 	defer closeIdle(client.RESTClient())
 	for _, n := range l.Nodes {
-		if err := n.register(ctx, client.Nodes()); err != nil {
+		if err := createNode(ctx, client.Nodes(), n.Name, n.IP); err != nil {
 			return fmt.Errorf("register node %s: %w", n.Name, err)
 		}
 	}
 	return nil
 }
 
-// register makes the object and then, as the API wants it, its status.
-func (n *Node) register(ctx context.Context, nodes coreclient.NodeInterface) error {
+// createNode makes the object of a control-plane node and then, as the API wants
+// it, its status.
+func createNode(ctx context.Context, nodes coreclient.NodeInterface, name string, ip netip.Addr) error {
 	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
-		Name: n.Name, Labels: map[string]string{ControlPlaneLabel: "", corev1.LabelHostname: n.Name},
+		Name: name, Labels: map[string]string{ControlPlaneLabel: "", corev1.LabelHostname: name},
 	}}
 	object, err := nodes.Create(ctx, object, metav1.CreateOptions{})
 	if err != nil {
 		return err
 	}
 	object.Status.Addresses = []corev1.NodeAddress{
-		{Type: corev1.NodeInternalIP, Address: n.IP.String()},
-		{Type: corev1.NodeHostName, Address: n.Name},
+		{Type: corev1.NodeInternalIP, Address: ip.String()},
+		{Type: corev1.NodeHostName, Address: name},
 	}
 	_, err = nodes.UpdateStatus(ctx, object, metav1.UpdateOptions{})
 	return err

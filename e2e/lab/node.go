@@ -53,16 +53,18 @@ func (n *Node) StartVipd(extra ...string) error {
 	if n.vipdBinary == "" {
 		return fmt.Errorf("start vipd on %s: the lab was started without a vipd binary", n.Name)
 	}
-	return n.Vipd.startWith(n.vipdArgs(extra))
+	return n.Vipd.startWith(n.vipdArgs(n.Name, VIP, extra))
 }
 
-func (n *Node) vipdArgs(extra []string) []string {
+// vipdArgs is the command of a vipd that goes by a name, with this node's
+// kubeconfig.
+func (n *Node) vipdArgs(name string, vip netip.Addr, extra []string) []string {
 	argv := []string{
 		n.vipdBinary, "run",
 		"--interface", Interface,
-		"--address", VIP.String(),
+		"--address", vip.String(),
 		"--port", strconv.Itoa(Port),
-		"--node-name", n.Name,
+		"--node-name", name,
 		"--kubeconfig", n.Kubeconfig(),
 		"--lease-duration", "3s",
 		"--log-format", "json",
@@ -77,7 +79,7 @@ func (l *Lab) Namesake(n *Node, on *Host) *Process {
 	for _, m := range l.Nodes {
 		peers = append(peers, "--peer", netip.AddrPortFrom(m.IP, Port).String())
 	}
-	p := l.NewProcess(on, "namesake", n.vipdArgs(peers)...)
+	p := l.NewProcess(on, "namesake", n.vipdArgs(n.Name, VIP, peers)...)
 	p.cred = vipdCredential()
 	return p
 }

@@ -146,7 +146,7 @@ func (p *Process) Pause() (record.Time, error) {
 	defer ticker.Stop()
 	for {
 		// The first field after the command's name is the state.
-		fields, err := statFields(p.Pid())
+		fields, err := StatFields(p.Pid())
 		if err != nil {
 			return at, fmt.Errorf("pause %s: %w", p.Name, err)
 		}

@@ -25,7 +25,7 @@ func (p *Process) Usage() (u Usage, err error) {
 			err = fmt.Errorf("read usage of %s: %w", p.Name, err)
 		}
 	}()
-	fields, err := statFields(p.Pid())
+	fields, err := StatFields(p.Pid())
 	if err != nil {
 		return u, err
 	}

@@ -25,22 +25,44 @@ type Observer interface {
 // Observers run together.
 type Observers []Observer
 
-// ForLab returns what watches a lab: an ARP prober in c2, in c1 an HTTPS client
-// and one that lies idle, an address monitor and a watch of the Lease on each node,
-// and the ARP tables of the hosts that do nothing else.
-func ForLab(l *lab.Lab) (Observers, error) {
-	client, err := NewHTTPS(l.Clients[0].NS, netip.AddrPortFrom(lab.VIP, lab.Port), l.Nodes[0].CAFile())
+// Outside returns what watches a lab without knowing what manages the VIP: an
+// HTTPS client in c1, an ARP prober in c2, and an address monitor on each node.
+func Outside(l *lab.Lab) (Observers, error) {
+	client, err := forClient(l)
 	if err != nil {
 		return nil, err
 	}
-	obs := Observers{client, NewIdle(client), &ARP{NS: l.Clients[1].NS, Interface: lab.Interface, VIP: lab.VIP}}
+	obs := Observers{client, &ARP{NS: l.Clients[1].NS, Interface: lab.Interface, VIP: lab.VIP}}
 	for _, n := range l.Nodes {
-		obs = append(obs, &Addresses{NS: n.NS, Node: n.Name, VIP: lab.VIP}, &Lease{Node: n})
+		obs = append(obs, &Addresses{NS: n.NS, Node: n.Name, VIP: lab.VIP})
+	}
+	return obs, nil
+}
+
+// ForLab returns what watches vipd's lab: besides, a client in c1 that lies idle, a
+// watch of the Lease on each node, and the ARP tables of the hosts that do nothing
+// else.
+func ForLab(l *lab.Lab) (Observers, error) {
+	client, err := forClient(l)
+	if err != nil {
+		return nil, err
+	}
+	obs, err := Outside(l)
+	if err != nil {
+		return nil, err
+	}
+	obs = append(obs, NewIdle(client))
+	for _, n := range l.Nodes {
+		obs = append(obs, &Lease{Node: n})
 	}
 	for _, h := range l.Listeners() {
 		obs = append(obs, &Neighbour{Host: h, VIP: lab.VIP})
 	}
 	return obs, nil
+}
+
+func forClient(l *lab.Lab) (*HTTPS, error) {
+	return NewHTTPS(l.Clients[0].NS, netip.AddrPortFrom(lab.VIP, lab.Port), l.Nodes[0].CAFile())
 }
 
 // Run runs all until ctx ends or one fails. It is an Observer itself.

@@ -17,6 +17,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/observe"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 var shared *lab.Lab
@@ -52,16 +53,6 @@ func run(m *testing.M) (code int, err error) {
 		err = goleak.Find()
 	}
 	return code, err
-}
-
-// pause lets the observers see a state for a while.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // take makes the node the holder, as far as the network can tell.
@@ -100,7 +91,7 @@ func TestHandover(t *testing.T) {
 			return err
 		}
 		up = record.Now()
-		if err := pause(ctx, time.Second); err != nil {
+		if err := wait.For(ctx, time.Second); err != nil {
 			return err
 		}
 		if err := n1.RemoveAddress(lab.VIP); err != nil {
@@ -108,16 +99,16 @@ func TestHandover(t *testing.T) {
 		}
 		gone = record.Now()
 		rec.Mark(gone, "removed from n1")
-		if err := pause(ctx, 300*time.Millisecond); err != nil {
+		if err := wait.For(ctx, 300*time.Millisecond); err != nil {
 			return err
 		}
 		back = record.Now()
 		if err := take(n2); err != nil {
 			return err
 		}
-		err := pause(ctx, 500*time.Millisecond)
+		err := wait.For(ctx, 500*time.Millisecond)
 		end = record.Now()
-		return errors.Join(err, n2.RemoveAddress(lab.VIP), pause(ctx, 100*time.Millisecond))
+		return errors.Join(err, n2.RemoveAddress(lab.VIP), wait.For(ctx, 100*time.Millisecond))
 	})
 	if v := analyse.Overlap(h.Answers); len(v) > 0 {
 		t.Errorf("%d violations, the first: %v", len(v), v[0])
@@ -177,11 +168,11 @@ func TestTwoHolders(t *testing.T) {
 		if err := n1.AddAddress(lab.VIP); err != nil {
 			return err
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := wait.For(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
-		err := errors.Join(n3.AddAddress(lab.VIP), pause(ctx, 20*time.Millisecond), n3.RemoveAddress(lab.VIP))
-		return errors.Join(err, pause(ctx, 200*time.Millisecond), n1.RemoveAddress(lab.VIP))
+		err := errors.Join(n3.AddAddress(lab.VIP), wait.For(ctx, 20*time.Millisecond), n3.RemoveAddress(lab.VIP))
+		return errors.Join(err, wait.For(ctx, 200*time.Millisecond), n1.RemoveAddress(lab.VIP))
 	})
 	v := analyse.Overlap(h.Answers)
 	if len(v) < 2 || len(v) > 10 {
@@ -195,7 +186,7 @@ func TestAnnouncement(t *testing.T) {
 	var at record.Time
 	h := watch(t, func(ctx context.Context, _ *record.Recorder) error {
 		at = record.Now()
-		return errors.Join(n2.Announce(lab.VIP), pause(ctx, 200*time.Millisecond))
+		return errors.Join(n2.Announce(lab.VIP), wait.For(ctx, 200*time.Millisecond))
 	})
 	got, ok := analyse.FirstAnnouncementAfter(h.Announcements, at)
 	if !ok || got.MAC != n2.MAC.String() || got.Op != "reply" || got.At.Sub(at) > 100*time.Millisecond {
@@ -216,18 +207,18 @@ func TestIdle(t *testing.T) {
 	defer n2.RemoveAddress(lab.VIP)
 	var killed, moved record.Time
 	h := watch(t, func(ctx context.Context, _ *record.Recorder) error {
-		err := pause(ctx, 300*time.Millisecond)
+		err := wait.For(ctx, 300*time.Millisecond)
 		if err != nil {
 			return err
 		}
 		if killed, err = n1.APIServer.Kill(); err != nil {
 			return err
 		}
-		if err := errors.Join(pause(ctx, 200*time.Millisecond), n1.RemoveAddress(lab.VIP)); err != nil {
+		if err := errors.Join(wait.For(ctx, 200*time.Millisecond), n1.RemoveAddress(lab.VIP)); err != nil {
 			return err
 		}
 		moved = record.Now()
-		return errors.Join(take(n2), pause(ctx, 1500*time.Millisecond))
+		return errors.Join(take(n2), wait.For(ctx, 1500*time.Millisecond))
 	})
 	if len(h.Reconnects) != 1 {
 		t.Fatalf("%d reconnects, want 1: %+v", len(h.Reconnects), h.Reconnects)

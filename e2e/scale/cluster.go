@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 const (
@@ -177,7 +178,7 @@ func (c *cluster) settle(ctx context.Context) error {
 	if err := c.complete(ctx); err != nil {
 		return err
 	}
-	return pause(ctx, c.calm)
+	return wait.For(ctx, c.calm)
 }
 
 // complete is settle without the calm. Whatever cannot be asked now is asked again.
@@ -240,8 +241,7 @@ func (c *cluster) holder(ctx context.Context, i int) (*machine, error) {
 	if at < 0 {
 		return nil, nil
 	}
-	addrs, err := c.machines[at].Addresses()
-	if err != nil || !slices.Contains(addrs, vip(i)) {
+	if has, err := c.machines[at].Has(vip(i)); err != nil || !has {
 		return nil, err
 	}
 	return c.machines[at], nil
@@ -277,15 +277,5 @@ func (c *cluster) homeward(ctx context.Context) error {
 		if err := c.settle(ctx); err != nil {
 			return err
 		}
-	}
-}
-
-// pause lets time pass that is itself what is to be observed.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

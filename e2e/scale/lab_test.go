@@ -1,9 +1,6 @@
 package scale_test
 
 import (
-	"context"
-	"errors"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -51,22 +48,11 @@ func TestOnePoint(t *testing.T) {
 
 func onePoint(t *testing.T, p scale.Point) (report scale.Report, err error) {
 	t.Helper()
-	ctx := t.Context()
-	bin, err := lab.Build(ctx, lab.BuildOptions{Progress: os.Stderr})
-	if err != nil {
-		return report, err
-	}
-	release, err := lab.Exclusive(ctx)
-	if err != nil {
-		return report, err
-	}
-	defer release()
-	l, err := lab.Start(context.WithoutCancel(ctx), scale.LabOptions(bin))
-	if err != nil {
-		return report, err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	return scale.Run(ctx, l, scale.Options{
-		Points: []scale.Point{p}, Window: 4 * time.Second, Calm: time.Second, Runs: 1, Say: t.Logf,
+	err = lab.With(t.Context(), scale.LabOptions, func(l *lab.Lab) (err error) {
+		report, err = scale.Run(t.Context(), l, scale.Options{
+			Points: []scale.Point{p}, Window: 4 * time.Second, Calm: time.Second, Runs: 1, Say: t.Logf,
+		})
+		return err
 	})
+	return report, err
 }

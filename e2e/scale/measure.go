@@ -15,6 +15,7 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // reconnect is the time that a vipd has to find its way into a proxy, and out.
@@ -90,7 +91,7 @@ func (c *cluster) measure(ctx context.Context, window time.Duration) (Figures, e
 	if err != nil {
 		return Figures{}, err
 	}
-	if err := pause(ctx, window); err != nil {
+	if err := wait.For(ctx, window); err != nil {
 		return Figures{}, err
 	}
 	after, err := c.snapshot()
@@ -166,7 +167,7 @@ func (c *cluster) measureEach(ctx context.Context, window time.Duration) (Figure
 	if err != nil {
 		return f, err
 	}
-	return f, pause(ctx, reconnect)
+	return f, wait.For(ctx, reconnect)
 }
 
 // proxied measures while proxies count.
@@ -191,7 +192,7 @@ func (c *cluster) proxied(ctx context.Context, window time.Duration) (f Figures,
 		return f, err
 	}
 	defer func() { err = errors.Join(err, undoB()) }()
-	if err := pause(ctx, reconnect); err != nil {
+	if err := wait.For(ctx, reconnect); err != nil {
 		return f, err
 	}
 	before, begin := [2]Rates{ofA.counts(), ofB.counts()}, record.Now()

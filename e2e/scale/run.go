@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // Options say how thoroughly to measure.
@@ -102,7 +103,7 @@ func (c *cluster) end(ctx context.Context) error {
 		return err
 	}
 	c.machines, c.point = nil, Point{}
-	return pause(ctx, c.calm)
+	return wait.For(ctx, c.calm)
 }
 
 // subtract takes from each point what there is without vipd, the mean of before

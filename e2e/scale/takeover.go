@@ -12,6 +12,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/observe"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 const (
@@ -85,16 +86,12 @@ func firstOther(answers []record.Answer, mac string, at record.Time) (record.Ans
 func awaitNext(ctx context.Context, rec *record.Recorder, mac string, at record.Time) error {
 	short, cancel := context.WithTimeout(ctx, takeoverTimeout)
 	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		if _, ok := firstOther(rec.History().Answers, mac, at); ok {
-			return pause(ctx, aftermath)
-		}
-		select {
-		case <-ticker.C:
-		case <-short.Done():
-			return fmt.Errorf("wait for another to answer: %w", short.Err())
-		}
+	err := wait.Until(short, 50*time.Millisecond, func() (bool, error) {
+		_, ok := firstOther(rec.History().Answers, mac, at)
+		return ok, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for another to answer: %w", err)
 	}
+	return wait.For(ctx, aftermath)
 }

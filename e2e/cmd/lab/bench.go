@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -85,24 +84,17 @@ func measure(ctx context.Context, out io.Writer, opts benchOptions) (report *ben
 	if err != nil {
 		return nil, err
 	}
-	bin, err := lab.Build(ctx, lab.BuildOptions{Progress: os.Stderr})
-	if err != nil {
-		return nil, err
+	options := func(bin lab.Binaries) lab.Options {
+		what.Machine = bench.ThisMachine(ctx, bin)
+		o := failover.LabOptions(bin)
+		o.Foreign = false // what managers leave behind is cleared away with all the rest
+		return o
 	}
-	release, err := lab.Exclusive(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	options := failover.LabOptions(bin)
-	options.Foreign = false // what managers leave behind is cleared away with all the rest
-	l, err := lab.Start(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	what.Machine = bench.ThisMachine(ctx, bin)
-	return bench.Run(ctx, l, what, out)
+	err = lab.With(ctx, options, func(l *lab.Lab) (err error) {
+		report, err = bench.Run(ctx, l, what, out)
+		return err
+	})
+	return report, err
 }
 
 func (o benchOptions) parse() (what bench.Options, err error) {

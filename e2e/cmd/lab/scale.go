@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,25 +62,14 @@ func runScale(ctx context.Context, out io.Writer, opts scaleOptions) error {
 }
 
 func measureScale(ctx context.Context, out io.Writer, points []scale.Point, opts scaleOptions) (report scale.Report, err error) {
-	bin, err := lab.Build(ctx, lab.BuildOptions{Progress: os.Stderr})
-	if err != nil {
-		return report, err
-	}
-	release, err := lab.Exclusive(ctx)
-	if err != nil {
-		return report, err
-	}
-	defer release()
-	l, err := lab.Start(ctx, scale.LabOptions(bin))
-	if err != nil {
-		return report, err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	begin := time.Now()
-	report, err = scale.Run(ctx, l, scale.Options{Points: points, Window: opts.window, Calm: scale.Calm, Runs: opts.runs,
-		Say: func(format string, args ...any) {
-			fmt.Fprintf(out, "%4.0f s  %s\n", time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
-		}})
+	err = lab.With(ctx, scale.LabOptions, func(l *lab.Lab) (err error) {
+		begin := time.Now()
+		report, err = scale.Run(ctx, l, scale.Options{Points: points, Window: opts.window, Calm: scale.Calm, Runs: opts.runs,
+			Say: func(format string, args ...any) {
+				fmt.Fprintf(out, "%4.0f s  %s\n", time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
+			}})
+		return err
+	})
 	if err != nil {
 		return report, err
 	}
