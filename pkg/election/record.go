@@ -132,6 +132,11 @@ func (r record) verdict(self Self) verdict {
 	return mine
 }
 
+// maxTerm is the highest that counts. One above it, a person wrote: an election a
+// second takes 34 years to come there. Were it counted, terms would begin anew with
+// each holder, as none is left above it.
+const maxTerm = math.MaxInt32 / 2
+
 // next is the term that follows t; the field is an int32.
 func next(t int) int {
 	if t < 0 || t >= math.MaxInt32 {

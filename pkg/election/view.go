@@ -56,7 +56,9 @@ func (v *view) observe(l *coordinationv1.Lease, now boottime.Instant) bool {
 	if l != nil {
 		v.verdict = v.judge()
 	}
-	v.term = max(v.term, v.record.term)
+	if v.record.term <= maxTerm {
+		v.term = max(v.term, v.record.term)
+	}
 	v.from = v.claimable()
 	return true
 }

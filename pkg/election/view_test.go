@@ -145,6 +145,20 @@ func TestNextTerm(t *testing.T) {
 	}
 }
 
+// Terms go on to grow after one that a person wrote, and the holder put right.
+func TestTermOfNonsense(t *testing.T) {
+	n2 := Self{Node: "n2", MAC: "02:00:00:00:00:02", BootID: "boot-b"}
+	var b leases
+	v := view{self: n1, own: own}
+	now := boottime.Instant(0).Add(time.Hour)
+	for _, term := range []int32{7, math.MaxInt32, maxTerm + 1, -1, 7} {
+		v.observe(b.vipd(n2, "n2", 3, term, false), now)
+		if got := next(v.term); got != 8 {
+			t.Errorf("after term %d the next is %d, want 8", term, got)
+		}
+	}
+}
+
 func TestTiming(t *testing.T) {
 	ms := time.Millisecond
 	tests := []struct {
