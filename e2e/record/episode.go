@@ -25,6 +25,9 @@ type Promise struct {
 	EndsIdle bool `json:"endsIdle,omitempty"`
 	// Deafens: clients may miss announcements, as the fault cuts them off.
 	Deafens bool `json:"deafens,omitempty"`
+	// Crippled: a vipd itself is killed or stopped, so that the kernel alone ends
+	// what it put up.
+	Crippled bool `json:"crippled,omitempty"`
 	// Within bounds the longest time in which the VIP cannot be reached. With 0
 	// nothing is said of it; that no request fails is said by the rest.
 	Within time.Duration `json:"within,omitempty"`
