@@ -52,21 +52,65 @@ var callFaults = []Fault{
 		},
 	},
 	{
+		// The lease counts from the send of that one all the same.
+		Promise: promise{Name: "latelast", Title: "writes hang, after one that is answered 0.8 s late", Moves: true, Within: ranOut},
+		inject:  lateLast,
+		heal:    func(_ context.Context, r *run) error { return r.undo() },
+	},
+	{
+		// And so does what the kernel was told.
+		Promise: promise{Name: "latekill", Title: "SIGKILL behind a write that was answered 0.8 s late", Moves: true, Crippled: true, Within: ranOut},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			if at, err := lateLast(ctx, r); err != nil {
+				return at, err
+			}
+			return killVipd(ctx, r)
+		},
+		after: addressGone,
+		heal:  func(ctx context.Context, r *run) error { return errors.Join(r.undo(), startVipd(ctx, r)) },
+	},
+	{
 		// From then on standbys hear of nothing, and have to find out by themselves.
-		Promise: promise{Name: "watchstall", Title: "SIGKILL, while all watches stall silently", Moves: true, Within: ranOut},
+		Promise: promise{Name: "watchstall", Title: "SIGKILL, while all watches stall silently", Moves: true, Crippled: true, Within: ranOut},
 		prepare: func(ctx context.Context, r *run) error {
 			stall := some(1, r.rng, watches, lab.Effect{Stall: 500 * time.Millisecond})
 			var err error
 			r.undo, err = r.interposeAll(func(*lab.Node) func(*http.Request) lab.Effect { return stall })
 			return errors.Join(err, wait.For(ctx, time.Second))
 		},
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
+		inject: killVipd,
 		heal:   func(ctx context.Context, r *run) error { return errors.Join(r.undo(), startVipd(ctx, r)) },
 	},
 }
 
 func writes(q *http.Request) bool  { return q.Method == http.MethodPut }
 func watches(q *http.Request) bool { return strings.Contains(q.URL.RawQuery, "watch=") }
+
+// late is nearly as late as the holder waits for an answer with a lease of 3 s.
+const late = 800 * time.Millisecond
+
+// lateLast lets one more write of the holder's through, which is answered late, and
+// returns when it was. Those behind it hang until undo.
+func lateLast(ctx context.Context, r *run) (at record.Time, err error) {
+	var last atomic.Bool
+	var count atomic.Int64
+	r.undo, err = r.holder.Interpose(func(q *http.Request) lab.Effect {
+		switch {
+		case !writes(q) || !last.Load():
+			return lab.Effect{}
+		case count.Add(1) == 1:
+			return lab.Effect{DelayAnswer: late}
+		}
+		return lab.Effect{Hang: true}
+	})
+	// No call may have been in flight when the connections ended.
+	if err := errors.Join(err, wait.For(ctx, time.Second)); err != nil {
+		return 0, err
+	}
+	at = record.Now()
+	last.Store(true)
+	return at, errors.Join(r.renewed(ctx), wait.For(ctx, late+100*time.Millisecond))
+}
 
 // some gives an effect of the list to one of n of the requests that match.
 func some(n int, rng *rand.Rand, match func(*http.Request) bool, effects ...lab.Effect) func(*http.Request) lab.Effect {

@@ -53,17 +53,34 @@ var networkFaults = []Fault{
 		heal: restoreForeign,
 	},
 	{
+		// The fence has to be whole again by then: nothing else ends in time.
+		Promise: promise{Name: "flushkill", Title: "nftables flushed, SIGKILL 200 ms later", Moves: true, Crippled: true, Within: ranOut},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			// Behind a renewal, as the next one would put the fence up anew.
+			if err := r.renewed(ctx); err != nil {
+				return 0, err
+			}
+			if err := errors.Join(r.holder.FlushNftables(), wait.For(ctx, 200*time.Millisecond)); err != nil {
+				return 0, err
+			}
+			return killVipd(ctx, r)
+		},
+		after: addressGone,
+		heal: func(ctx context.Context, r *run) error {
+			return errors.Join(startVipd(ctx, r), restoreForeign(ctx, r))
+		},
+	},
+	{
 		// It puts the address back a few times a second, and then leaves it to another
 		// node.
 		Promise: promise{Name: "fight", Title: "VIP removed again and again", Moves: true, Within: 10 * time.Second},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
-			return at, wait.Until(ctx, 10*time.Millisecond, func() (bool, error) {
+			return at, untilMoved(ctx, r, 10*time.Millisecond, func() error {
 				if err := r.holder.RemoveAddress(lab.VIP); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-					return false, err
+					return err
 				}
-				who, err := whoHas(r.lab)
-				return who != "" && who != r.holder.Name, err
+				return nil
 			})
 		},
 	},
@@ -83,6 +100,21 @@ var networkFaults = []Fault{
 			return at, wait.For(ctx, 3*time.Second)
 		},
 	},
+}
+
+// untilMoved does something again and again until another node has the VIP. That
+// none has it for so long belongs to the outcome.
+func untilMoved(ctx context.Context, r *run, every time.Duration, do func() error) error {
+	short, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	err := wait.Until(short, every, func() (bool, error) {
+		if err := do(); err != nil {
+			return false, err
+		}
+		who, err := whoHas(r.lab)
+		return who != "" && who != r.holder.Name, err
+	})
+	return nothingElse(ctx, err)
 }
 
 func restoreForeign(ctx context.Context, r *run) error { return r.holder.RestoreForeign(ctx) }

@@ -128,10 +128,15 @@ func (r *run) whole(ctx context.Context) error {
 	if _, err := Ready(ctx, r.lab); err != nil {
 		return err
 	}
+	return r.renewed(ctx)
+}
+
+// renewed waits until a write of the Lease is seen that was sent from now on.
+func (r *run) renewed(ctx context.Context) error {
 	now := record.Now()
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	err := wait.Until(ctx, 50*time.Millisecond, func() (bool, error) { return r.rec.SawLeaseOf(now), nil })
+	err := wait.Until(ctx, 10*time.Millisecond, func() (bool, error) { return r.rec.SawLeaseOf(now), nil })
 	if err != nil {
 		return fmt.Errorf("wait for a renewal to be seen: %w", err)
 	}
