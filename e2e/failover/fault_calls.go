@@ -53,12 +53,19 @@ var callFaults = []Fault{
 	},
 	{
 		// The lease counts from the send of that one all the same.
-		Promise: promise{Name: "latelast", Title: "writes hang, after one that is answered 0.8 s late", Moves: true, Within: ranOut},
-		inject:  lateLast,
-		heal:    func(_ context.Context, r *run) error { return r.undo() },
+		Promise: promise{Name: "latecut", Title: "holder cut off behind a write that was answered 0.8 s late", Moves: true, Within: ranOut},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			if at, err := lateLast(ctx, r); err != nil {
+				return at, err
+			}
+			at := record.Now()
+			return at, r.holder.Cut(r.lab.Others(r.holder)...)
+		},
+		heal: func(ctx context.Context, r *run) error { return errors.Join(r.undo(), healCut(ctx, r)) },
 	},
 	{
-		// And so does what the kernel was told.
+		// And so does what the kernel was told. The address's own lifetime ends late
+		// then: it counts whole seconds, from the answer on.
 		Promise: promise{Name: "latekill", Title: "SIGKILL behind a write that was answered 0.8 s late", Moves: true, Crippled: true, Within: ranOut},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			if at, err := lateLast(ctx, r); err != nil {
@@ -67,7 +74,36 @@ var callFaults = []Fault{
 			return killVipd(ctx, r)
 		},
 		after: addressGone,
-		heal:  func(ctx context.Context, r *run) error { return errors.Join(r.undo(), startVipd(ctx, r)) },
+		heal:  startLate,
+	},
+	{
+		// Somebody's flush of nftables is put right by then, and not by a renewal: in
+		// the 200 ms there is none.
+		Promise: promise{Name: "flushkill", Title: "nftables flushed behind such a write, SIGKILL 200 ms later", Moves: true, Crippled: true, Within: ranOut},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			if at, err := lateLast(ctx, r); err != nil {
+				return at, err
+			}
+			const short = 200 * time.Millisecond
+			if err := errors.Join(wait.For(ctx, short), r.holder.FlushNftables(), wait.For(ctx, short)); err != nil {
+				return 0, err
+			}
+			return killVipd(ctx, r)
+		},
+		after: addressGone,
+		heal:  func(ctx context.Context, r *run) error { return errors.Join(startLate(ctx, r), restoreForeign(ctx, r)) },
+	},
+	{
+		// Each time vipd begins to look after what the one before left.
+		Promise: promise{Name: "crashloop", Title: "SIGKILL behind such a write, and soon after each start", Moves: true, Crippled: true, Within: ranOut},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			if at, err := lateLast(ctx, r); err != nil {
+				return at, err
+			}
+			return crashLoop(ctx, r)
+		},
+		after: addressGone,
+		heal:  startLate,
 	},
 	{
 		// From then on standbys hear of nothing, and have to find out by themselves.
@@ -111,6 +147,9 @@ func lateLast(ctx context.Context, r *run) (at record.Time, err error) {
 	last.Store(true)
 	return at, errors.Join(r.renewed(ctx), wait.For(ctx, late+100*time.Millisecond))
 }
+
+// startLate undoes lateLast and starts vipd.
+func startLate(ctx context.Context, r *run) error { return errors.Join(r.undo(), startVipd(ctx, r)) }
 
 // some gives an effect of the list to one of n of the requests that match.
 func some(n int, rng *rand.Rand, match func(*http.Request) bool, effects ...lab.Effect) func(*http.Request) lab.Effect {

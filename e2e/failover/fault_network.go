@@ -53,24 +53,6 @@ var networkFaults = []Fault{
 		heal: restoreForeign,
 	},
 	{
-		// The fence has to be whole again by then: nothing else ends in time.
-		Promise: promise{Name: "flushkill", Title: "nftables flushed, SIGKILL 200 ms later", Moves: true, Crippled: true, Within: ranOut},
-		inject: func(ctx context.Context, r *run) (record.Time, error) {
-			// Behind a renewal, as the next one would put the fence up anew.
-			if err := r.renewed(ctx); err != nil {
-				return 0, err
-			}
-			if err := errors.Join(r.holder.FlushNftables(), wait.For(ctx, 200*time.Millisecond)); err != nil {
-				return 0, err
-			}
-			return killVipd(ctx, r)
-		},
-		after: addressGone,
-		heal: func(ctx context.Context, r *run) error {
-			return errors.Join(startVipd(ctx, r), restoreForeign(ctx, r))
-		},
-	},
-	{
 		// It puts the address back a few times a second, and then leaves it to another
 		// node.
 		Promise: promise{Name: "fight", Title: "VIP removed again and again", Moves: true, Within: 10 * time.Second},

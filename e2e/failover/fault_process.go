@@ -68,13 +68,6 @@ var processFaults = []Fault{
 		inject:  stopFor(2 * time.Second),
 	},
 	{
-		// Each time it begins to look after what the one before left.
-		Promise: promise{Name: "crashloop", Title: "SIGKILL, and again after each start", Moves: true, Crippled: true, Within: 2 * ranOut},
-		inject:  crashLoop,
-		after:   addressGone,
-		heal:    startVipd,
-	},
-	{
 		Promise: promise{Name: "twin", Title: "another vipd started on the same node"},
 		inject:  func(ctx context.Context, r *run) (record.Time, error) { return r.namesake(ctx, r.holder.Host) },
 	},
@@ -146,8 +139,8 @@ func addressGone(ctx context.Context, r *run) error {
 	return nothingElse(ctx, err)
 }
 
-// crashLoop kills vipd, and again soon after each start, before it can renew the
-// lease, until another node has the VIP.
+// crashLoop kills vipd, and again soon after each start, until another node has the
+// VIP.
 func crashLoop(ctx context.Context, r *run) (record.Time, error) {
 	at, err := killVipd(ctx, r)
 	if err != nil {

@@ -15,14 +15,14 @@ var mutations = []mutation{
 	{
 		name:   "the fence outlasts the lease",
 		edits:  []edit{{"pkg/fence/fence.go", "next := 1 - f.named", "d += 60 * time.Second\n\tnext := 1 - f.named"}},
-		faults: chance("sigkill"), rule: analyse.InTime,
+		faults: once("latekill"), rule: analyse.InTime,
 	},
 	{
 		name: "the fence counts from the permit",
 		edits: []edit{{"pkg/fence/fence.go",
 			"return l.permit(c, f.opts.Addresses, i) }",
 			"if err := l.shorten(c, f.opts.Addresses, i, 2850*time.Millisecond); err != nil { return err }\nreturn l.permit(c, f.opts.Addresses, i) }"}},
-		faults: chance("latekill"), rule: analyse.InTime,
+		faults: once("latekill"), rule: analyse.InTime,
 	},
 	{
 		name:   "the address has no lifetime",
@@ -36,19 +36,19 @@ var mutations = []mutation{
 			{"pkg/vip/step.go", "at = min(at, max(s.Grant.Until, now+1))", "earlier(s.Grant.Until)"},
 			{"pkg/election/elector.go", `e.lose("the lease could not be renewed in time")`, "e.stand.Held = false"},
 		},
-		faults: chance("cutstore"), rule: analyse.Leaves,
+		faults: once("latecut"), rule: analyse.Leaves,
 	},
 	{
 		name: "the lease counts from the answer",
 		edits: []edit{{"pkg/election/calls.go",
 			"r.lease, r.err = e.opts.Store.Write(ctx, base, w.record, w.annotations)",
 			"r.lease, r.err = e.opts.Store.Write(ctx, base, w.record, w.annotations)\n\tr.sent = e.now()"}},
-		faults: chance("latelast"), rule: analyse.Leaves,
+		faults: once("latecut"), rule: analyse.Leaves,
 	},
 	{
 		name:   "a damaged fence is not mended",
 		edits:  []edit{{"pkg/vip/repair.go", "case e.Unfenced:", "case e.Unfenced && false:"}},
-		faults: chance("flushkill"), rule: analyse.InTime,
+		faults: once("flushkill"), rule: analyse.InTime,
 	},
 	{
 		name:   "a start forgets the fence that it finds",

@@ -82,14 +82,24 @@ func catch(t *testing.T, l *lab.Lab, m mutation) {
 		if err != nil {
 			t.Fatalf("with %q undone: %v", m.name, err)
 		}
-		for _, v := range out.Violations {
-			t.Log(v)
-		}
-		if slices.ContainsFunc(out.Violations, func(v analyse.Violation) bool { return v.Rule == m.rule }) {
+		if tell(t, out.Violations)[m.rule] > 0 {
 			return
 		}
 	}
 	t.Errorf("nothing showed that %s: want %q with %v", m.name, m.rule, m.faults)
+}
+
+// tell logs the first violation of each rule and returns how many there were.
+func tell(t *testing.T, list []analyse.Violation) map[analyse.Rule]int {
+	t.Helper()
+	count := make(map[analyse.Rule]int)
+	for _, v := range list {
+		if count[v.Rule]++; count[v.Rule] == 1 {
+			t.Log(v)
+		}
+	}
+	t.Logf("broken: %v", count)
+	return count
 }
 
 // restore ends all vipds and takes away what a broken one may have left.
