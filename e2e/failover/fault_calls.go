@@ -53,7 +53,7 @@ var callFaults = []Fault{
 	},
 	{
 		// The lease counts from the send of that one all the same.
-		Promise: promise{Name: "latecut", Title: "holder cut off behind a write that was answered 0.8 s late", Moves: true, Within: ranOut},
+		Promise: promise{Name: "latecut", Title: "holder cut off behind a write that was answered 0.7 s late", Moves: true, Within: ranOut},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			if at, err := lateLast(ctx, r); err != nil {
 				return at, err
@@ -66,7 +66,7 @@ var callFaults = []Fault{
 	{
 		// And so does what the kernel was told. The address's own lifetime ends late
 		// then: it counts whole seconds, from the answer on.
-		Promise: promise{Name: "latekill", Title: "SIGKILL behind a write that was answered 0.8 s late", Moves: true, Crippled: true, Within: ranOut},
+		Promise: promise{Name: "latekill", Title: "SIGKILL behind a write that was answered 0.7 s late", Moves: true, Crippled: true, Within: ranOut},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			if at, err := lateLast(ctx, r); err != nil {
 				return at, err
@@ -123,7 +123,7 @@ func writes(q *http.Request) bool  { return q.Method == http.MethodPut }
 func watches(q *http.Request) bool { return strings.Contains(q.URL.RawQuery, "watch=") }
 
 // late is nearly as late as the holder waits for an answer with a lease of 3 s.
-const late = 800 * time.Millisecond
+const late = 700 * time.Millisecond
 
 // lateLast lets one more write of the holder's through, which is answered late, and
 // returns when it was. Those behind it hang until undo.

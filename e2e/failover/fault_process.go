@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"github.com/vipd-io/vipd/e2e/analyse"
@@ -139,21 +140,29 @@ func addressGone(ctx context.Context, r *run) error {
 	return nothingElse(ctx, err)
 }
 
-// crashLoop kills vipd, and again soon after each start, until another node has the
-// VIP.
+// crashLoop kills vipd, and again and again as it begins to look after what the one
+// before left, until another node has the VIP.
 func crashLoop(ctx context.Context, r *run) (record.Time, error) {
 	at, err := killVipd(ctx, r)
 	if err != nil {
 		return at, err
 	}
-	return at, untilMoved(ctx, r, 10*time.Millisecond, func() error {
+	return at, untilMoved(ctx, r, 200*time.Millisecond, func() error {
+		before, err := os.Stat(r.holder.Vipd.LogPath)
+		if err != nil {
+			return err
+		}
 		if err := r.holder.Vipd.Start(); err != nil {
 			return err
 		}
-		if err := wait.For(ctx, time.Duration(10+r.rng.IntN(40))*time.Millisecond); err != nil {
+		err = wait.Until(ctx, time.Millisecond, func() (bool, error) {
+			now, err := os.Stat(r.holder.Vipd.LogPath)
+			return err == nil && now.Size() > before.Size(), err
+		})
+		if err := errors.Join(err, wait.For(ctx, time.Duration(r.rng.IntN(30))*time.Millisecond)); err != nil {
 			return err
 		}
-		_, err := r.holder.Vipd.Kill()
+		_, err = r.holder.Vipd.Kill()
 		return err
 	})
 }

@@ -1,6 +1,10 @@
 package undone
 
-import "github.com/vipd-io/vipd/e2e/analyse"
+import (
+	"slices"
+
+	"github.com/vipd-io/vipd/e2e/analyse"
+)
 
 // chance is how often a fault is tried whose outcome depends on when exactly it
 // comes.
@@ -22,7 +26,7 @@ var mutations = []mutation{
 		edits: []edit{{"pkg/fence/fence.go",
 			"return l.permit(c, f.opts.Addresses, i) }",
 			"if err := l.shorten(c, f.opts.Addresses, i, 2850*time.Millisecond); err != nil { return err }\nreturn l.permit(c, f.opts.Addresses, i) }"}},
-		faults: once("latekill"), rule: analyse.InTime,
+		faults: once("latekill"), rule: analyse.AtMostOne,
 	},
 	{
 		name:   "the address has no lifetime",
@@ -72,7 +76,7 @@ var mutations = []mutation{
 	{
 		name:   "released and not removed",
 		edits:  []edit{{"pkg/netif/retire.go", "return Retired{Connections: n, Trouble: trouble}, h.Remove(addr)", "return Retired{Connections: n, Trouble: trouble}, nil"}},
-		faults: once("sigterm"), rule: analyse.AtMostOne,
+		faults: once("sigterm"), rule: analyse.Leaves,
 	},
 	{
 		name:   "withdrawn and not released",
@@ -87,7 +91,7 @@ var mutations = []mutation{
 	{
 		name:   "a blank lease is free",
 		edits:  []edit{{"pkg/election/view.go", "case released:\n\t\treturn v.at.Add(v.courtesy())", "case released, vacant:\n\t\treturn v.at.Add(v.courtesy())"}},
-		faults: append(chance("leaseblank"), chance("leaseempty")...), rule: analyse.Causes,
+		faults: slices.Concat(chance("leaseblank"), chance("leaseempty")), rule: analyse.Causes,
 	},
 	{
 		name:   "a foreign holder is ignored",

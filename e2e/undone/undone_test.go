@@ -5,6 +5,8 @@ import (
 	"errors"
 	"flag"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -37,6 +39,7 @@ func TestUndone(t *testing.T) {
 			t.Run(m.name, func(t *testing.T) {
 				binary := m.build(t)
 				defer restore(t, l)
+				defer saveLogs(t, l)
 				l.UseVipd(binary)
 				if err := failover.Start(l); err != nil {
 					t.Fatal(err)
@@ -100,6 +103,19 @@ func tell(t *testing.T, list []analyse.Violation) map[analyse.Rule]int {
 	}
 	t.Logf("broken: %v", count)
 	return count
+}
+
+// saveLogs keeps the logs of what did not come out as it should.
+func saveLogs(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	dir := filepath.Join(os.TempDir(), "vipd-lab-logs")
+	t.Logf("the lab's logs are in %s", dir)
+	if err := l.SaveLogs(dir); err != nil {
+		t.Error(err)
+	}
 }
 
 // restore ends all vipds and takes away what a broken one may have left.
