@@ -9,9 +9,9 @@ import (
 	"github.com/vipd-io/vipd/e2e/record"
 )
 
-// versions returns each version of the Lease once, as it was delivered first, in
+// Versions returns each version of the Lease once, as it was delivered first, in
 // the order in which they were sent by holders and otherwise delivered.
-func versions(list []record.LeaseVersion) []record.LeaseVersion {
+func Versions(list []record.LeaseVersion) []record.LeaseVersion {
 	seen := make(map[string]bool)
 	var out []record.LeaseVersion
 	for _, v := range slices.SortedStableFunc(slices.Values(list), func(a, b record.LeaseVersion) int { return cmp.Compare(a.At, b.At) }) {
@@ -39,7 +39,7 @@ func askedAt(probes []record.Probe) map[uint32]record.Time {
 func inTime(e record.Episode) (found []Violation) {
 	asked := askedAt(e.History.Probes)
 	held := make(map[string][]record.LeaseVersion)
-	for _, v := range versions(e.History.Leases) {
+	for _, v := range Versions(e.History.Leases) {
 		held[v.Holder] = append(held[v.Holder], v)
 	}
 	told := make(map[string]bool)
@@ -76,7 +76,7 @@ func latest(list []record.LeaseVersion, at record.Time) string {
 // claims are the versions in which another node holds than in the one before.
 func claims(e record.Episode) (out []record.LeaseVersion) {
 	holder := ""
-	for _, v := range versions(e.History.Leases) {
+	for _, v := range Versions(e.History.Leases) {
 		if v.Holder == holder || v.Holder == "" || v.Deleted {
 			continue
 		}
@@ -115,7 +115,7 @@ func afterClaim(e record.Episode) (found []Violation) {
 // terms finds holders whose term is not above that of the one before.
 func terms(e record.Episode) (found []Violation) {
 	before := record.LeaseVersion{Term: -1}
-	for _, v := range versions(e.History.Leases) {
+	for _, v := range Versions(e.History.Leases) {
 		if _, node := e.Cluster.Nodes[v.Holder]; !node || v.Deleted {
 			continue
 		}
