@@ -25,6 +25,7 @@ const (
 	Converges  Rule = "neighbours know the holder in time"
 	Foreign    Rule = "foreign state is left alone"
 	Damped     Rule = "repairs are damped"
+	PutRight   Rule = "a damaged Lease is put right"
 )
 
 // A Violation is evidence that a rule was broken.
@@ -109,7 +110,7 @@ func stayed(e record.Episode, m Measures) (found []Violation) {
 			stays("the address moved: %s added=%t at %v", a.Node, a.Added, a.At)
 		}
 	}
-	return found
+	return append(found, putRight(e)...)
 }
 
 // reachable compares with what the fault allows.

@@ -127,6 +127,26 @@ func terms(e record.Episode) (found []Violation) {
 	return found
 }
 
+// putRight looks whether the Lease of a holder that stays is as it was when the
+// fault has come to what it came to.
+func putRight(e record.Episode) []Violation {
+	var list []record.LeaseVersion
+	for _, v := range Versions(e.History.Leases) {
+		if v.At <= e.End {
+			list = append(list, v)
+		}
+	}
+	if len(list) == 0 {
+		return nil // inTime says so
+	}
+	first, last := list[0], list[len(list)-1]
+	if last.Holder == e.Holder && last.Seconds == first.Seconds && !last.Deleted {
+		return nil
+	}
+	return []Violation{{Rule: PutRight, At: last.At, Why: fmt.Sprintf("it names %q, %d s, deleted=%t; %s had it for %d s",
+		last.Holder, last.Seconds, last.Deleted, e.Holder, first.Seconds)}}
+}
+
 // causes compares the number of changes of holder during the fault with what it
 // is a cause for.
 func causes(e record.Episode) []Violation {

@@ -20,7 +20,7 @@ import (
 var networkFaults = []Fault{
 	{
 		Promise: promise{Name: "addrdel", Title: "VIP removed by hand", Flickers: true, Within: repaired},
-		inject:  onHolder(func(n *lab.Node) error { return n.RemoveAddress(lab.VIP) }),
+		inject:  onHolder(removeVIP),
 	},
 	{
 		Promise: promise{Name: "addrflush", Title: "all addresses flushed", Flickers: true, Within: repaired},
@@ -29,11 +29,13 @@ var networkFaults = []Fault{
 	},
 	{
 		Promise: promise{Name: "relink", Title: "interface made anew", Flickers: true, Within: repaired},
+		touches: cable,
 		inject:  onHolder(func(n *lab.Node) error { return n.RecreateLink() }),
 		heal:    restoreForeign,
 	},
 	{
 		Promise: promise{Name: "macchange", Title: "MAC changed", Flickers: true, Within: repaired},
+		touches: cable,
 		inject:  onHolder(func(n *lab.Node) error { return n.ChangeMAC(otherMAC(n.MAC)) }),
 		heal: func(_ context.Context, r *run) error {
 			// Announced, as other nodes would go on with the MAC that they know.
@@ -59,7 +61,7 @@ var networkFaults = []Fault{
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			return at, wait.Until(ctx, 10*time.Millisecond, func() (bool, error) {
-				if err := r.holder.RemoveAddress(lab.VIP); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+	if err := removeVIP(r.holder); err != nil {
 					return false, err
 				}
 				who, err := whoHas(r.lab)
@@ -83,6 +85,14 @@ var networkFaults = []Fault{
 			return at, wait.For(ctx, 3*time.Second)
 		},
 	},
+}
+
+// removeVIP removes it, if it is there.
+func removeVIP(n *lab.Node) error {
+	if err := n.RemoveAddress(lab.VIP); !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return err
+	}
+	return nil
 }
 
 func restoreForeign(ctx context.Context, r *run) error { return r.holder.RestoreForeign(ctx) }

@@ -72,6 +72,7 @@ var processFaults = []Fault{
 	},
 	{
 		Promise: promise{Name: "namesake", Title: "a vipd of the holder's name on another machine"},
+		touches: address, // of the same machine
 		inject:  func(ctx context.Context, r *run) (record.Time, error) { return r.namesake(ctx, stranger(r.lab)) },
 	},
 	{
