@@ -1,5 +1,6 @@
 # `make` alone lists the targets. Parameters: KEEP=1 with demo, RUNS and AT_MOST with
-# bench, FUZZTIME with fuzz, SEEDS with simulation, VERSION with build and image.
+# bench, DURATION and SEED with chaos, FUZZTIME with fuzz, SEEDS with simulation,
+# VERSION with build and image.
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the parts of test share the processors
 SHELL := /bin/bash -o pipefail
@@ -20,7 +21,7 @@ GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VER
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/vipd, static
@@ -37,6 +38,14 @@ bench: deps ## measure vipd beside keepalived, RUNS=10 times, in AT_MOST=1h; wri
 .PHONY: scale
 scale: deps ## measure the cost of 3 to 100 nodes and of 1 to 16 VIPs; ten minutes (root)
 	cd e2e && go run ./cmd/lab scale
+
+.PHONY: chaos
+chaos: deps ## break a control plane in all ways once, or for DURATION=2h; SEED=... repeats (root)
+	cd e2e && go run ./cmd/lab chaos $(if $(DURATION),--for $(DURATION)) $(if $(SEED),--seed $(SEED)) --keep
+
+.PHONY: chaos-replay
+chaos-replay: ## judge a report of chaos again, REPORT=e2e/reports/...
+	@cd e2e && go run ./cmd/lab chaos-replay $(abspath $(REPORT))
 
 .PHONY: test
 test: deps lint test-unit model test-lab ## all that CI does: style, units, model, lab (root)

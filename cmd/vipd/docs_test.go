@@ -42,6 +42,36 @@ func TestGuaranteesNameTestsThatExist(t *testing.T) {
 	}
 }
 
+// TestGuaranteesNameFaultsThatExist: what stands as `TestChaos/a`, `/b` are faults of
+// the lab, which is a module of its own.
+func TestGuaranteesNameFaultsThatExist(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join(repository, "docs/guarantees.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, err := filepath.Glob(filepath.Join(repository, "e2e/failover/fault_*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var faults []byte
+	for _, path := range sources {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		faults = append(faults, b...)
+	}
+	named := regexp.MustCompile("`(?:TestChaos)?/([a-z0-9]+)`").FindAllSubmatch(doc, -1)
+	if len(named) < 20 {
+		t.Errorf("only %d faults are named", len(named))
+	}
+	for _, m := range named {
+		if !bytes.Contains(faults, []byte(`"`+string(m[1])+`"`)) {
+			t.Errorf("docs/guarantees.md names the fault %s, which does not exist", m[1])
+		}
+	}
+}
+
 // TestReadme runs the commands of vipd that the README shows, and compares what
 // they print.
 func TestReadme(t *testing.T) {

@@ -113,7 +113,7 @@ func TestOverlap(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []uint32
-			for _, v := range Overlap(tt.answers) {
+			for _, v := range Overlap(tt.answers, nil) {
 				got = append(got, v.Seq)
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {

@@ -26,10 +26,11 @@ const (
 	Foreign    Rule = "foreign state is left alone"
 	Damped     Rule = "repairs are damped"
 	Leaves     Rule = "the address leaves in time"
+	PutRight   Rule = "a damaged Lease is put right"
 )
 
 // Rules are all of them.
-var Rules = []Rule{AtMostOne, InTime, AfterClaim, Terms, Causes, Goes, Stays, Reachable, Respects, Converges, Foreign, Damped, Leaves}
+var Rules = []Rule{AtMostOne, InTime, AfterClaim, Terms, Causes, Goes, Stays, Reachable, Respects, Converges, Foreign, Damped, PutRight, Leaves}
 
 // A Violation is evidence that a rule was broken.
 type Violation struct {
@@ -113,7 +114,7 @@ func stayed(e record.Episode, m Measures) (found []Violation) {
 			stays("the address moved: %s added=%t at %v", a.Node, a.Added, a.At)
 		}
 	}
-	return found
+	return append(found, putRight(e)...)
 }
 
 // reachable compares with what the fault allows.

@@ -88,6 +88,20 @@ func TestJudge(t *testing.T) {
 		{"moved: in vain", handedOver, func(e *record.Episode) { e.Stuck = "deadline exceeded" }, []Rule{Goes}},
 		{"moved: elsewhere than wanted", handedOver, func(e *record.Episode) { e.Wanted = "n3" }, []Rule{Goes}},
 		{"moved: in silence", handedOver, func(e *record.Episode) { e.History.Announcements = nil }, []Rule{Goes}},
+		{"somewhere: there and back within a second", handedOver, func(e *record.Episode) {
+			e.Promise, e.Next = record.Promise{Name: "rolling", MayMove: true}, "n1"
+			e.History.Answers = concat(answers(a, 0, 1000), answers(b, 1020, 1400), answers(a, 1420, 6000))
+			e.History.Leases = concat(renewals("n1", 4, -500, 1000), renewals("n2", 5, 1010, 1020), renewals("n1", 6, 1410, 6000))
+			e.History.Neighbours = append(e.History.Neighbours, record.Neighbour{At: ms(1421), Host: "c4", MAC: a})
+			e.History.Addresses = append(e.History.Addresses, record.AddressEvent{At: ms(1401), Node: "n2"}, record.AddressEvent{At: ms(1415), Node: "n1", Added: true})
+		}, nil},
+		{"somewhere: there and back, and one too many", handedOver, func(e *record.Episode) {
+			e.Promise, e.Next = record.Promise{Name: "rolling", MayMove: true}, "n1"
+			e.History.Answers = concat(answers(a, 0, 1000), answers(b, 1020, 1450), answers(a, 1420, 6000))
+			e.History.Leases = concat(renewals("n1", 4, -500, 1000), renewals("n2", 5, 1010, 1020), renewals("n1", 6, 1410, 6000))
+			e.History.Neighbours = append(e.History.Neighbours, record.Neighbour{At: ms(1421), Host: "c4", MAC: a})
+			e.History.Addresses = append(e.History.Addresses, record.AddressEvent{At: ms(1401), Node: "n2"}, record.AddressEvent{At: ms(1415), Node: "n1", Added: true})
+		}, []Rule{AtMostOne, AtMostOne, AtMostOne, AtMostOne, AtMostOne, AtMostOne, AfterClaim}},
 		{"moved: too slowly", handedOver, func(e *record.Episode) { e.Promise.Within = 10 * time.Millisecond }, []Rule{Reachable}},
 		{"moved: too soon", handedOver, func(e *record.Episode) { e.Promise.AtLeast = 100 * time.Millisecond }, []Rule{Respects}},
 		{"moved: one answer by the former", handedOver, func(e *record.Episode) {
@@ -159,6 +173,17 @@ func TestJudge(t *testing.T) {
 
 		{"stayed", stayedPut, func(*record.Episode) {}, nil},
 		{"stayed: moved", stayedPut, func(e *record.Episode) { e.Next = "n2" }, []Rule{Stays}},
+		{"stayed: the Lease is left blank", stayedPut, func(e *record.Episode) {
+			e.History.Leases = concat(renewals("n1", 4, -500, 4000), []record.LeaseVersion{{At: ms(4100), Version: "b", Term: 4}})
+			e.End = ms(4200)
+		}, []Rule{PutRight}},
+		{"stayed: the Lease is left with another duration", stayedPut, func(e *record.Episode) {
+			e.History.Leases[len(e.History.Leases)-2].Seconds = 4
+			e.End = ms(4600)
+		}, []Rule{PutRight}},
+		{"stayed: the Lease is left deleted", stayedPut, func(e *record.Episode) {
+			e.History.Leases = append(e.History.Leases, record.LeaseVersion{At: ms(4900), Version: "d", Deleted: true, Holder: "n1", Term: 4, Sent: ms(4500), Seconds: 3})
+		}, []Rule{PutRight}},
 		{"stayed: gone", stayedPut, func(e *record.Episode) { e.Next = "" }, []Rule{Stays}},
 		{"stayed: the holder changed for a moment", stayedPut, func(e *record.Episode) {
 			e.History.Leases = concat(renewals("n1", 4, -500, 2000), renewals("n2", 5, 2001, 2002), renewals("n1", 6, 2103, 6000))

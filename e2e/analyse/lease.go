@@ -9,9 +9,9 @@ import (
 	"github.com/vipd-io/vipd/e2e/record"
 )
 
-// versions returns each version of the Lease once, as it was delivered first, in
+// Versions returns each version of the Lease once, as it was delivered first, in
 // the order in which they were sent by holders and otherwise delivered.
-func versions(list []record.LeaseVersion) []record.LeaseVersion {
+func Versions(list []record.LeaseVersion) []record.LeaseVersion {
 	seen := make(map[string]bool)
 	var out []record.LeaseVersion
 	for _, v := range slices.SortedStableFunc(slices.Values(list), func(a, b record.LeaseVersion) int { return cmp.Compare(a.At, b.At) }) {
@@ -47,7 +47,7 @@ func leases(e record.Episode) map[string][]held {
 	for node := range e.Cluster.Nodes {
 		sent[node] = make(map[record.Time]bool)
 	}
-	for _, v := range versions(e.History.Leases) {
+	for _, v := range Versions(e.History.Leases) {
 		if list := all[v.Released]; v.Released != "" {
 			for i := range list {
 				list[i].until = min(list[i].until, v.Sent)
@@ -105,7 +105,7 @@ func latest(list []held, at record.Time) string {
 // claims are the versions in which another node holds than in the one before.
 func claims(e record.Episode) (out []record.LeaseVersion) {
 	holder := ""
-	for _, v := range versions(e.History.Leases) {
+	for _, v := range Versions(e.History.Leases) {
 		if v.Holder == holder || v.Holder == "" || v.Deleted {
 			continue
 		}
@@ -144,7 +144,7 @@ func afterClaim(e record.Episode) (found []Violation) {
 // terms finds holders whose term is not above that of the one before.
 func terms(e record.Episode) (found []Violation) {
 	before := record.LeaseVersion{Term: -1}
-	for _, v := range versions(e.History.Leases) {
+	for _, v := range Versions(e.History.Leases) {
 		if _, node := e.Cluster.Nodes[v.Holder]; !node || v.Deleted {
 			continue
 		}
@@ -154,6 +154,26 @@ func terms(e record.Episode) (found []Violation) {
 		before = v
 	}
 	return found
+}
+
+// putRight looks whether the Lease of a holder that stays is as it was when the
+// fault has come to what it came to.
+func putRight(e record.Episode) []Violation {
+	var list []record.LeaseVersion
+	for _, v := range Versions(e.History.Leases) {
+		if v.At <= e.End {
+			list = append(list, v)
+		}
+	}
+	if len(list) == 0 {
+		return nil // inTime says so
+	}
+	first, last := list[0], list[len(list)-1]
+	if last.Holder == e.Holder && last.Seconds == first.Seconds && !last.Deleted {
+		return nil
+	}
+	return []Violation{{Rule: PutRight, At: last.At, Why: fmt.Sprintf("it names %q, %d s, deleted=%t; %s had it for %d s",
+		last.Holder, last.Seconds, last.Deleted, e.Holder, first.Seconds)}}
 }
 
 // causes compares the number of changes of holder during the fault with what it

@@ -34,7 +34,7 @@ func Measure(e record.Episode) Measures {
 	h := e.History
 	answers, strange := ByNode(e)
 	m := Measures{
-		Unreachable: Outage(h.Requests, e.At, e.End), Twice: Overlap(answers),
+		Unreachable: Outage(h.Requests, e.At, e.End), Twice: Overlap(answers, claims(e)),
 		Answered: Answering(answers, e.At, e.End), StrangerAnswered: strange,
 	}
 	for _, q := range h.Requests {

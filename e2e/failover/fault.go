@@ -27,6 +27,8 @@ type Fault struct {
 	// Seed decides what the fault leaves to chance.
 	Seed uint64
 
+	// touches is what it breaks, and what has to be whole for it.
+	touches part
 	// prepare, if set, brings about what the fault needs, before observation.
 	prepare func(ctx context.Context, r *run) error
 	// inject does it and returns the time just before. What lasts for a while
@@ -68,11 +70,44 @@ func None(d time.Duration) Fault {
 	}
 }
 
+// part is of what a node is made of.
+type part uint8
+
+const (
+	process part = 1 << iota // vipd
+	calls                    // vipd's, of API servers
+	server                   // API servers
+	etcd
+	cable
+	address
+	lease
+	all part = 1<<iota - 1
+)
+
 // Faults are all of them: what happens to vipd, to the machine, to API servers and
-// the calls of them, to etcd, to the network and the Lease, and what people and
-// their tools do.
-var Faults = slices.Concat(processFaults, machineFaults, apiServerFaults, callFaults, etcdFaults,
-	plannedFaults, networkFaults, partitions, leaseFaults)
+// the calls of them, to etcd, to the network and the Lease, what people and their
+// tools do, and what went wrong once.
+var Faults = slices.Concat(
+	touching(process|calls, processFaults),
+	touching(all, machineFaults),
+	touching(server, apiServerFaults),
+	touching(calls, callFaults),
+	touching(all, lateFaults),
+	touching(etcd|server, etcdFaults),
+	touching(all&^address, plannedFaults),
+	touching(address, networkFaults),
+	touching(cable|etcd|server, partitions),
+	touching(lease|etcd|server, leaseFaults),
+	touching(all, regressions),
+)
+
+// touching adds to what each fault touches itself.
+func touching(p part, faults []Fault) []Fault {
+	for i := range faults {
+		faults[i].touches |= p
+	}
+	return faults
+}
 
 // ByName finds a fault.
 func ByName(name string) (Fault, error) {

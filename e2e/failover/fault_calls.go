@@ -52,60 +52,6 @@ var callFaults = []Fault{
 		},
 	},
 	{
-		// The lease counts from the send of that one all the same.
-		Promise: promise{Name: "latecut", Title: "holder cut off behind a write that was answered 0.7 s late", Moves: true, Within: ranOut},
-		inject: func(ctx context.Context, r *run) (record.Time, error) {
-			if at, err := lateLast(ctx, r); err != nil {
-				return at, err
-			}
-			at := record.Now()
-			return at, r.holder.Cut(r.lab.Others(r.holder)...)
-		},
-		heal: func(ctx context.Context, r *run) error { return errors.Join(r.undo(), healCut(ctx, r)) },
-	},
-	{
-		// And so does what the kernel was told. The address's own lifetime ends late
-		// then: it counts whole seconds, from the answer on.
-		Promise: promise{Name: "latekill", Title: "SIGKILL behind a write that was answered 0.7 s late", Moves: true, Crippled: true, Within: ranOut},
-		inject: func(ctx context.Context, r *run) (record.Time, error) {
-			if at, err := lateLast(ctx, r); err != nil {
-				return at, err
-			}
-			return killVipd(ctx, r)
-		},
-		after: addressGone,
-		heal:  startLate,
-	},
-	{
-		// Somebody's flush of nftables is put right by then, and not by a renewal: in
-		// the 200 ms there is none.
-		Promise: promise{Name: "flushkill", Title: "nftables flushed behind such a write, SIGKILL 200 ms later", Moves: true, Crippled: true, Within: ranOut},
-		inject: func(ctx context.Context, r *run) (record.Time, error) {
-			if at, err := lateLast(ctx, r); err != nil {
-				return at, err
-			}
-			const short = 200 * time.Millisecond
-			if err := errors.Join(wait.For(ctx, short), r.holder.FlushNftables(), wait.For(ctx, short)); err != nil {
-				return 0, err
-			}
-			return killVipd(ctx, r)
-		},
-		after: addressGone,
-		heal:  func(ctx context.Context, r *run) error { return errors.Join(startLate(ctx, r), restoreForeign(ctx, r)) },
-	},
-	{
-		// Each time vipd begins to look after what the one before left.
-		Promise: promise{Name: "crashloop", Title: "SIGKILL behind such a write, and soon after each start", Moves: true, Crippled: true, Within: ranOut},
-		inject: func(ctx context.Context, r *run) (record.Time, error) {
-			if at, err := lateLast(ctx, r); err != nil {
-				return at, err
-			}
-			return crashLoop(ctx, r)
-		},
-		after: addressGone,
-		heal:  startLate,
-	},
-	{
 		// From then on standbys hear of nothing, and have to find out by themselves.
 		Promise: promise{Name: "watchstall", Title: "SIGKILL, while all watches stall silently", Moves: true, Crippled: true, Within: ranOut},
 		prepare: func(ctx context.Context, r *run) error {
@@ -121,35 +67,6 @@ var callFaults = []Fault{
 
 func writes(q *http.Request) bool  { return q.Method == http.MethodPut }
 func watches(q *http.Request) bool { return strings.Contains(q.URL.RawQuery, "watch=") }
-
-// late is nearly as late as the holder waits for an answer with a lease of 3 s.
-const late = 700 * time.Millisecond
-
-// lateLast lets one more write of the holder's through, which is answered late, and
-// returns when it was. Those behind it hang until undo.
-func lateLast(ctx context.Context, r *run) (at record.Time, err error) {
-	var last atomic.Bool
-	var count atomic.Int64
-	r.undo, err = r.holder.Interpose(func(q *http.Request) lab.Effect {
-		switch {
-		case !writes(q) || !last.Load():
-			return lab.Effect{}
-		case count.Add(1) == 1:
-			return lab.Effect{DelayAnswer: late}
-		}
-		return lab.Effect{Hang: true}
-	})
-	// No call may have been in flight when the connections ended.
-	if err := errors.Join(err, wait.For(ctx, time.Second)); err != nil {
-		return 0, err
-	}
-	at = record.Now()
-	last.Store(true)
-	return at, errors.Join(r.renewed(ctx), wait.For(ctx, late+100*time.Millisecond))
-}
-
-// startLate undoes lateLast and starts vipd.
-func startLate(ctx context.Context, r *run) error { return errors.Join(r.undo(), startVipd(ctx, r)) }
 
 // some gives an effect of the list to one of n of the requests that match.
 func some(n int, rng *rand.Rand, match func(*http.Request) bool, effects ...lab.Effect) func(*http.Request) lab.Effect {

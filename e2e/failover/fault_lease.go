@@ -9,6 +9,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
@@ -29,11 +30,10 @@ var leaseFaults = []Fault{
 	{
 		Promise: promise{Name: "leasedeleted", Title: "Lease deleted"},
 		inject:  damage(func(ctx context.Context, n *lab.Node) error { return n.DeleteLease(ctx) }),
-		heal:    leasePutRight,
 	},
 	edited("leaseblank", "holder of the Lease blanked", func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil }),
 	edited("leaseempty", "Lease emptied", func(l *coordinationv1.Lease) { l.Spec = coordinationv1.LeaseSpec{} }),
-	edited("leasenote", "annotation of the Lease made nonsense", func(l *coordinationv1.Lease) { l.Annotations["vipd.io/holder"] = `{"holder":[` }),
+	edited("leasenote", "annotation of the Lease made nonsense", func(l *coordinationv1.Lease) { annotate(l, `{"holder":[`) }),
 	edited("leaselong", "duration of the Lease made huge", func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = new(int32(1<<31 - 1)) }),
 	edited("leaseterm", "term of the Lease made huge", func(l *coordinationv1.Lease) { l.Spec.LeaseTransitions = new(int32(1<<31 - 1)) }),
 	edited("leasetimes", "times of the Lease set to the future", func(l *coordinationv1.Lease) {
@@ -41,11 +41,11 @@ var leaseFaults = []Fault{
 		l.Spec.RenewTime, l.Spec.AcquireTime = &at, &at
 	}),
 	theft("leasestolen", "Lease stolen by a stranger", func(l *coordinationv1.Lease) {
-		l.Spec.HolderIdentity, l.Spec.LeaseTransitions = new("stranger"), new(*l.Spec.LeaseTransitions+1)
+		l.Spec.HolderIdentity, l.Spec.LeaseTransitions = new("stranger"), new(ptr.Deref(l.Spec.LeaseTransitions, 0)+1)
 	}),
 	theft("leasenamesake", "Lease stolen by a namesake", func(l *coordinationv1.Lease) {
-		l.Annotations["vipd.io/holder"] = fmt.Sprintf(`{"holder":%q,"term":%d,"leaseDurationSeconds":3,"mac":"02:ff:ff:ff:ff:ff","bootID":"b"}`,
-			*l.Spec.HolderIdentity, *l.Spec.LeaseTransitions)
+		annotate(l, fmt.Sprintf(`{"holder":%q,"term":%d,"leaseDurationSeconds":3,"mac":"02:ff:ff:ff:ff:ff","bootID":"b"}`,
+			ptr.Deref(l.Spec.HolderIdentity, ""), ptr.Deref(l.Spec.LeaseTransitions, 0)))
 	}),
 	{
 		// The Lease is then an earlier one, with numbers of versions that were given
@@ -70,7 +70,6 @@ func edited(name, title string, edit func(*coordinationv1.Lease)) Fault {
 	return Fault{
 		Promise: promise{Name: name, Title: title},
 		inject:  damage(func(ctx context.Context, n *lab.Node) error { return n.EditLease(ctx, edit) }),
-		heal:    leasePutRight,
 	}
 }
 
@@ -92,15 +91,7 @@ func damage(do func(context.Context, *lab.Node) error) func(context.Context, *ru
 	}
 }
 
-// leasePutRight looks whether the Lease is as the holder writes it. That it is not
-// belongs to the outcome.
-func leasePutRight(ctx context.Context, r *run) error {
-	l, err := r.holder.Lease(ctx)
-	if err != nil {
-		return err
-	}
-	if l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != r.holder.Name || *l.Spec.LeaseDurationSeconds != 3 {
-		r.stuck = fmt.Sprintf("the Lease was not put right: %v", l.Spec.String())
-	}
-	return nil
+// annotate replaces what the holder wrote of itself.
+func annotate(l *coordinationv1.Lease, note string) {
+	metav1.SetMetaDataAnnotation(&l.ObjectMeta, "vipd.io/holder", note)
 }

@@ -20,7 +20,7 @@ import (
 var networkFaults = []Fault{
 	{
 		Promise: promise{Name: "addrdel", Title: "VIP removed by hand", Flickers: true, Within: repaired},
-		inject:  onHolder(func(n *lab.Node) error { return n.RemoveAddress(lab.VIP) }),
+		inject:  onHolder(removeVIP),
 	},
 	{
 		Promise: promise{Name: "addrflush", Title: "all addresses flushed", Flickers: true, Within: repaired},
@@ -29,11 +29,13 @@ var networkFaults = []Fault{
 	},
 	{
 		Promise: promise{Name: "relink", Title: "interface made anew", Flickers: true, Within: repaired},
+		touches: cable,
 		inject:  onHolder(func(n *lab.Node) error { return n.RecreateLink() }),
 		heal:    restoreForeign,
 	},
 	{
 		Promise: promise{Name: "macchange", Title: "MAC changed", Flickers: true, Within: repaired},
+		touches: cable,
 		inject:  onHolder(func(n *lab.Node) error { return n.ChangeMAC(otherMAC(n.MAC)) }),
 		heal: func(_ context.Context, r *run) error {
 			// Announced, as other nodes would go on with the MAC that they know.
@@ -58,12 +60,7 @@ var networkFaults = []Fault{
 		Promise: promise{Name: "fight", Title: "VIP removed again and again", Moves: true, Within: 10 * time.Second},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
-			return at, untilMoved(ctx, r, 10*time.Millisecond, func() error {
-				if err := r.holder.RemoveAddress(lab.VIP); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-					return err
-				}
-				return nil
-			})
+			return at, untilMoved(ctx, r, 10*time.Millisecond, func() error { return removeVIP(r.holder) })
 		},
 	},
 	{
@@ -84,19 +81,12 @@ var networkFaults = []Fault{
 	},
 }
 
-// untilMoved does something again and again until another node has the VIP. That
-// none has it for so long belongs to the outcome.
-func untilMoved(ctx context.Context, r *run, every time.Duration, do func() error) error {
-	short, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	err := wait.Until(short, every, func() (bool, error) {
-		if err := do(); err != nil {
-			return false, err
-		}
-		who, err := whoHas(r.lab)
-		return who != "" && who != r.holder.Name, err
-	})
-	return nothingElse(ctx, err)
+// removeVIP removes it, if it is there.
+func removeVIP(n *lab.Node) error {
+	if err := n.RemoveAddress(lab.VIP); !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return err
+	}
+	return nil
 }
 
 func restoreForeign(ctx context.Context, r *run) error { return r.holder.RestoreForeign(ctx) }

@@ -3,7 +3,6 @@ package failover
 import (
 	"context"
 	"errors"
-	"os"
 	"time"
 
 	"github.com/vipd-io/vipd/e2e/analyse"
@@ -74,6 +73,7 @@ var processFaults = []Fault{
 	},
 	{
 		Promise: promise{Name: "namesake", Title: "a vipd of the holder's name on another machine"},
+		touches: address, // of the same machine
 		inject:  func(ctx context.Context, r *run) (record.Time, error) { return r.namesake(ctx, stranger(r.lab)) },
 	},
 	{
@@ -138,33 +138,6 @@ func addressGone(ctx context.Context, r *run) error {
 		return !has, err
 	})
 	return nothingElse(ctx, err)
-}
-
-// crashLoop kills vipd, and again and again as it begins to look after what the one
-// before left, until another node has the VIP.
-func crashLoop(ctx context.Context, r *run) (record.Time, error) {
-	at, err := killVipd(ctx, r)
-	if err != nil {
-		return at, err
-	}
-	return at, untilMoved(ctx, r, 200*time.Millisecond, func() error {
-		before, err := os.Stat(r.holder.Vipd.LogPath)
-		if err != nil {
-			return err
-		}
-		if err := r.holder.Vipd.Start(); err != nil {
-			return err
-		}
-		err = wait.Until(ctx, time.Millisecond, func() (bool, error) {
-			now, err := os.Stat(r.holder.Vipd.LogPath)
-			return err == nil && now.Size() > before.Size(), err
-		})
-		if err := errors.Join(err, wait.For(ctx, time.Duration(r.rng.IntN(30))*time.Millisecond)); err != nil {
-			return err
-		}
-		_, err = r.holder.Vipd.Kill()
-		return err
-	})
 }
 
 // startVipd starts it where it does not run.

@@ -33,14 +33,20 @@ type run struct {
 	undo   func() error // of what prepare did, for heal
 	stuck  string       // what was waited for did not come
 	end    record.Time
+	parts  []*run // of a fault that is several: see Both
 }
+
+func newRun(l *lab.Lab, f Fault, say func(format string, args ...any)) *run {
+	return &run{lab: l, fault: f, say: say, rng: newRand(f.Seed, 0), undo: func() error { return nil }}
+}
+
+func newRand(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
 
 // Run brings the lab to rest, injects the fault, observes what happens, and
 // heals. say is told of each step as it happens. The error is that the fault
 // could not be tried or observed.
 func Run(ctx context.Context, l *lab.Lab, f Fault, say func(format string, args ...any)) (Outcome, error) {
-	r := &run{lab: l, fault: f, say: say, rng: rand.New(rand.NewPCG(f.Seed, 0)), undo: func() error { return nil }}
-	e, err := r.run(ctx)
+	e, err := newRun(l, f, say).run(ctx)
 	var out Outcome
 	if err == nil {
 		out, err = outcome(e)
@@ -62,10 +68,8 @@ func (r *run) run(ctx context.Context) (e record.Episode, err error) {
 	if e.Before, err = r.foreign(ctx); err != nil {
 		return e, err
 	}
-	if r.fault.prepare != nil {
-		if err := r.fault.prepare(ctx, r); err != nil {
-			return e, errors.Join(fmt.Errorf("prepare: %w", err), r.heal(ctx))
-		}
+	if err := r.prepare(ctx); err != nil {
+		return e, errors.Join(err, r.heal(ctx))
 	}
 	if e.EtcdLeader, err = r.holder.LeadsEtcd(ctx); err != nil {
 		return e, errors.Join(err, r.heal(ctx))
@@ -112,6 +116,34 @@ func (r *run) foreign(ctx context.Context) (map[string]string, error) {
 	return all, nil
 }
 
+func (r *run) prepare(ctx context.Context) error {
+	if r.fault.prepare == nil {
+		return nil
+	}
+	if err := r.fault.prepare(ctx, r); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	return nil
+}
+
+func (r *run) inject(ctx context.Context) (err error) {
+	if r.at, err = r.fault.inject(ctx, r); err != nil {
+		return err
+	}
+	if len(r.parts) == 0 {
+		r.rec.Mark(r.at, "%s on %s", r.fault.Title, r.holder.Name)
+	}
+	return nil
+}
+
+// goOn is what follows once the VIP has moved.
+func (r *run) goOn(ctx context.Context) error {
+	if r.fault.after == nil {
+		return nil
+	}
+	return r.fault.after(ctx, r)
+}
+
 func (r *run) heal(ctx context.Context) error {
 	if r.fault.heal == nil {
 		return nil
@@ -149,10 +181,9 @@ func (r *run) watched(ctx context.Context) (err error) {
 		return err
 	}
 	r.say("%s: %s", r.holder.Name, r.fault.Title)
-	if r.at, err = r.fault.inject(ctx, r); err != nil {
+	if err := r.inject(ctx); err != nil {
 		return err
 	}
-	r.rec.Mark(r.at, "%s on %s", r.fault.Title, r.holder.Name)
 	if err := r.awaitEffect(ctx); err != nil {
 		return err
 	}
@@ -160,7 +191,7 @@ func (r *run) watched(ctx context.Context) (err error) {
 		if err := wait.For(ctx, settle); err != nil {
 			return err
 		}
-		if err := r.fault.after(ctx, r); err != nil {
+		if err := r.goOn(ctx); err != nil {
 			return err
 		}
 	}
@@ -187,7 +218,7 @@ func (r *run) awaitEffect(ctx context.Context) (err error) {
 			r.say("%s has the VIP, %.2f s later", r.next, record.Now().Sub(r.at).Seconds())
 		}
 	case r.fault.Flickers || r.fault.MayMove:
-		_, err = Ready(ctx, r.lab)
+		_, err = settled(ctx, r.lab)
 	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		r.stuck = err.Error()
@@ -225,18 +256,47 @@ func awaitMove(ctx context.Context, l *lab.Lab, from *lab.Node) (next *lab.Node,
 	return next, nil
 }
 
+// untilMoved does something again and again until another node has the VIP. That
+// none has it for so long belongs to the outcome.
+func untilMoved(ctx context.Context, r *run, every time.Duration, do func() error) error {
+	short, cancel := context.WithTimeout(ctx, moveTimeout/2)
+	defer cancel()
+	err := wait.Until(short, every, func() (bool, error) {
+		if err := do(); err != nil {
+			return false, err
+		}
+		who, err := whoHas(r.lab)
+		return who != "" && who != r.holder.Name, err
+	})
+	return nothingElse(ctx, err)
+}
+
 // Ready waits until vipd runs on all nodes, one of them has the VIP, and it is
 // reachable there. It returns that node.
 func Ready(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
+	if err := allRun(l); err != nil {
+		return nil, err
+	}
+	holder, err := settled(ctx, l)
+	return holder, errors.Join(err, allRun(l))
+}
+
+func allRun(l *lab.Lab) error {
+	for _, n := range l.Nodes {
+		if !n.Vipd.Running() {
+			return fmt.Errorf("vipd on %s is not running", n.Name)
+		}
+	}
+	return nil
+}
+
+// settled waits until one node has the VIP by the Lease, too, and it is reachable
+// there.
+func settled(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
 	var holder *lab.Node
 	err := wait.Until(ctx, 50*time.Millisecond, func() (bool, error) {
-		for _, n := range l.Nodes {
-			if !n.Vipd.Running() {
-				return false, fmt.Errorf("vipd on %s is not running", n.Name)
-			}
-		}
 		have, err := l.Holders()
 		if err != nil || len(have) != 1 {
 			return false, err // none yet, or a leftover that is about to end

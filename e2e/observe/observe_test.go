@@ -110,7 +110,7 @@ func TestHandover(t *testing.T) {
 		end = record.Now()
 		return errors.Join(err, n2.RemoveAddress(lab.VIP), wait.For(ctx, 100*time.Millisecond))
 	})
-	if v := analyse.Overlap(h.Answers); len(v) > 0 {
+	if v := analyse.Overlap(h.Answers, nil); len(v) > 0 {
 		t.Errorf("%d violations, the first: %v", len(v), v[0])
 	}
 	// A reply sent just before the removal may be read just after.
@@ -174,7 +174,7 @@ func TestTwoHolders(t *testing.T) {
 		err := errors.Join(n3.AddAddress(lab.VIP), wait.For(ctx, 20*time.Millisecond), n3.RemoveAddress(lab.VIP))
 		return errors.Join(err, wait.For(ctx, 200*time.Millisecond), n1.RemoveAddress(lab.VIP))
 	})
-	v := analyse.Overlap(h.Answers)
+	v := analyse.Overlap(h.Answers, nil)
 	if len(v) < 2 || len(v) > 10 {
 		t.Errorf("%d violations, want one for each of about 4 probes: %v", len(v), v)
 	}

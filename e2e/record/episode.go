@@ -34,6 +34,25 @@ type Promise struct {
 	// AtLeast is for how long it cannot be reached, as another one's lease is to be
 	// respected.
 	AtLeast time.Duration `json:"atLeast,omitempty"`
+	// Faults is of how many it is a compound, 0 for one.
+	Faults int `json:"faults,omitempty"`
+}
+
+// compounded bounds the time in which the VIP cannot be reached because two faults
+// have more in common than the sum of them: a lease of 3 s has to run out.
+const compounded = 4500 * time.Millisecond
+
+// Both is what two faults may come to, of which the second begins a while after the
+// first: wherever the VIP is afterwards is well.
+func Both(p, q Promise, later time.Duration) Promise {
+	both := Promise{
+		Name: p.Name + "+" + q.Name, Title: p.Title + ", and " + later.String() + " later " + q.Title,
+		MayMove: true, Deafens: p.Deafens || q.Deafens, Crippled: p.Crippled || q.Crippled, Faults: max(1, p.Faults) + max(1, q.Faults),
+	}
+	if !p.MayFail && !q.MayFail {
+		both.Within = p.Within + q.Within + compounded
+	}
+	return both
 }
 
 // Stays tells whether the VIP is to be where it was.
@@ -44,7 +63,7 @@ func (p Promise) Stays() bool { return !p.Moves && !p.MayMove }
 func (p Promise) Changes() int {
 	switch {
 	case p.MayMove:
-		return 3
+		return 3 * max(1, p.Faults)
 	case p.Moves:
 		return 1
 	}

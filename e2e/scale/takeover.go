@@ -54,7 +54,7 @@ func (c *cluster) takeover(ctx context.Context, signal string) (Takeover, error)
 		return Takeover{}, err
 	}
 	t := Takeover{
-		Signal: signal, From: h.Name, Twice: len(analyse.Overlap(seen.Answers)),
+		Signal: signal, From: h.Name, Twice: len(analyse.Overlap(seen.Answers, nil)),
 		Refused: int(after.refused - before.refused), Reads: int(after.requests[reads] - before.requests[reads]),
 	}
 	next, _ := firstOther(seen.Answers, h.MAC.String(), at)

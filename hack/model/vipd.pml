@@ -268,6 +268,12 @@ active [N] proctype vipd() {
 	/* Elector.plan, start, call: a claim or a renewal; Fence.Arm. */
 	:: d_step { n.flight == idle && n.fresh && lease != absent && (n.held || CLAIMABLE) ->
 		printf("node %d arms\n", me);
+#ifndef NOT_CUT
+		if
+		:: n.open > HOLD(me) -> n.open = HOLD(me) /* of a process with a longer lease */
+		:: else
+		fi;
+#endif
 #if !defined(COUNT_FROM_RESPONSE) && !defined(TIMER_AFTER_RESPONSE)
 		n.timer = HOLD(me);
 #endif

@@ -1,8 +1,7 @@
-package failover_test
+package chaos
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,47 +92,4 @@ func TestMoveThroughTheLease(t *testing.T) {
 		next, err = failover.Ready(t.Context(), shared)
 		must(t, err)
 	}
-}
-
-// TestLeavesNothingBehind stops all vipds and compares each node with what it
-// was before vipd ever ran: no VIP, no nftables table of vipd's, nobody's lease.
-func TestLeavesNothingBehind(t *testing.T) {
-	_, err := failover.Ready(t.Context(), shared)
-	must(t, err)
-	foreign := make(map[string]string)
-	for _, n := range shared.Nodes {
-		foreign[n.Name], err = n.Foreign(t.Context())
-		must(t, err)
-	}
-	for _, n := range shared.Nodes {
-		begin := time.Now()
-		_, err := n.Vipd.Stop(5 * time.Second)
-		must(t, err)
-		state, err := n.Vipd.Wait(t.Context())
-		must(t, err)
-		t.Logf("%s ended after %v: %v", n.Name, time.Since(begin), state)
-		if !state.Success() {
-			t.Errorf("%s: exit status %d", n.Name, state.ExitCode())
-		}
-	}
-	for _, n := range shared.Nodes {
-		has, err := n.Has(lab.VIP)
-		must(t, err)
-		now, err := n.Foreign(t.Context())
-		must(t, err)
-		if has || now != foreign[n.Name] {
-			t.Errorf("%s has the VIP: %t; the rest is\n%s\nand was\n%s", n.Name, has, now, foreign[n.Name])
-		}
-		tables, err := n.Tables()
-		must(t, err)
-		if slices.ContainsFunc(tables, func(name string) bool { return strings.HasPrefix(name, "vipd") }) {
-			t.Errorf("%s: nftables tables %v", n.Name, tables)
-		}
-	}
-	who, err := shared.Nodes[0].Holder(t.Context())
-	must(t, err)
-	if who != "" {
-		t.Errorf("the lease names %q", who)
-	}
-	must(t, failover.Start(shared))
 }

@@ -1,0 +1,113 @@
+package chaos
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/vipd-io/vipd/e2e/failover"
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/wait"
+)
+
+var flagSeed = flag.Uint64("seed", 0, "seed of the faults, 0 for another one each time")
+
+// shared is a lab with vipd on all nodes; tests leave it so.
+var shared *lab.Lab
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := 1
+	err := lab.With(context.Background(), failover.LabOptions, func(l *lab.Lab) error {
+		shared = l
+		if err := failover.Start(l); err != nil {
+			return err
+		}
+		code = m.Run()
+		return nil
+	})
+	if err == nil && code == 0 {
+		err = goleak.Find()
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "chaos: %v\n", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logger is a writer of a test's log.
+type logger struct{ t *testing.T }
+
+func (l logger) Write(b []byte) (int, error) {
+	l.t.Log(strings.TrimRight(string(b), "\n"))
+	return len(b), nil
+}
+
+// TestChaos is one round: each fault once, and some pairs. A report of failures is
+// kept, and every report can be judged again to the same end.
+func TestChaos(t *testing.T) {
+	seed := *flagSeed
+	if seed == 0 {
+		seed = rand.Uint64()>>32 + 1
+	}
+	dir := filepath.Join("..", "reports", fmt.Sprintf("%s-%d", time.Now().UTC().Format("2006-01-02-150405"), seed))
+	sum, err := Run(t.Context(), shared, Options{Seed: seed, Dir: dir, Out: logger{t}})
+	if err != nil || !sum.OK() {
+		t.Fatalf("%d of %d episodes broke a rule, %d things were left; `make chaos SEED=%d` tries the same, `make chaos-replay REPORT=%s` judges it again: %v",
+			len(sum.Failed), sum.Episodes, len(sum.Left), seed, dir, err)
+	}
+	if len(sum.Kinds) < 25 {
+		t.Errorf("%d different faults", len(sum.Kinds))
+	}
+	again, err := Replay(dir)
+	must(t, err)
+	if len(again) != sum.Episodes {
+		t.Errorf("%d episodes in the report, want %d", len(again), sum.Episodes)
+	}
+	for _, r := range again {
+		if !r.Same() {
+			t.Errorf("%s: %v the first time, then %v", r.Name, r.Then, r.Now)
+		}
+	}
+	must(t, os.RemoveAll(dir))
+	must(t, failover.Start(shared))
+}
+
+// What Ending looks for on a node without a vipd, it sees where one holds the VIP.
+func TestSearch(t *testing.T) {
+	n, err := failover.Ready(t.Context(), shared)
+	must(t, err)
+	c, err := shared.Clients[0].NS.Dial(t.Context(), "tcp", netip.AddrPortFrom(lab.VIP, lab.Port).String())
+	must(t, err)
+	defer c.Close()
+	must(t, wait.Until(t.Context(), 10*time.Millisecond, func() (bool, error) {
+		sockets, err := n.Connections(lab.VIP) // accepted a moment after it was dialled
+		return len(sockets) > 0, err
+	}))
+	var left []string
+	must(t, search(t.Context(), n, "nothing", func(_ *lab.Node, format string, args ...any) {
+		left = append(left, fmt.Sprintf(format, args...))
+	}))
+	for i, want := range []string{"it still has the VIP", "table vipd-", "connections of the VIP", "what is not vipd's"} {
+		if len(left) != 4 || !strings.Contains(left[i], want) {
+			t.Fatalf("saw %q, want %q", left, want)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/failover"
+	"github.com/vipd-io/vipd/e2e/lab"
+)
+
+// Bounds of what a vipd that has lived through everything has of goroutines and
+// open files. One that has just started has about half of that.
+const (
+	maxGoroutines = 80
+	maxFiles      = 40
+)
+
+// Ending looks for what should not be there: in the processes of vipd, and on the
+// nodes once they have ended. It says so in words.
+func Ending(ctx context.Context, l *lab.Lab) (left []string, err error) {
+	add := func(n *lab.Node, format string, args ...any) {
+		left = append(left, n.Name+": "+fmt.Sprintf(format, args...))
+	}
+	foreign := make(map[string]string)
+	for _, n := range l.Nodes {
+		if foreign[n.Name], err = n.Foreign(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range l.Nodes {
+		files, goroutines, err := inside(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if files > maxFiles || goroutines > maxGoroutines {
+			add(n, "vipd has %d files open and %d goroutines, at most %d and %d are to be expected", files, goroutines, maxFiles, maxGoroutines)
+		}
+	}
+	if _, err := failover.Ready(ctx, l); err != nil {
+		return nil, err
+	}
+	for _, n := range l.Nodes {
+		if err := end(ctx, n); err != nil {
+			add(n, "%v", err)
+		}
+	}
+	for _, n := range l.Nodes {
+		if err := search(ctx, n, foreign[n.Name], add); err != nil {
+			return nil, err
+		}
+	}
+	who, err := l.Nodes[0].Holder(ctx)
+	if who != "" {
+		add(l.Nodes[0], "the Lease names %s", who)
+	}
+	return left, err
+}
+
+// inside counts what vipd has open, and its goroutines by the trace that the Go
+// runtime writes at SIGQUIT. vipd is started again.
+func inside(ctx context.Context, n *lab.Node) (files, goroutines int, err error) {
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.Vipd.Pid()))
+	if err != nil {
+		return 0, 0, fmt.Errorf("count open files of vipd on %s: %w", n.Name, err)
+	}
+	before, err := os.Stat(n.Vipd.LogPath)
+	if err != nil {
+		return 0, 0, fmt.Errorf("trace vipd on %s: %w", n.Name, err)
+	}
+	if _, err := n.Vipd.Signal(syscall.SIGQUIT); err != nil {
+		return 0, 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if _, err := n.Vipd.Wait(ctx); err != nil {
+		return 0, 0, err
+	}
+	log, err := os.ReadFile(n.Vipd.LogPath)
+	if err != nil {
+		return 0, 0, fmt.Errorf("trace vipd on %s: %w", n.Name, err)
+	}
+	goroutines = strings.Count(string(log[before.Size():]), "\ngoroutine ")
+	if goroutines == 0 {
+		return 0, 0, fmt.Errorf("trace vipd on %s: no goroutine in its log", n.Name)
+	}
+	return len(open), goroutines, n.Vipd.Start()
+}
+
+// end ends vipd in an orderly way.
+func end(ctx context.Context, n *lab.Node) error {
+	if _, err := n.Vipd.Stop(5 * time.Second); err != nil {
+		return err
+	}
+	state, err := n.Vipd.Wait(ctx)
+	if err == nil && !state.Success() {
+		return fmt.Errorf("vipd ended with status %d", state.ExitCode())
+	}
+	return err
+}
+
+// search looks on a node without a vipd.
+func search(ctx context.Context, n *lab.Node, foreign string, add func(*lab.Node, string, ...any)) error {
+	has, err := n.Has(lab.VIP)
+	if err != nil {
+		return err
+	}
+	if has {
+		add(n, "it still has the VIP")
+	}
+	tables, err := n.Tables()
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if strings.HasPrefix(t, "vipd") {
+			add(n, "there is a table %s of nftables", t)
+		}
+	}
+	sockets, err := n.Connections(lab.VIP)
+	if err != nil {
+		return err
+	}
+	if len(sockets) > 0 {
+		add(n, "there are connections of the VIP: %s", strings.Join(sockets, ", "))
+	}
+	now, err := n.Foreign(ctx)
+	if err == nil && now != foreign {
+		add(n, "what is not vipd's is\n%s\nand was\n%s", now, foreign)
+	}
+	return err
+}

@@ -1,0 +1,140 @@
+package chaos
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/analyse"
+	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/timeline"
+)
+
+// Names of the files of a report. Each episode has a folder of its own, which
+// begins with its number.
+const (
+	runFile      = "run.json"
+	episodeFile  = "episode.json"
+	historyFile  = "history.jsonl.gz"
+	verdictFile  = "verdict.json"
+	timelineFile = "timeline.html"
+	logsFolder   = "logs"
+)
+
+// Header is what a run can be repeated from.
+type Header struct {
+	Seed    uint64    `json:"seed"`
+	Began   time.Time `json:"began"`
+	Machine string    `json:"machine"`
+}
+
+// saveEpisode writes all that is known of an episode, for Replay.
+func saveEpisode(dir string, e record.Episode, violations []analyse.Violation) error {
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = errors.Join(
+			saveJSON(filepath.Join(dir, episodeFile), e),
+			saveJSON(filepath.Join(dir, verdictFile), violations),
+			save(filepath.Join(dir, historyFile), func(w io.Writer) error {
+				packed := gzip.NewWriter(w)
+				return errors.Join(record.Write(packed, e.History), packed.Close())
+			}))
+	}
+	if err != nil {
+		return fmt.Errorf("save episode: %w", err)
+	}
+	return nil
+}
+
+// draw writes the timeline of an episode.
+func draw(dir string, e record.Episode, violations []analyse.Violation) error {
+	return save(filepath.Join(dir, timelineFile), func(w io.Writer) error { return timeline.Write(w, e, violations) })
+}
+
+// loadEpisode reads what saveEpisode wrote.
+func loadEpisode(dir string) (e record.Episode, violations []analyse.Violation, err error) {
+	if err := errors.Join(loadJSON(filepath.Join(dir, episodeFile), &e), loadJSON(filepath.Join(dir, verdictFile), &violations)); err != nil {
+		return e, nil, err
+	}
+	f, err := os.Open(filepath.Join(dir, historyFile))
+	if err != nil {
+		return e, nil, err
+	}
+	defer f.Close()
+	unpacked, err := gzip.NewReader(f)
+	if err != nil {
+		return e, nil, fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	e.History, err = record.Read(unpacked)
+	return e, violations, err
+}
+
+// Replayed is an episode of a report that was judged again.
+type Replayed struct {
+	Name      string // of its folder
+	Episode   record.Episode
+	Then, Now []analyse.Violation
+}
+
+// Same tells whether the verdict is what it was.
+func (r Replayed) Same() bool { return slices.Equal(r.Then, r.Now) }
+
+// Replay judges all episodes of a report again, by the rules as they are now, and
+// draws their timelines.
+func Replay(dir string) (out []Replayed, err error) {
+	folders, err := filepath.Glob(filepath.Join(dir, "*", episodeFile))
+	if err != nil {
+		return nil, err
+	}
+	if len(folders) == 0 {
+		return nil, fmt.Errorf("replay: no episode in %s", dir)
+	}
+	for _, path := range folders {
+		folder := filepath.Dir(path)
+		r := Replayed{Name: filepath.Base(folder)}
+		if r.Episode, r.Then, err = loadEpisode(folder); err == nil {
+			r.Now, err = analyse.Judge(r.Episode)
+		}
+		if err != nil {
+			return out, fmt.Errorf("replay %s: %w", r.Name, err)
+		}
+		if err := draw(folder, r.Episode, r.Now); err != nil {
+			return out, fmt.Errorf("replay %s: %w", r.Name, err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func saveJSON(path string, v any) error {
+	return save(path, func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	})
+}
+
+func loadJSON(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+func save(path string, write func(io.Writer) error) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}

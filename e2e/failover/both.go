@@ -1,0 +1,74 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
+)
+
+// Compatible tells whether two faults can happen together: neither breaks what the
+// other one needs.
+func Compatible(a, b Fault) bool {
+	return a.touches&b.touches == 0 && (a.Stranger == nil || b.Stranger == nil)
+}
+
+// Both is a fault that is two, of which the second begins a while after the first.
+// They have to be Compatible.
+func Both(first, second Fault, later time.Duration) Fault {
+	f := Fault{
+		Promise: record.Both(first.Promise, second.Promise, later), Stranger: first.Stranger,
+		touches: first.touches | second.touches,
+		prepare: func(ctx context.Context, r *run) error { return r.split(ctx, first, second) },
+		after: func(ctx context.Context, r *run) error {
+			return r.each(func(part *run) error { return part.goOn(ctx) })
+		},
+		heal: func(ctx context.Context, r *run) error {
+			return r.each(func(part *run) error { return part.heal(ctx) })
+		},
+	}
+	if f.Stranger == nil {
+		f.Stranger = second.Stranger
+	}
+	f.inject = func(ctx context.Context, r *run) (record.Time, error) {
+		at := record.Now()
+		g, ctx := errgroup.WithContext(ctx)
+		for i, part := range r.parts {
+			part.rec = r.rec
+			g.Go(func() error {
+				if err := wait.For(ctx, time.Duration(i)*later); err != nil {
+					return err
+				}
+				if err := part.inject(ctx); err != nil {
+					return fmt.Errorf("%s: %w", part.fault.Name, err)
+				}
+				return nil
+			})
+		}
+		return at, g.Wait()
+	}
+	return f
+}
+
+// split prepares a part for each fault.
+func (r *run) split(ctx context.Context, faults ...Fault) error {
+	for i, f := range faults {
+		part := newRun(r.lab, f, r.say)
+		part.holder = r.holder
+		part.rng = newRand(r.fault.Seed, uint64(i))
+		r.parts = append(r.parts, part)
+	}
+	return r.each(func(part *run) error { return part.prepare(ctx) })
+}
+
+func (r *run) each(do func(*run) error) (err error) {
+	for _, part := range r.parts {
+		err = errors.Join(err, do(part))
+	}
+	return err
+}
