@@ -91,7 +91,7 @@ var mutations = []mutation{
 	{
 		name:   "a blank lease is free",
 		edits:  []edit{{"pkg/election/view.go", "case released:\n\t\treturn v.at.Add(v.courtesy())", "case released, vacant:\n\t\treturn v.at.Add(v.courtesy())"}},
-		faults: slices.Concat(chance("leaseblank"), chance("leaseempty")), rule: analyse.Causes,
+		faults: slices.Concat(chance("leaseblank"), chance("leaseempty")), rule: analyse.PutRight,
 	},
 	{
 		name:   "a foreign holder is ignored",
@@ -149,7 +149,7 @@ var mutations = []mutation{
 			{"pkg/health/judge.go", "patience = 800 * time.Millisecond", "patience = 200 * time.Millisecond"},
 			{"pkg/health/judge.go", "tries = 6", "tries = 1"},
 		},
-		faults: once("apipause"), rule: analyse.Stays,
+		faults: once("apipause"), rule: analyse.Causes,
 	},
 	{
 		name:   "does not move off a dead API server",
