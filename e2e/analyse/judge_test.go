@@ -119,6 +119,10 @@ func TestJudge(t *testing.T) {
 		{"moved: in the same term", handedOver, func(e *record.Episode) {
 			e.History.Leases = concat(renewals("n1", 4, -500, 1000), renewals("n2", 4, 1010, 6000))
 		}, []Rule{Terms}},
+		{"moved: in a lower term, of a Lease made anew", handedOver, func(e *record.Episode) {
+			e.History.Leases = concat(renewals("n1", 4, -500, 1000), []record.LeaseVersion{{At: ms(1004), Version: "d", Deleted: true, Holder: "n1", Term: 4, Seconds: 3}},
+				renewals("n2", 1, 1010, 6000))
+		}, nil},
 		{"moved: there and back and there", handedOver, func(e *record.Episode) {
 			e.History.Leases = concat(renewals("n1", 4, -500, 1000), renewals("n3", 5, 1002, 1003), renewals("n2", 6, 1010, 6000))
 		}, []Rule{Causes}},

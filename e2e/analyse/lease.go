@@ -141,11 +141,16 @@ func afterClaim(e record.Episode) (found []Violation) {
 	return found
 }
 
-// terms finds holders whose term is not above that of the one before.
+// terms finds holders whose term is not above that of the one before. A Lease that
+// was deleted takes its term along, for those who never saw it.
 func terms(e record.Episode) (found []Violation) {
 	before := record.LeaseVersion{Term: -1}
 	for _, v := range Versions(e.History.Leases) {
-		if _, node := e.Cluster.Nodes[v.Holder]; !node || v.Deleted {
+		if v.Deleted {
+			before = record.LeaseVersion{Term: -1}
+			continue
+		}
+		if _, node := e.Cluster.Nodes[v.Holder]; !node {
 			continue
 		}
 		if v.Holder != before.Holder && v.Term <= before.Term {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // Bounds of what a vipd that has lived through everything has of goroutines and
@@ -40,7 +41,7 @@ func Ending(ctx context.Context, l *lab.Lab) (left []string, err error) {
 			add(n, "vipd has %d files open and %d goroutines, at most %d and %d are to be expected", files, goroutines, maxFiles, maxGoroutines)
 		}
 	}
-	if _, err := failover.Ready(ctx, l); err != nil {
+	if err := renewed(ctx, l); err != nil {
 		return nil, err
 	}
 	for _, n := range l.Nodes {
@@ -58,6 +59,25 @@ func Ending(ctx context.Context, l *lab.Lab) (left []string, err error) {
 		add(l.Nodes[0], "the Lease names %s", who)
 	}
 	return left, err
+}
+
+// renewed waits until the holder has renewed the Lease: one that ends before it has
+// read it does not release it, as a namesake might be at work.
+func renewed(ctx context.Context, l *lab.Lab) error {
+	n, err := failover.Ready(ctx, l)
+	if err != nil {
+		return err
+	}
+	before, err := n.Lease(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return wait.Until(ctx, 50*time.Millisecond, func() (bool, error) {
+		now, err := n.Lease(ctx)
+		return err == nil && now.ResourceVersion != before.ResourceVersion, err
+	})
 }
 
 // inside counts what vipd has open, and its goroutines by the trace that the Go

@@ -24,8 +24,10 @@ type Options struct {
 	Seed uint64
 	// For is how long to begin new rounds; 0 is for one round.
 	For time.Duration
-	// Only, if set, are the names of the faults to take of each round.
+	// Only, if set, are the names of the faults to take of each round, and Most,
+	// if not 0, is how many of them.
 	Only []string
+	Most int
 	// Dir is the folder of the report.
 	Dir string
 	// Out is told how it goes.
@@ -114,10 +116,13 @@ func (s *suite) rounds(ctx context.Context) error {
 }
 
 func (s *suite) chosen(round []failover.Fault) []failover.Fault {
-	if len(s.Only) == 0 {
-		return round
+	if len(s.Only) > 0 {
+		round = slices.DeleteFunc(round, func(f failover.Fault) bool { return !slices.Contains(s.Only, f.Name) })
 	}
-	return slices.DeleteFunc(round, func(f failover.Fault) bool { return !slices.Contains(s.Only, f.Name) })
+	if s.Most > 0 {
+		round = round[:min(s.Most, len(round))]
+	}
+	return round
 }
 
 // episode tries one fault and puts down what came of it.

@@ -66,6 +66,7 @@ var networkFaults = []Fault{
 	{
 		Promise:  promise{Name: "conflict", Title: "VIP taken by a stranger", Flickers: true, Within: repaired},
 		Stranger: stranger,
+		prepare:  settledIn,
 		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
 			s := stranger(r.lab)
 			at = record.Now()
@@ -87,6 +88,19 @@ func removeVIP(n *lab.Node) error {
 		return err
 	}
 	return nil
+}
+
+// settledIn waits until the holder announces itself but every half a minute: before
+// that, it happens to answer a stranger once a second.
+func settledIn(ctx context.Context, r *run) error {
+	l, err := r.holder.Lease(ctx)
+	if err != nil {
+		return err
+	}
+	if l.Spec.AcquireTime == nil {
+		return nil
+	}
+	return wait.For(ctx, 7*time.Second-time.Since(l.Spec.AcquireTime.Time))
 }
 
 func restoreForeign(ctx context.Context, r *run) error { return r.holder.RestoreForeign(ctx) }

@@ -134,7 +134,7 @@ var mutations = []mutation{
 		name: "repairs are not damped",
 		edits: []edit{
 			{"pkg/vip/repair.go", "repairPause = 200 * time.Millisecond", "repairPause = time.Millisecond"},
-			{"pkg/vip/repair.go", "maxRepairs = 25", "maxRepairs = 5000"},
+			{"pkg/vip/repair.go", "maxRepairs = 25", "maxRepairs = 200"},
 		},
 		faults: once("fight"), rule: analyse.Damped,
 	},
@@ -144,12 +144,9 @@ var mutations = []mutation{
 		faults: once("fight"), rule: analyse.Goes,
 	},
 	{
-		name: "moves at the first probe that is not answered",
-		edits: []edit{
-			{"pkg/health/judge.go", "patience = 800 * time.Millisecond", "patience = 200 * time.Millisecond"},
-			{"pkg/health/judge.go", "tries = 6", "tries = 1"},
-		},
-		faults: once("apipause"), rule: analyse.Causes,
+		name:   "one error makes a server unready",
+		edits:  []edit{{"pkg/health/judge.go", "j.unclears++", "j.unclears++\n\t\tj.condemn(why)"}},
+		faults: chance("apiflaky"), rule: analyse.Causes,
 	},
 	{
 		name:   "does not move off a dead API server",
