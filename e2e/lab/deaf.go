@@ -15,6 +15,10 @@ const (
 	arpReply   = 2
 )
 
+// arpIn is NF_ARP_IN (include/uapi/linux/netfilter_arp.h): the hooks of ARP have
+// other numbers than those of IP.
+const arpIn = 0
+
 // Listeners are the clients that only listen to announcements: c4 heeds all that the
 // VIP's holder sends, c5 announcements in the form of a reply alone, c6 those in the
 // form of a request. There are devices of both kinds.
@@ -31,7 +35,7 @@ func (h *Host) heedOnly(operation uint16) error {
 	table := nft.AddTable(&nftables.Table{Name: "deaf", Family: nftables.TableFamilyARP})
 	chain := nft.AddChain(&nftables.Chain{
 		Name: "input", Table: table, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
+		Hooknum: nftables.ChainHookRef(arpIn), Priority: nftables.ChainPriorityFilter,
 	})
 	vip, own := VIP.As4(), h.IP.As4()
 	// Offsets in ARP for Ethernet and IPv4.
