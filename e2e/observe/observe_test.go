@@ -197,8 +197,6 @@ func TestAnnouncement(t *testing.T) {
 	}
 }
 
-// A client that lies idle notices the end of an API server, and is back when the
-// VIP is with another one.
 // What the lab announces is a reply: one that heeds requests alone does not hear it.
 func TestListeners(t *testing.T) {
 	n1, n2 := shared.Nodes[0], shared.Nodes[1]
@@ -230,6 +228,8 @@ func TestListeners(t *testing.T) {
 	}
 }
 
+// A client that lies idle notices the end of an API server, and is back when the
+// VIP is with another one.
 func TestIdle(t *testing.T) {
 	n1, n2 := shared.Nodes[0], shared.Nodes[1]
 	if err := take(n1); err != nil {
