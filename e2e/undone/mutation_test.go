@@ -19,10 +19,9 @@ const root = "../.."
 type mutation struct {
 	name  string
 	edits []edit
-	// faults are to break the rule, one of them at least. They are tried in this
-	// order; what depends on chance is there more than once.
-	faults []string
-	rule   analyse.Rule
+	// fault is to break the rule.
+	fault string
+	rule  analyse.Rule
 }
 
 // An edit replaces a text that is found once in a file of vipd's sources.
