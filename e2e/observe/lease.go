@@ -7,7 +7,9 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
@@ -47,6 +49,9 @@ func (l *Lease) follow(ctx context.Context, version string, to *record.Recorder)
 	if err != nil {
 		return version
 	}
+	if takenBack(ctx, leases, version) {
+		version = ""
+	}
 	w, err := leases.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + lab.LeaseName, ResourceVersion: version})
 	if err != nil {
 		return version
@@ -68,6 +73,21 @@ func (l *Lease) follow(ctx context.Context, version string, to *record.Recorder)
 			return version
 		}
 	}
+}
+
+// takenBack tells whether the Lease is older than a version that was seen, as after
+// an etcd that was restored. A watch from there on would be silent until as many
+// versions have been written again.
+func takenBack(ctx context.Context, leases coordinationclient.LeaseInterface, version string) bool {
+	if version == "" {
+		return false
+	}
+	l, err := leases.Get(ctx, lab.LeaseName, metav1.GetOptions{})
+	if err != nil {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(l.ResourceVersion, version)
+	return err == nil && order < 0
 }
 
 func leaseVersion(l *coordinationv1.Lease, deleted bool) record.LeaseVersion {
