@@ -93,11 +93,10 @@ func (j *judge) answered(sent boottime.Instant, f finding, why string) {
 	if f != mute {
 		j.unheard = 0
 	}
-	if f == blind {
-		return
+	if f != blind {
+		j.last = f
 	}
-	j.last = f
-	if f != good && j.bad <= j.good {
+	if f != good && f != blind && j.bad <= j.good {
 		j.bad = sent
 	}
 	switch f {
@@ -116,6 +115,7 @@ func (j *judge) answered(sent boottime.Instant, f finding, why string) {
 		if j.verdict != NotReady {
 			j.why = why
 		}
+	case blind:
 	}
 }
 
@@ -168,3 +168,7 @@ func (j *judge) doubt() time.Duration {
 	}
 	return 0
 }
+
+// strained: it is short of time, as it says or as it seems. Asked more, it would
+// have less.
+func (j *judge) strained() bool { return j.last == busy || j.last == mute }

@@ -69,7 +69,7 @@ func (p *prober) run(ctx context.Context) {
 func (p *prober) wakeful() bool {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
-	return p.judge.verdict != NotReady && p.judge.last != busy && p.judge.last != mute
+	return p.judge.verdict != NotReady && !p.judge.strained()
 }
 
 // pause is the time between the last probe and the next one.
@@ -89,7 +89,7 @@ func (p *prober) pace(now boottime.Instant) time.Duration {
 	switch {
 	case p == p.m.local:
 		return cmp.Or(p.judge.doubt(), localInterval)
-	case p.m.troubled:
+	case p.m.troubled && !p.judge.strained():
 		return recovery
 	case p.m.holding:
 		return peerInterval
