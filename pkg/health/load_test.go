@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// load is how often servers are asked in a second, on average over a minute in
-// which some do something.
+// load is how often servers are asked in a second, on average over half a minute
+// in which some do something.
 type load struct {
 	doing string
 	// own is for this node's own server, if it is among them.
@@ -24,14 +24,14 @@ type load struct {
 var loads = []load{
 	{doing: "", own: 5},
 	{doing: "busy", own: 5},
-	{doing: "slow", own: 5.1},
-	{doing: "late", own: 5.1, hastens: true, strains: true},
-	{doing: "hangs", own: 5.1, hastens: true, strains: true},
+	{doing: "slow", own: 5.2},
+	{doing: "late", own: 5.2, hastens: true, strains: true},
+	{doing: "hangs", own: 5.2, hastens: true, strains: true},
 	{doing: "flaky", own: 6.5},
 	{doing: "resets", own: 6, hastens: true},
-	{doing: "etcd", own: 5.1, hastens: true},
-	{doing: "leaving", own: 5.1, hastens: true},
-	{doing: "dead", own: 5.1, hastens: true},
+	{doing: "etcd", own: 5.2, hastens: true},
+	{doing: "leaving", own: 5.2, hastens: true},
+	{doing: "dead", own: 5.2, hastens: true},
 }
 
 // most is the bound for this node's own server and for each peer.
@@ -68,7 +68,7 @@ func TestLoad(t *testing.T) {
 }
 
 func (l load) measure(t *testing.T, who string, n int, holding bool) {
-	const seconds = 60
+	const seconds = 30
 	w := newWorldOf(t, n)
 	w.monitor.Hold(holding)
 	time.Sleep(7300 * time.Millisecond)
