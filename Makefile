@@ -43,6 +43,10 @@ scale: deps ## measure the cost of 3 to 100 nodes and of 1 to 16 VIPs; ten minut
 chaos: deps ## break a control plane in all ways once, or for DURATION=2h; SEED=... repeats (root)
 	cd e2e && go run ./cmd/lab chaos $(if $(DURATION),--for $(DURATION)) $(if $(SEED),--seed $(SEED)) --keep
 
+.PHONY: undone
+undone: deps ## break each promise of vipd on purpose and have the faults show it; ten minutes (root)
+	cd e2e && go run ./cmd/lab build && go test -v -count=1 -timeout 40m ./undone -undone all
+
 .PHONY: chaos-replay
 chaos-replay: ## judge a report of chaos again, REPORT=e2e/reports/...
 	@cd e2e && go run ./cmd/lab chaos-replay $(abspath $(REPORT))

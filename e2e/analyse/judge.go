@@ -25,8 +25,12 @@ const (
 	Converges  Rule = "neighbours know the holder in time"
 	Foreign    Rule = "foreign state is left alone"
 	Damped     Rule = "repairs are damped"
+	Leaves     Rule = "the address leaves in time"
 	PutRight   Rule = "a damaged Lease is put right"
 )
+
+// Rules are all of them.
+var Rules = []Rule{AtMostOne, InTime, AfterClaim, Terms, Causes, Goes, Stays, Reachable, Respects, Converges, Foreign, Damped, PutRight, Leaves}
 
 // A Violation is evidence that a rule was broken.
 type Violation struct {
@@ -45,7 +49,7 @@ func Judge(e record.Episode) ([]Violation, error) {
 		return nil, err
 	}
 	m := Measure(e)
-	violations := slices.Concat(m.Twice, inTime(e), afterClaim(e), terms(e), causes(e), damped(e), converges(e), foreign(e))
+	violations := slices.Concat(m.Twice, inTime(e), afterClaim(e), terms(e), causes(e), damped(e), leaves(e), converges(e), foreign(e))
 	if e.Stuck != "" {
 		violations = append(violations, Violation{Rule: Goes, At: e.At, Why: e.Stuck})
 	}

@@ -41,7 +41,7 @@ func handedOver() record.Episode {
 			Requests:      concat(steady(0, 1000), failing(1000, 1020), steady(1020, 6000)),
 			Addresses:     []record.AddressEvent{{At: ms(1), Node: "n1", Added: true}, {At: ms(1001), Node: "n1"}, {At: ms(1015), Node: "n2", Added: true}},
 			Announcements: []record.Announcement{{At: ms(1016), MAC: b, Op: "reply"}},
-			Leases: concat(renewals("n1", 4, -500, 1000), []record.LeaseVersion{{At: ms(1006), Version: "r", Term: 4, Sent: ms(1003)}},
+			Leases: concat(renewals("n1", 4, -500, 1000), []record.LeaseVersion{{At: ms(1006), Version: "r", Term: 4, Sent: ms(1003), Released: "n1"}},
 				renewals("n2", 5, 1010, 6000)),
 			Neighbours: []record.Neighbour{{At: ms(2), Host: "c4", MAC: a}, {At: ms(1017), Host: "c4", MAC: b}},
 			Reconnects: []record.Reconnect{{Noticed: ms(1002), Done: ms(1030)}},
@@ -58,6 +58,16 @@ func stayedPut() record.Episode {
 		Addresses: []record.AddressEvent{{At: ms(1), Node: "n1", Added: true}}, Leases: renewals("n1", 4, -500, 6000),
 		Neighbours: []record.Neighbour{{At: ms(2), Host: "c4", MAC: a}},
 	}
+	return e
+}
+
+// ranOut is an episode in which n1 falls silent 2.5 s after the record begins, as
+// its lease is over, and loses the address.
+func ranOut() record.Episode {
+	e := stayedPut()
+	e.Promise, e.Next = record.Promise{Name: "quorum", MayMove: true}, "n1"
+	e.History.Answers, e.History.Leases = answers(a, 0, 2350), renewals("n1", 4, -500, 500)
+	e.History.Addresses = append(e.History.Addresses, record.AddressEvent{At: ms(2351), Node: "n1"})
 	return e
 }
 
@@ -96,14 +106,16 @@ func TestJudge(t *testing.T) {
 		{"moved: too soon", handedOver, func(e *record.Episode) { e.Promise.AtLeast = 100 * time.Millisecond }, []Rule{Respects}},
 		{"moved: one answer by the former", handedOver, func(e *record.Episode) {
 			e.History.Answers = append(e.History.Answers, record.Answer{Seq: 300, At: ms(1501), MAC: a})
-		}, []Rule{AtMostOne, AfterClaim}},
+		}, []Rule{AtMostOne, InTime, AfterClaim}},
 		{"moved: silent too late", handedOver, func(e *record.Episode) {
 			e.History.Answers = concat(answers(a, 0, 1020), answers(b, 1020, 6000))
+			e.History.Leases[2].Released = ""
 		}, []Rule{AfterClaim}},
+		{"moved: released while it answered", handedOver, func(e *record.Episode) { e.History.Leases[2].Sent = ms(994) }, []Rule{InTime}},
 		{"moved: before the claim was sent", handedOver, func(e *record.Episode) {
 			e.History.Leases = concat(renewals("n1", 4, -500, 1000), renewals("n2", 5, 1100, 6000))
 		}, []Rule{InTime}},
-		{"moved: without a lease", handedOver, func(e *record.Episode) { e.History.Leases = renewals("n1", 4, -500, 6000) }, []Rule{InTime}},
+		{"moved: without a lease", handedOver, func(e *record.Episode) { e.History.Leases = renewals("n1", 4, -500, 6000) }, []Rule{InTime, Leaves}},
 		{"moved: in the same term", handedOver, func(e *record.Episode) {
 			e.History.Leases = concat(renewals("n1", 4, -500, 1000), renewals("n2", 4, 1010, 6000))
 		}, []Rule{Terms}},
@@ -133,7 +145,32 @@ func TestJudge(t *testing.T) {
 		{"lost: the lease ran out", stayedPut, func(e *record.Episode) {
 			e.Promise.MayMove = true
 			e.History.Leases = renewals("n1", 4, -500, 500)
-		}, []Rule{InTime}},
+		}, []Rule{InTime, Leaves}},
+		{"lost: the address stays for a moment", ranOut, func(e *record.Episode) { e.History.Addresses[1].At = ms(2799) }, nil},
+		{"lost: the address stays", ranOut, func(e *record.Episode) { e.History.Addresses[1].At = ms(2801) }, []Rule{Leaves}},
+		{"lost: the address stays for good", ranOut, func(e *record.Episode) { e.History.Addresses = e.History.Addresses[:1] }, []Rule{Leaves}},
+		{"lost: the address goes when the lease is back", ranOut, func(e *record.Episode) {
+			e.History.Leases = append(e.History.Leases, renewals("n1", 5, 3500, 3501)...)
+			e.History.Addresses[1].At = ms(4000)
+		}, []Rule{Leaves}},
+		{"killed: the kernel takes the address away", ranOut, func(e *record.Episode) {
+			e.Promise.Crippled, e.History.Addresses[1].At = true, ms(4999)
+		}, nil},
+		{"killed: the kernel takes it away too late", ranOut, func(e *record.Episode) {
+			e.Promise.Crippled, e.History.Addresses[1].At = true, ms(5001)
+		}, []Rule{Leaves}},
+		{"killed: the lease made huge by hand", ranOut, func(e *record.Episode) {
+			edited := e.History.Leases[0]
+			edited.At, edited.Version, edited.Seconds = ms(2000), "edited", 1<<31-1
+			e.Promise.Crippled, e.History.Addresses[1].At = true, ms(5001)
+			e.History.Leases = append(e.History.Leases, edited)
+		}, []Rule{Leaves}},
+		{"killed: the times of the lease set to the future", ranOut, func(e *record.Episode) {
+			edited := e.History.Leases[0]
+			edited.At, edited.Version, edited.Sent = ms(2000), "edited", ms(1<<40)
+			e.Promise.Crippled, e.History.Addresses[1].At = true, ms(5001)
+			e.History.Leases = append(e.History.Leases, edited)
+		}, []Rule{Leaves}},
 		{"somewhere", stayedPut, func(e *record.Episode) { e.Promise.MayMove = true }, nil},
 		{"somewhere: nowhere", stayedPut, func(e *record.Episode) { e.Promise.MayMove, e.Next = true, "" }, []Rule{Goes}},
 		{"somewhere: on two", stayedPut, func(e *record.Episode) { e.Promise.MayMove, e.Next = true, "n1 and n2" }, []Rule{Goes}},

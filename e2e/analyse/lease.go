@@ -32,42 +32,71 @@ func askedAt(probes []record.Probe) map[uint32]record.Time {
 	return at
 }
 
+// A held is a lease that a node wrote, with its end: its duration after it was
+// sent, or the send of the node's release.
+type held struct {
+	record.LeaseVersion
+	until record.Time
+}
+
+// leases returns those of each node, in the order in which they were sent. An edit
+// by hand is none: it keeps the time of what it edits, or has a time to come.
+func leases(e record.Episode) map[string][]held {
+	all := make(map[string][]held)
+	sent := make(map[string]map[record.Time]bool)
+	for node := range e.Cluster.Nodes {
+		sent[node] = make(map[record.Time]bool)
+	}
+	for _, v := range Versions(e.History.Leases) {
+		if list := all[v.Released]; v.Released != "" {
+			for i := range list {
+				list[i].until = min(list[i].until, v.Sent)
+			}
+		}
+		if of, node := sent[v.Holder]; node && !v.Deleted && !of[v.Sent] && v.Sent <= v.At {
+			of[v.Sent] = true
+			all[v.Holder] = append(all[v.Holder], held{v, v.Sent.Add(time.Duration(v.Seconds) * time.Second)})
+		}
+	}
+	for _, list := range all {
+		slices.SortStableFunc(list, func(a, b held) int { return cmp.Compare(a.Sent, b.Sent) })
+	}
+	return all
+}
+
 // inTime finds answers that no lease of the node covers: none that it wrote was
-// sent less than its duration before. Each is taken to be given as soon as the
-// question was sent, and the write to be sent as late as the record tells, so what
-// is found is wrong for sure.
+// sent less than its duration before, or it was given back since. Each is taken to
+// be given as soon as the question was sent, and the write to be sent as late as
+// the record tells, so what is found is wrong for sure.
 func inTime(e record.Episode) (found []Violation) {
 	asked := askedAt(e.History.Probes)
-	held := make(map[string][]record.LeaseVersion)
-	for _, v := range Versions(e.History.Leases) {
-		held[v.Holder] = append(held[v.Holder], v)
-	}
+	leases := leases(e)
 	told := make(map[string]bool)
 	for _, a := range e.History.Answers {
 		node := e.Cluster.Node(a.MAC)
 		at, known := asked[a.Seq]
-		if node == "" || !known || told[node] || covered(held[node], at) {
+		if node == "" || !known || told[node] || covered(leases[node], at) {
 			continue
 		}
 		told[node] = true // the first is enough to know
-		found = append(found, Violation{Rule: InTime, At: at, Why: fmt.Sprintf("%s answers probe %d without a lease: %s", node, a.Seq, latest(held[node], at))})
+		found = append(found, Violation{Rule: InTime, At: at, Why: fmt.Sprintf("%s answers probe %d without a lease: %s", node, a.Seq, latest(leases[node], at))})
 	}
 	return found
 }
 
-func covered(list []record.LeaseVersion, at record.Time) bool {
-	return slices.ContainsFunc(list, func(v record.LeaseVersion) bool {
+func covered(list []held, at record.Time) bool {
+	return slices.ContainsFunc(list, func(l held) bool {
 		// The answer may come a moment before a claim that was sent is confirmed,
 		// never before it was sent.
-		return at < v.Sent.Add(time.Duration(v.Seconds)*time.Second) && at >= v.Sent.Add(-record.ProbeInterval)
+		return at < l.until && at >= l.Sent.Add(-record.ProbeInterval)
 	})
 }
 
-func latest(list []record.LeaseVersion, at record.Time) string {
+func latest(list []held, at record.Time) string {
 	last := "it never wrote one"
-	for _, v := range list {
-		if v.Sent <= at {
-			last = fmt.Sprintf("its last of %d s was sent %v before, in term %d", v.Seconds, at.Sub(v.Sent), v.Term)
+	for _, l := range list {
+		if l.Sent <= at {
+			last = fmt.Sprintf("its last of %d s was sent %v before, in term %d, and ended %v before", l.Seconds, at.Sub(l.Sent), l.Term, at.Sub(l.until))
 		}
 	}
 	return last

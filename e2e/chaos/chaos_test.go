@@ -60,7 +60,7 @@ func (l logger) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// enough faults for one run of the tests, of the 65 of a round.
+// enough faults for one run of the tests, of the 70 of a round.
 const enough = 45
 
 // TestChaos is the better part of a round: faults, and some pairs. A report of

@@ -92,6 +92,7 @@ var Faults = slices.Concat(
 	touching(all, machineFaults),
 	touching(server, apiServerFaults),
 	touching(calls, callFaults),
+	touching(all, lateFaults),
 	touching(etcd|server, etcdFaults),
 	touching(all&^address, plannedFaults),
 	touching(address, networkFaults),

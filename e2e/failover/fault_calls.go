@@ -53,14 +53,14 @@ var callFaults = []Fault{
 	},
 	{
 		// From then on standbys hear of nothing, and have to find out by themselves.
-		Promise: promise{Name: "watchstall", Title: "SIGKILL, while all watches stall silently", Moves: true, Within: ranOut},
+		Promise: promise{Name: "watchstall", Title: "SIGKILL, while all watches stall silently", Moves: true, Crippled: true, Within: ranOut},
 		prepare: func(ctx context.Context, r *run) error {
 			stall := some(1, r.rng, watches, lab.Effect{Stall: 500 * time.Millisecond})
 			var err error
 			r.undo, err = r.interposeAll(func(*lab.Node) func(*http.Request) lab.Effect { return stall })
 			return errors.Join(err, wait.For(ctx, time.Second))
 		},
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
+		inject: killVipd,
 		heal:   func(ctx context.Context, r *run) error { return errors.Join(r.undo(), startVipd(ctx, r)) },
 	},
 }

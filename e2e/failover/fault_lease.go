@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,7 +32,20 @@ var leaseFaults = []Fault{
 		Promise: promise{Name: "leasedeleted", Title: "Lease deleted"},
 		inject:  damage(func(ctx context.Context, n *lab.Node) error { return n.DeleteLease(ctx) }),
 	},
-	edited("leaseblank", "holder of the Lease blanked", func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil }),
+	edited("leaseblank", "holder of the Lease blanked", blank),
+	{
+		// The others have to wait, though nobody objects.
+		Promise: promise{Name: "blankstop", Title: "holder of the Lease blanked while its vipd is stopped for 500 ms", Crippled: true},
+		touches: process | calls,
+		inject: damage(func(ctx context.Context, n *lab.Node) error {
+			if _, err := n.Vipd.Pause(); err != nil {
+				return err
+			}
+			err := errors.Join(n.EditLease(ctx, blank), wait.For(ctx, 500*time.Millisecond))
+			_, resumed := n.Vipd.Resume()
+			return errors.Join(err, resumed)
+		}),
+	},
 	edited("leaseempty", "Lease emptied", func(l *coordinationv1.Lease) { l.Spec = coordinationv1.LeaseSpec{} }),
 	edited("leasenote", "annotation of the Lease made nonsense", func(l *coordinationv1.Lease) { annotate(l, `{"holder":[`) }),
 	edited("leaselong", "duration of the Lease made huge", func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = new(int32(1<<31 - 1)) }),
@@ -65,6 +79,8 @@ var leaseFaults = []Fault{
 		},
 	},
 }
+
+func blank(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil }
 
 func edited(name, title string, edit func(*coordinationv1.Lease)) Fault {
 	return Fault{

@@ -9,7 +9,7 @@ import (
 // machineFaults happen to the whole node.
 var machineFaults = []Fault{
 	{
-		Promise: promise{Name: "poweroff", Title: "power-off", Moves: true, Within: ranOut},
+		Promise: promise{Name: "poweroff", Title: "power-off", Moves: true, Crippled: true, Within: ranOut},
 		Note:    "vipd, API server, etcd and the link at once: the others wait until the lease has run out.",
 		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.PowerOff() },
 		heal: func(ctx context.Context, r *run) error {

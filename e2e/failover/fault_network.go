@@ -60,18 +60,13 @@ var networkFaults = []Fault{
 		Promise: promise{Name: "fight", Title: "VIP removed again and again", Moves: true, Within: 10 * time.Second},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
-			return at, wait.Until(ctx, 10*time.Millisecond, func() (bool, error) {
-	if err := removeVIP(r.holder); err != nil {
-					return false, err
-				}
-				who, err := whoHas(r.lab)
-				return who != "" && who != r.holder.Name, err
-			})
+			return at, untilMoved(ctx, r, 10*time.Millisecond, func() error { return removeVIP(r.holder) })
 		},
 	},
 	{
 		Promise:  promise{Name: "conflict", Title: "VIP taken by a stranger", Flickers: true, Within: repaired},
 		Stranger: stranger,
+		prepare:  settledIn,
 		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
 			s := stranger(r.lab)
 			at = record.Now()
@@ -93,6 +88,19 @@ func removeVIP(n *lab.Node) error {
 		return err
 	}
 	return nil
+}
+
+// settledIn waits until the holder announces itself but every half a minute: before
+// that, it happens to answer a stranger once a second.
+func settledIn(ctx context.Context, r *run) error {
+	l, err := r.holder.Lease(ctx)
+	if err != nil {
+		return err
+	}
+	if l.Spec.AcquireTime == nil {
+		return nil
+	}
+	return wait.For(ctx, 7*time.Second-time.Since(l.Spec.AcquireTime.Time))
 }
 
 func restoreForeign(ctx context.Context, r *run) error { return r.holder.RestoreForeign(ctx) }

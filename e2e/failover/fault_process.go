@@ -20,13 +20,14 @@ var processFaults = []Fault{
 		heal:    startVipd,
 	},
 	{
-		Promise: promise{Name: "sigkill", Title: "SIGKILL, not restarted", Moves: true, Within: ranOut},
+		Promise: promise{Name: "sigkill", Title: "SIGKILL, not restarted", Moves: true, Crippled: true, Within: ranOut},
 		Note:    "Its kernel answers until the lease's deadline and then falls silent by itself; only then another one starts.",
-		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
+		inject:  killVipd,
+		after:   addressGone,
 		heal:    startVipd,
 	},
 	{
-		Promise: promise{Name: "restart", Title: "SIGKILL, restarted within 1 s"},
+		Promise: promise{Name: "restart", Title: "SIGKILL, restarted within 1 s", Crippled: true},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at, err := r.holder.Vipd.Kill()
 			if err != nil {
@@ -45,7 +46,7 @@ var processFaults = []Fault{
 		heal: startVipd,
 	},
 	{
-		Promise: promise{Name: "sigstop", Title: "SIGSTOP, later SIGCONT", Moves: true, Within: ranOut},
+		Promise: promise{Name: "sigstop", Title: "SIGSTOP, later SIGCONT", Moves: true, Crippled: true, Within: ranOut},
 		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Pause() },
 		after: func(_ context.Context, r *run) error {
 			at, err := r.holder.Vipd.Resume()
@@ -58,12 +59,12 @@ var processFaults = []Fault{
 		},
 	},
 	{
-		Promise: promise{Name: "stop500ms", Title: "SIGSTOP for 500 ms"},
+		Promise: promise{Name: "stop500ms", Title: "SIGSTOP for 500 ms", Crippled: true},
 		inject:  stopFor(500 * time.Millisecond),
 	},
 	{
 		// About as long as its fence is open: it may come in time or not.
-		Promise: promise{Name: "stop2s", Title: "SIGSTOP for 2 s", MayMove: true, Within: ranOut},
+		Promise: promise{Name: "stop2s", Title: "SIGSTOP for 2 s", MayMove: true, Crippled: true, Within: ranOut},
 		inject:  stopFor(2 * time.Second),
 	},
 	{
@@ -76,7 +77,7 @@ var processFaults = []Fault{
 		inject:  func(ctx context.Context, r *run) (record.Time, error) { return r.namesake(ctx, stranger(r.lab)) },
 	},
 	{
-		Promise: promise{Name: "allkilled", Title: "SIGKILL to all vipds, restarted", MayMove: true, Within: ranOut},
+		Promise: promise{Name: "allkilled", Title: "SIGKILL to all vipds, restarted", MayMove: true, Crippled: true, Within: ranOut},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			for _, n := range r.lab.Nodes {
@@ -89,7 +90,7 @@ var processFaults = []Fault{
 		heal: startAll,
 	},
 	{
-		Promise: promise{Name: "cascade", Title: "SIGKILL to the holder, and to the next one as soon as it holds", MayMove: true, Within: 2 * ranOut},
+		Promise: promise{Name: "cascade", Title: "SIGKILL to the holder, and to the next one as soon as it holds", MayMove: true, Crippled: true, Within: 2 * ranOut},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at, err := r.holder.Vipd.Kill()
 			if err != nil {
@@ -119,6 +120,24 @@ var processFaults = []Fault{
 
 func stopVipd(_ context.Context, r *run) (record.Time, error) {
 	return r.holder.Vipd.Stop(5 * time.Second)
+}
+
+func killVipd(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() }
+
+// goneTimeout is for how long it is watched whether an address goes by itself: more
+// than its lifetime.
+const goneTimeout = 3500 * time.Millisecond
+
+// addressGone watches until the former holder has lost the address. One that it
+// keeps belongs to the outcome.
+func addressGone(ctx context.Context, r *run) error {
+	short, cancel := context.WithTimeout(ctx, goneTimeout)
+	defer cancel()
+	err := wait.Until(short, 50*time.Millisecond, func() (bool, error) {
+		has, err := r.holder.Has(lab.VIP)
+		return !has, err
+	})
+	return nothingElse(ctx, err)
 }
 
 // startVipd starts it where it does not run.
@@ -182,6 +201,12 @@ func awaitIdle(ctx context.Context, r *run) error {
 		first, ok := analyse.FirstReconnectAfter(r.rec.History().Reconnects, r.at)
 		return ok && first.Done > 0, nil
 	})
+	return nothingElse(ctx, err)
+}
+
+// nothingElse leaves out that a time within ctx is over: what did not come in it
+// belongs to the outcome.
+func nothingElse(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil
 	}

@@ -160,10 +160,15 @@ func (r *run) whole(ctx context.Context) error {
 	if _, err := Ready(ctx, r.lab); err != nil {
 		return err
 	}
+	return r.renewed(ctx)
+}
+
+// renewed waits until a write of the Lease is seen that was sent from now on.
+func (r *run) renewed(ctx context.Context) error {
 	now := record.Now()
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	err := wait.Until(ctx, 50*time.Millisecond, func() (bool, error) { return r.rec.SawLeaseOf(now), nil })
+	err := wait.Until(ctx, 10*time.Millisecond, func() (bool, error) { return r.rec.SawLeaseOf(now), nil })
 	if err != nil {
 		return fmt.Errorf("wait for a renewal to be seen: %w", err)
 	}
@@ -249,6 +254,21 @@ func awaitMove(ctx context.Context, l *lab.Lab, from *lab.Node) (next *lab.Node,
 		return nil, fmt.Errorf("wait for another node than %s to have the VIP: %w", from.Name, err)
 	}
 	return next, nil
+}
+
+// untilMoved does something again and again until another node has the VIP. That
+// none has it for so long belongs to the outcome.
+func untilMoved(ctx context.Context, r *run, every time.Duration, do func() error) error {
+	short, cancel := context.WithTimeout(ctx, moveTimeout/2)
+	defer cancel()
+	err := wait.Until(short, every, func() (bool, error) {
+		if err := do(); err != nil {
+			return false, err
+		}
+		who, err := whoHas(r.lab)
+		return who != "" && who != r.holder.Name, err
+	})
+	return nothingElse(ctx, err)
 }
 
 // Ready waits until vipd runs on all nodes, one of them has the VIP, and it is

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -14,13 +15,19 @@ const (
 	arpReply   = 2
 )
 
-// Listeners are the clients that only listen to announcements: c4 heeds both
-// forms, c5 is deaf to those in the form of a request, c6 to those in the form of
-// a reply. There are devices of both kinds.
+// arpIn is NF_ARP_IN (include/uapi/linux/netfilter_arp.h): the hooks of ARP have
+// other numbers than those of IP.
+const arpIn = 0
+
+// Listeners are the clients that only listen to announcements: c4 heeds all that the
+// VIP's holder sends, c5 announcements in the form of a reply alone, c6 those in the
+// form of a request. There are devices of both kinds.
 func (l *Lab) Listeners() []*Host { return l.Clients[3:] }
 
-// deafen makes a host ignore announcements of the VIP in one form.
-func (h *Host) deafen(operation uint16) error {
+// heedOnly makes a host deaf to what the VIP's holder sends by ARP, but for
+// announcements in one form and answers to the host itself. Else it would learn from
+// the holder's questions for other hosts, as many as observers connect.
+func (h *Host) heedOnly(operation uint16) error {
 	nft, err := nftables.New(nftables.WithNetNSFd(int(h.NS.handle)))
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
@@ -28,14 +35,19 @@ func (h *Host) deafen(operation uint16) error {
 	table := nft.AddTable(&nftables.Table{Name: "deaf", Family: nftables.TableFamilyARP})
 	chain := nft.AddChain(&nftables.Chain{
 		Name: "input", Table: table, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
+		Hooknum: nftables.ChainHookRef(arpIn), Priority: nftables.ChainPriorityFilter,
 	})
-	vip := VIP.As4()
+	vip, own := VIP.As4(), h.IP.As4()
 	// Offsets in ARP for Ethernet and IPv4.
-	match := arpField(6, binaryutil.BigEndian.PutUint16(operation))
-	match = append(match, arpField(14, vip[:])...) // sender
-	match = append(match, arpField(24, vip[:])...) // target
-	nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictDrop})})
+	sender, toVIP, toSelf := arpField(14, vip[:]), arpField(24, vip[:]), arpField(24, own[:])
+	form := arpField(6, binaryutil.BigEndian.PutUint16(operation))
+	add := func(verdict expr.VerdictKind, matches ...[]expr.Any) {
+		exprs := append(slices.Concat(matches...), &expr.Verdict{Kind: verdict})
+		nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
+	}
+	add(expr.VerdictAccept, sender, toSelf)
+	add(expr.VerdictAccept, sender, toVIP, form)
+	add(expr.VerdictDrop, sender)
 	if err := nft.Flush(); err != nil {
 		return fmt.Errorf("deafen %s: %w", h.Name, err)
 	}

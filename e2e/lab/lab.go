@@ -161,7 +161,7 @@ func (l *Lab) makeClients() error {
 		l.Clients = append(l.Clients, host)
 	}
 	listeners := l.Listeners()
-	return errors.Join(listeners[1].deafen(arpRequest), listeners[2].deafen(arpReply))
+	return errors.Join(listeners[1].heedOnly(arpReply), listeners[2].heedOnly(arpRequest))
 }
 
 func (l *Lab) makeHost(name string, lastByte byte) (*Host, error) {

@@ -47,6 +47,13 @@ func (n *Node) CAFile() string { return filepath.Join(n.PKI(), "ca.crt") }
 // VipdBinary is the path of the vipd that the lab runs, "" without one.
 func (n *Node) VipdBinary() string { return n.vipdBinary }
 
+// UseVipd has the nodes run another vipd from their next StartVipd on.
+func (l *Lab) UseVipd(binary string) {
+	for _, n := range l.Nodes {
+		n.vipdBinary = binary
+	}
+}
+
 // StartVipd starts vipd on the node. Flags in extra win over the lab's. After
 // it, Vipd.Start and Vipd.Restart use the same flags again.
 func (n *Node) StartVipd(extra ...string) error {

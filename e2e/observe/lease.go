@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -80,6 +81,9 @@ func leaseVersion(l *coordinationv1.Lease, deleted bool) record.LeaseVersion {
 	if l.Spec.LeaseDurationSeconds != nil {
 		v.Seconds = int(*l.Spec.LeaseDurationSeconds)
 	}
+	if v.Holder == "" {
+		v.Released = released(l)
+	}
 	if renewed := l.Spec.RenewTime; renewed != nil {
 		v.Sent = record.Of(renewed.Time)
 		// An etcd that was restored gives the same numbers again.
@@ -89,4 +93,16 @@ func leaseVersion(l *coordinationv1.Lease, deleted bool) record.LeaseVersion {
 		v.Version += "/deleted"
 	}
 	return v
+}
+
+// released is whom vipd's mark of an orderly release names, "" without one.
+func released(l *coordinationv1.Lease) string {
+	var mark struct {
+		Holder   string `json:"holder"`
+		Released bool   `json:"released"`
+	}
+	if err := json.Unmarshal([]byte(l.Annotations["vipd.io/holder"]), &mark); err != nil || !mark.Released {
+		return ""
+	}
+	return mark.Holder
 }

@@ -197,6 +197,37 @@ func TestAnnouncement(t *testing.T) {
 	}
 }
 
+// What the lab announces is a reply: one that heeds requests alone does not hear it.
+func TestListeners(t *testing.T) {
+	n1, n2 := shared.Nodes[0], shared.Nodes[1]
+	if err := take(n1); err != nil {
+		t.Fatal(err)
+	}
+	known := make(map[string]string)
+	believe := func(list []record.Neighbour) {
+		for _, n := range list {
+			known[n.Host] = n.MAC
+		}
+	}
+	watch(t, func(ctx context.Context, rec *record.Recorder) error {
+		looking, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		err := wait.Until(looking, 10*time.Millisecond, func() (bool, error) {
+			believe(rec.History().Neighbours)
+			return known["c4"] != "" && known["c5"] != "" && known["c6"] != "", nil
+		})
+		if err := errors.Join(err, n1.RemoveAddress(lab.VIP), take(n2), wait.For(ctx, 500*time.Millisecond)); err != nil {
+			return err
+		}
+		believe(rec.History().Neighbours)
+		return n2.RemoveAddress(lab.VIP)
+	})
+	want := map[string]string{"c4": n2.MAC.String(), "c5": n2.MAC.String(), "c6": n1.MAC.String()}
+	if diff := cmp.Diff(want, known); diff != "" {
+		t.Errorf("who is taken for the holder (-want +got):\n%s", diff)
+	}
+}
+
 // A client that lies idle notices the end of an API server, and is back when the
 // VIP is with another one.
 func TestIdle(t *testing.T) {

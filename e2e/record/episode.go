@@ -25,6 +25,9 @@ type Promise struct {
 	EndsIdle bool `json:"endsIdle,omitempty"`
 	// Deafens: clients may miss announcements, as the fault cuts them off.
 	Deafens bool `json:"deafens,omitempty"`
+	// Crippled: a vipd itself is killed or stopped, so that the kernel alone ends
+	// what it put up.
+	Crippled bool `json:"crippled,omitempty"`
 	// Within bounds the longest time in which the VIP cannot be reached. With 0
 	// nothing is said of it; that no request fails is said by the rest.
 	Within time.Duration `json:"within,omitempty"`
@@ -44,7 +47,7 @@ const compounded = 4500 * time.Millisecond
 func Both(p, q Promise, later time.Duration) Promise {
 	both := Promise{
 		Name: p.Name + "+" + q.Name, Title: p.Title + ", and " + later.String() + " later " + q.Title,
-		MayMove: true, Deafens: p.Deafens || q.Deafens, Faults: max(1, p.Faults) + max(1, q.Faults),
+		MayMove: true, Deafens: p.Deafens || q.Deafens, Crippled: p.Crippled || q.Crippled, Faults: max(1, p.Faults) + max(1, q.Faults),
 	}
 	if !p.MayFail && !q.MayFail {
 		both.Within = p.Within + q.Within + compounded

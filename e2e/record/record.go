@@ -106,6 +106,8 @@ type LeaseVersion struct {
 	// when it sent the write.
 	Sent    Time `json:"sent"`
 	Seconds int  `json:"seconds"` // the lease's duration
+	// Released is who gave it back in order, "" for nobody.
+	Released string `json:"released,omitempty"`
 }
 
 // A Neighbour tells that a host's ARP table holds another MAC for the VIP from

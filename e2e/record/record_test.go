@@ -17,7 +17,7 @@ func TestWriteRead(t *testing.T) {
 		Addresses:     []AddressEvent{{At: 3, Node: "n1", Added: true}, {At: 9, Node: "n1"}},
 		Requests:      []Request{{Start: 1, End: 2, Err: "refused"}, {Start: 7, End: 8, Node: "n1"}},
 		Reconnects:    []Reconnect{{Noticed: 3, Done: 7}, {Noticed: 9}},
-		Leases:        []LeaseVersion{{At: 2, Version: "7", Holder: "n1", Term: 3, Sent: 1, Seconds: 3}, {At: 8, Version: "9", Deleted: true}},
+		Leases:        []LeaseVersion{{At: 2, Version: "7", Holder: "n1", Term: 3, Sent: 1, Seconds: 3}, {At: 8, Version: "9", Released: "n1"}, {At: 9, Version: "9", Deleted: true}},
 		Neighbours:    []Neighbour{{At: 3, Host: "c1", MAC: "02:00:00:23:00:0b"}, {At: 4, Host: "c1"}},
 		Marks:         []Mark{{At: 0, Text: "begin"}},
 		Dropped:       3,
