@@ -173,8 +173,8 @@ func TestTimeToMove(t *testing.T) {
 		t.Run(doing, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				for range 20 { // at any point between two probes
-					time.Sleep(37 * time.Millisecond)
+				for i := range 20 { // at any point between two probes
+					time.Sleep(time.Duration(i) * 37 * time.Millisecond)
 					w.set(doing, "n1")
 					if took := w.await("move", moves); took > most {
 						t.Errorf("took %s, want %s at most", took, most)
