@@ -6,6 +6,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -47,6 +48,16 @@ func (l *Lease) follow(ctx context.Context, version string, to *record.Recorder)
 	if err != nil {
 		return version
 	}
+	if version != "" {
+		now, err := leases.Get(ctx, lab.LeaseName, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return version
+		case older(now.ResourceVersion, version):
+			version = "" // an etcd that was restored gives the same numbers again
+		}
+	}
 	w, err := leases.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + lab.LeaseName, ResourceVersion: version})
 	if err != nil {
 		return version
@@ -69,6 +80,9 @@ func (l *Lease) follow(ctx context.Context, version string, to *record.Recorder)
 		}
 	}
 }
+
+// older compares versions of one object, as its store counts them.
+func older(a, b string) bool { return len(a) < len(b) || len(a) == len(b) && a < b }
 
 func leaseVersion(l *coordinationv1.Lease, deleted bool) record.LeaseVersion {
 	v := record.LeaseVersion{At: record.Now(), Version: string(l.UID) + "/" + l.ResourceVersion, Deleted: deleted}
