@@ -84,6 +84,7 @@ func run(ctx context.Context, c config.Config, log *zap.Logger) (err error) {
 		return err
 	}
 	defer unlock()
+	network.sweep()
 	fence, err := openFence(c, timing, log)
 	if err != nil {
 		return err
