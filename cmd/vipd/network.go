@@ -193,6 +193,26 @@ func (n *network) Divert() {
 	}
 }
 
+// sweep ends the connections of addresses that are not here: an earlier process was
+// killed, and its address ran out. What cannot be done keeps nothing.
+func (n *network) sweep() {
+	addrs, err := n.handle.Addresses()
+	if err != nil {
+		n.log.Warn("could not look for what an earlier process left", zap.Error(err))
+		return
+	}
+	for _, vip := range n.addresses {
+		if slices.ContainsFunc(addrs, func(a netif.Address) bool { return a.Prefix.Addr() == vip }) {
+			continue // to be held on to, or taken away, once the Lease is known
+		}
+		retired, err := n.handle.Retire(vip)
+		if err != nil {
+			n.log.Warn("could not end connections that an earlier process left", zap.Stringer("vip", vip), zap.Error(err))
+		}
+		n.tellClients(vip, retired)
+	}
+}
+
 // Remove takes all addresses away and confirms it. One that fails does not keep
 // the others here. Their connections end before: what becomes of those is no
 // reason to keep an address.

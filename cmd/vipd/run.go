@@ -84,6 +84,7 @@ func run(ctx context.Context, c config.Config, log *zap.Logger) (err error) {
 		return err
 	}
 	defer unlock()
+	network.sweep()
 	fence, err := openFence(c, timing, log)
 	if err != nil {
 		return err
@@ -136,7 +137,7 @@ func newDaemon(c config.Config, timing election.Timing, network *network, fence 
 		Timing: timing,
 		Store:  &election.KubeStore{API: api, Namespace: c.LeaseNamespace, Name: c.LeaseName, Establish: timing.Attempt},
 		Arm:    fence.arm,
-		Notify: func(s election.Standing) { d.manager.Granted(toGrant(s)) },
+		Notify: func(s election.Standing) { d.manager.Granted(toGrant(s)); d.monitor.Hold(s.Held) },
 		Asked:  func(to string) { d.manager.MoveTo(to) },
 		Named:  func(successor string) bool { return successor == c.Node || network.ownHost(successor) },
 		Log:    log.Named("election"),

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/vipd-io/vipd/internal/nstest"
 	"github.com/vipd-io/vipd/pkg/netif"
@@ -368,6 +371,37 @@ func TestLeavesNothing(t *testing.T) {
 			h.expectClean()
 		})
 	}
+}
+
+// TestConnectionsLeft: those of an address that ran out behind a killed vipd end
+// with the next one's start.
+func TestConnectionsLeft(t *testing.T) {
+	h := newHost(t)
+	var server net.Listener
+	must(t, h.Do(func() (err error) {
+		server, err = net.Listen("tcp", ":6443")
+		return err
+	}))
+	defer func() { _ = server.Close() }()
+	h.leave("eth0")
+	var client net.Conn
+	must(t, h.peer.Do(func() (err error) {
+		client, err = net.Dial("tcp", testVIP+":6443")
+		return err
+	}))
+	defer func() { _ = client.Close() }()
+	conn, err := server.Accept()
+	must(t, err)
+	defer func() { _ = conn.Close() }()
+	h.command("ip", "address", "delete", testVIP+"/32", "dev", "eth0")
+
+	p := h.start()
+	p.await("connections ended")
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNABORTED) {
+		t.Errorf("read of the connection that was left: %v", err)
+	}
+	p.terminate()
+	h.expectClean()
 }
 
 // TestKilled: what SIGKILL leaves drops no packet, and the next vipd uses it and

@@ -6,10 +6,9 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
-	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
@@ -49,8 +48,15 @@ func (l *Lease) follow(ctx context.Context, version string, to *record.Recorder)
 	if err != nil {
 		return version
 	}
-	if takenBack(ctx, leases, version) {
-		version = ""
+	if version != "" {
+		now, err := leases.Get(ctx, lab.LeaseName, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return version
+		case older(now.ResourceVersion, version):
+			version = "" // an etcd that was restored gives the same numbers again
+		}
 	}
 	w, err := leases.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + lab.LeaseName, ResourceVersion: version})
 	if err != nil {
@@ -75,20 +81,8 @@ func (l *Lease) follow(ctx context.Context, version string, to *record.Recorder)
 	}
 }
 
-// takenBack tells whether the Lease is older than a version that was seen, as after
-// an etcd that was restored. A watch from there on would be silent until as many
-// versions have been written again.
-func takenBack(ctx context.Context, leases coordinationclient.LeaseInterface, version string) bool {
-	if version == "" {
-		return false
-	}
-	l, err := leases.Get(ctx, lab.LeaseName, metav1.GetOptions{})
-	if err != nil {
-		return false
-	}
-	order, err := resourceversion.CompareResourceVersion(l.ResourceVersion, version)
-	return err == nil && order < 0
-}
+// older compares versions of one object, as its store counts them.
+func older(a, b string) bool { return len(a) < len(b) || len(a) == len(b) && a < b }
 
 func leaseVersion(l *coordinationv1.Lease, deleted bool) record.LeaseVersion {
 	v := record.LeaseVersion{At: record.Now(), Version: string(l.UID) + "/" + l.ResourceVersion, Deleted: deleted}

@@ -71,12 +71,16 @@ type Options struct {
 // Time between two probes.
 const (
 	localInterval = 200 * time.Millisecond
-	peerInterval  = time.Second
-	// hurry is that after an error, slowly that while answers are late: a server
-	// that is short of time is not asked more than it takes to judge it.
+	// peerInterval is that of the holder, which has to know where to go;
+	// standbyInterval that of a standby, which only asks its peers for a Lease.
+	peerInterval    = time.Second
+	standbyInterval = 5 * time.Second
+	// hurry is that after an error of this node's own server, slowly that while
+	// it does not answer.
 	hurry  = 50 * time.Millisecond
 	slowly = 100 * time.Millisecond
-	// recovery is that of a server that is not ready.
+	// recovery is that while it is not ready, and of the peers while it is in
+	// doubt and this node holds.
 	recovery = 200 * time.Millisecond
 	// timeout of one probe; more than patience, so that a slow answer counts.
 	timeout = time.Second
@@ -90,15 +94,14 @@ type Monitor struct {
 
 	peersChanged chan struct{} // one slot
 
-	wakesMu sync.Mutex
-	wakes   map[string]chan struct{} // one slot each, by server
-
-	mu     sync.Mutex
-	local  *prober
-	peers  []*prober
-	wanted []string
-	told   State
-	began  bool // told has been
+	mu       sync.Mutex
+	local    *prober
+	peers    []*prober
+	wanted   []string
+	holding  bool
+	troubled bool // this node holds, and its own server is in doubt
+	told     State
+	began    bool // told has been
 }
 
 // New returns a monitor that knows of no peers and has not probed yet.
@@ -111,7 +114,6 @@ func New(opts Options) *Monitor {
 	}
 	m := &Monitor{opts: opts, log: opts.Log, now: opts.Now, peersChanged: make(chan struct{}, 1)}
 	m.local = newProber(m, opts.Local)
-	m.wakes = map[string]chan struct{}{opts.Local: m.local.wake}
 	return m
 }
 
@@ -123,14 +125,24 @@ func (m *Monitor) SetPeers(servers []string) {
 	poke(m.peersChanged)
 }
 
-// Nudge has a server probed now: something was seen of it that may mean trouble.
-// One that is not ready is asked often enough. It does not wait for Notify, and
-// may be called by whoever is in its way.
+// Hold says whether this node holds the address, and so has to know where to go
+// with it; at first it does not. It waits for Notify, no longer.
+func (m *Monitor) Hold(holding bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if holding && !m.holding {
+		m.askPeers()
+	}
+	m.holding = holding
+	m.review()
+}
+
+// Nudge has this node's own server probed now, if it is the one: something was
+// seen of it that may mean trouble. One that is not ready is asked often enough.
+// It does not wait for Notify, and may be called by whoever is in its way.
 func (m *Monitor) Nudge(server string) {
-	m.wakesMu.Lock()
-	defer m.wakesMu.Unlock()
-	if wake, ok := m.wakes[server]; ok {
-		poke(wake)
+	if server == m.opts.Local {
+		poke(m.local.wake)
 	}
 }
 
@@ -173,12 +185,6 @@ func (m *Monitor) adjust(ctx context.Context) (came []func()) {
 		peers, came = append(peers, p), append(came, func() { p.run(probing) })
 	}
 	m.peers = peers
-	m.wakesMu.Lock()
-	m.wakes = map[string]chan struct{}{m.local.name: m.local.wake}
-	for _, p := range peers {
-		m.wakes[p.name] = p.wake
-	}
-	m.wakesMu.Unlock()
 	m.tell()
 	return came
 }
@@ -221,9 +227,23 @@ func (m *Monitor) report(s State) {
 	}
 }
 
-// troubled tells whether this node's own server is in doubt: then what the peers
-// are like is of interest now. It needs the lock.
-func (m *Monitor) troubled(now boottime.Instant) bool { return m.local.judge.doubt(now) > 0 }
+// review draws what follows from a new judgement. When a holder's own server comes
+// into doubt, what the peers are like is of interest at once. It needs the lock.
+func (m *Monitor) review() {
+	m.tell()
+	troubled := m.holding && m.local.judge.doubt() > 0
+	if troubled && !m.troubled {
+		m.askPeers()
+	}
+	m.troubled = troubled
+}
+
+// askPeers needs the lock.
+func (m *Monitor) askPeers() {
+	for _, p := range m.peers {
+		poke(p.wake)
+	}
+}
 
 // poke fills a channel of one slot.
 func poke(c chan struct{}) {

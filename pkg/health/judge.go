@@ -32,8 +32,13 @@ const (
 	leaving
 	// failing: it says itself that one of its checks fails.
 	failing
-	// unclear: anything else. A single one proves nothing.
+	// unclear: any other answer or error. A single one proves nothing.
 	unclear
+	// busy: it says that it has too much to do. It counts as unclear, but asked
+	// more often, it would have more.
+	busy
+	// mute: it did not answer in time. It counts as unclear.
+	mute
 	// blind: the probe was not made.
 	blind
 )
@@ -63,6 +68,9 @@ type judge struct {
 	// In a row, up to now.
 	goods, failings, unclears int
 	pending                   []boottime.Instant // sent, not answered, oldest first
+	// last is what came last, unheard how many probes were sent since anything did.
+	last    finding
+	unheard int
 }
 
 // sent notes a probe.
@@ -71,6 +79,7 @@ func (j *judge) sent(now boottime.Instant) {
 		j.good = now - 1
 	}
 	j.pending = append(j.pending, now)
+	j.unheard++
 }
 
 // answered takes in what came of the probe that was sent at the given time.
@@ -80,6 +89,12 @@ func (j *judge) answered(sent boottime.Instant, f finding, why string) {
 			j.pending = append(j.pending[:i:i], j.pending[i+1:]...)
 			break
 		}
+	}
+	if f != mute {
+		j.unheard = 0
+	}
+	if f != blind {
+		j.last = f
 	}
 	if f != good && f != blind && j.bad <= j.good {
 		j.bad = sent
@@ -94,7 +109,7 @@ func (j *judge) answered(sent boottime.Instant, f finding, why string) {
 		if j.failings++; j.failings >= fall {
 			j.condemn(why)
 		}
-	case unclear:
+	case unclear, busy, mute:
 		j.goods = 0
 		j.unclears++
 		if j.verdict != NotReady {
@@ -137,15 +152,23 @@ func (j *judge) settle(now boottime.Instant) {
 
 // doubt is when the next probe should come because something is amiss, 0 if
 // nothing is. Errors that come fast are asked about fast: if one answer in five
-// is one, then fourteen in a row never come.
-func (j *judge) doubt(now boottime.Instant) time.Duration {
+// is one, then fourteen in a row never come. A server that is short of time is
+// asked more only while nothing comes of it at all, and then no more than it
+// takes to judge it: what is late, and comes, is no sign of a server that hangs.
+func (j *judge) doubt() time.Duration {
 	switch {
+	case j.last == busy:
+		return 0
 	case j.verdict == NotReady:
 		return recovery
-	case j.failings > 0 || j.unclears > 0:
+	case j.last == failing || j.last == unclear:
 		return hurry
-	case j.verdict == Unknown || len(j.pending) > 0 && now.Sub(j.pending[0]) >= overdue/2:
+	case j.verdict == Unknown || j.unheard > 1:
 		return slowly
 	}
 	return 0
 }
+
+// strained: it is short of time, as it says or as it seems. Asked more, it would
+// have less.
+func (j *judge) strained() bool { return j.last == busy || j.last == mute }

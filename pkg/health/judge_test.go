@@ -107,7 +107,7 @@ func TestFlakyIsReady(t *testing.T) {
 			f = unclear
 		}
 		pause := localInterval
-		if d := j.doubt(now); d > 0 {
+		if d := j.doubt(); d > 0 {
 			pause = d
 		}
 		probed(&j, &now, pause, f)
@@ -157,14 +157,14 @@ func TestRead(t *testing.T) {
 		{"ok", 200, "ok", nil, good, ""},
 		{"refused", 0, "", fmt.Errorf("ask: %w", unix.ECONNREFUSED), refused, "nobody listens"},
 		{"reset", 0, "", fmt.Errorf("ask: %w", unix.ECONNRESET), unclear, "ask: connection reset by peer"},
-		{"timeout", 0, "", fmt.Errorf("ask: %w", context.DeadlineExceeded), unclear, "it does not answer"},
+		{"timeout", 0, "", fmt.Errorf("ask: %w", context.DeadlineExceeded), mute, "it does not answer"},
 		{"other", 0, "", errors.New("x"), unclear, "x"},
 		{"shutdown", 500, list("shutdown"), nil, leaving, "it is shutting down"},
 		{"shutdown among others", 500, list("etcd", "shutdown"), nil, leaving, "it is shutting down"},
 		{"etcd", 500, list("etcd", "etcd-readiness"), nil, failing, "it says that it is not ready: etcd, etcd-readiness"},
 		{"many", 500, list("a", "b", "c", "d", "e", "f", "g"), nil, failing, "it says that it is not ready: a, b, c, d, e"},
 		{"500 of something else", 500, "oops", nil, unclear, "it answers 500 Internal Server Error"},
-		{"overloaded", 429, "Too many requests, please try again later.", nil, unclear, "it answers 429 Too Many Requests"},
+		{"overloaded", 429, "Too many requests, please try again later.", nil, busy, "it answers 429 Too Many Requests"},
 		{"will not tell us", 401, `{"kind":"Status"}`, nil, good, ""},
 		{"a dash that is no check", 500, "[-]\n[-]x\n", nil, unclear, "it answers 500 Internal Server Error"},
 	}

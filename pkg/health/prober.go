@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -43,7 +44,7 @@ func (p *prober) run(ctx context.Context) {
 	defer probes.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	last, forced := p.m.now().Add(-peerInterval), false
+	last, forced := p.m.now().Add(-standbyInterval), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -63,11 +64,12 @@ func (p *prober) run(ctx context.Context) {
 	}
 }
 
-// wakeful tells whether the server is asked out of turn.
+// wakeful tells whether the server is asked out of turn: not one that is asked
+// often enough, nor one that is short of time.
 func (p *prober) wakeful() bool {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
-	return p.judge.verdict != NotReady
+	return p.judge.verdict != NotReady && !p.judge.strained()
 }
 
 // pause is the time between the last probe and the next one.
@@ -83,16 +85,16 @@ func (p *prober) pace(now boottime.Instant) time.Duration {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	p.judge.settle(now)
-	p.m.tell()
-	switch d := p.judge.doubt(now); {
-	case d > 0:
-		return d
+	p.m.review()
+	switch {
 	case p == p.m.local:
-		return localInterval
-	case p.m.troubled(now):
+		return cmp.Or(p.judge.doubt(), localInterval)
+	case p.m.troubled && !p.judge.strained():
 		return recovery
+	case p.m.holding:
+		return peerInterval
 	}
-	return peerInterval
+	return standbyInterval
 }
 
 // start notes a probe, unless too many are under way.
@@ -117,14 +119,9 @@ func (p *prober) probe(ctx context.Context, sent boottime.Instant) {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	p.judge.answered(sent, f, why)
-	p.m.tell()
-	if p.judge.verdict == Ready && p.judge.failings+p.judge.unclears == 1 {
+	p.judge.settle(p.m.now())
+	p.m.review()
+	if p == p.m.local && p.judge.verdict == Ready && p.judge.doubt() == hurry && p.judge.failings+p.judge.unclears == 1 {
 		poke(p.wake) // is it so?
-	}
-	if p == p.m.local && f != good && f != blind {
-		// What are the others like, now?
-		for _, peer := range p.m.peers {
-			poke(peer.wake)
-		}
 	}
 }

@@ -24,7 +24,7 @@ func read(status int, body string, known bool, err error) (finding, string) {
 	case errors.Is(err, unix.ECONNREFUSED):
 		return refused, "nobody listens"
 	case errors.Is(err, context.DeadlineExceeded):
-		return unclear, "it does not answer"
+		return mute, "it does not answer"
 	case err != nil:
 		return unclear, err.Error()
 	case status == http.StatusOK:
@@ -33,6 +33,8 @@ func read(status int, body string, known bool, err error) (finding, string) {
 		// It serves, and will not tell us: that is for whoever looks after our
 		// credentials.
 		return good, ""
+	case status == http.StatusTooManyRequests:
+		return busy, fmt.Sprintf("it answers %d %s", status, http.StatusText(status))
 	}
 	failed := failedChecks(body)
 	switch {

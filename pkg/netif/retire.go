@@ -66,16 +66,13 @@ func (h *Handle) Divert(addr netip.Addr) error {
 // after the start, of which 10 to 20 ms passed until the other node announced
 // itself; without Divert, all took a second.
 //
+// Where the address is gone already, as its lifetime ended or somebody took it, the
+// connections end without a word to their peers: left alone, they would lie here
+// until keep-alives give them up, minutes later.
+//
 // The error is Remove's: nil if the address is known to be gone, whatever became
 // of its connections.
 func (h *Handle) Retire(addr netip.Addr) (Retired, error) {
-	present, err := h.find(addr)
-	if err != nil {
-		return Retired{}, err
-	}
-	if len(present) == 0 {
-		return Retired{}, nil
-	}
 	n, trouble := h.DestroySockets(addr)
 	return Retired{Connections: n, Trouble: trouble}, h.Remove(addr)
 }

@@ -154,6 +154,19 @@ func TestDestroyedSocketIsGone(t *testing.T) {
 	ended(t, c, unix.ECONNRESET)
 }
 
+// TestRetireWhatRanOut: connections outlive an address that went by itself.
+func TestRetireWhatRanOut(t *testing.T) {
+	server, client, h := serverAndClient(t)
+	listen(t, server, ":6443")
+	connect(t, client, "192.168.35.100:6443")
+	must(t, h.Remove(vip))
+	for _, want := range []int{1, 0} {
+		if r, err := h.Retire(vip); r != (Retired{Connections: want}) || err != nil {
+			t.Errorf("Retire = %+v, %v, want %d connections", r, err, want)
+		}
+	}
+}
+
 func TestDestroySocketsUnsupported(t *testing.T) {
 	_, h := node(t)
 	h.diag.close()
