@@ -61,7 +61,7 @@ func (l logger) Write(b []byte) (int, error) {
 }
 
 // enough faults for one run of the tests, of the 70 of a round.
-const enough = 45
+const enough = 40
 
 // TestChaos is the better part of a round: faults, and some pairs. A report of
 // failures is kept, and every report can be judged again to the same end.
