@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +62,7 @@ func (l logger) Write(b []byte) (int, error) {
 }
 
 // enough faults for one run of the tests, of the 70 of a round.
-const enough = 40
+const enough = 32
 
 // TestChaos is the better part of a round: faults, and some pairs. A report of
 // failures is kept, and every report can be judged again to the same end.
@@ -108,9 +109,9 @@ func TestSearch(t *testing.T) {
 	must(t, search(t.Context(), n, "nothing", func(_ *lab.Node, format string, args ...any) {
 		left = append(left, fmt.Sprintf(format, args...))
 	}))
-	for i, want := range []string{"it still has the VIP", "table vipd-", "connections of the VIP", "what is not vipd's"} {
-		if len(left) != 4 || !strings.Contains(left[i], want) {
-			t.Fatalf("saw %q, want %q", left, want)
+	for _, want := range []string{"it still has the VIP", "table vipd-", "connections of the VIP", "what is not vipd's"} {
+		if !slices.ContainsFunc(left, func(s string) bool { return strings.Contains(s, want) }) {
+			t.Errorf("saw %q, want %q", left, want)
 		}
 	}
 }
