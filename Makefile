@@ -76,7 +76,7 @@ fuzz: ## fuzz each parser for FUZZTIME=30s
 	hack/fuzz $(FUZZTIME)
 
 .PHONY: model
-model: deps ## search every state of a model of the election; three minutes
+model: deps ## search every state of a model of the election; two minutes
 	hack/model/check
 
 .PHONY: simulation

@@ -205,11 +205,8 @@ func (n *network) sweep() {
 		if slices.ContainsFunc(addrs, func(a netif.Address) bool { return a.Prefix.Addr() == vip }) {
 			continue // to be held on to, or taken away, once the Lease is known
 		}
-		retired, err := n.handle.Retire(vip)
-		if err != nil {
-			n.log.Warn("could not end connections that an earlier process left", zap.Stringer("vip", vip), zap.Error(err))
-		}
-		n.tellClients(vip, retired)
+		ended, trouble := n.handle.DestroySockets(vip)
+		n.tellClients(vip, netif.Retired{Connections: ended, Trouble: trouble})
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"text/template"
 	"time"
+
+	"github.com/vipd-io/vipd/e2e/golden"
 )
 
 // place is where a daemon of the tests runs.
@@ -23,8 +25,8 @@ func TestKeepalivedConfig(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, variant+"-"+p.Node+".conf", files["keepalived.conf"])
-			golden(t, variant+".sh", files["check_apiserver.sh"])
+			golden.Check(t, variant+"-"+p.Node+".conf", files["keepalived.conf"])
+			golden.Check(t, variant+".sh", files["check_apiserver.sh"])
 		}
 	}
 	if files, err := keepalivedConfig("none", place); err == nil {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"gonum.org/v1/plot/plotter"
+
+	"github.com/vipd-io/vipd/e2e/golden"
 )
 
 // sample has what a report can have: a fault of all, one of vipd's, one that a
@@ -53,13 +55,13 @@ func sample() *Report {
 
 func TestDocument(t *testing.T) {
 	r := sample()
-	golden(t, "document.md", r.Document())
-	golden(t, "excerpt.md", r.Excerpt())
+	golden.Check(t, "document.md", r.Document())
+	golden.Check(t, "excerpt.md", r.Excerpt())
 	var out bytes.Buffer
 	if err := r.Print(&out); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "terminal.txt", out.String())
+	golden.Check(t, "terminal.txt", out.String())
 }
 
 // A report of an interrupted bench can be shown, too.

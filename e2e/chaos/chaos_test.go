@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -64,14 +63,14 @@ func (l logger) Write(b []byte) (int, error) {
 // enough faults for one run of the tests, of the 70 of a round.
 const enough = 32
 
-// TestChaos is the better part of a round: faults, and some pairs. A report of
+// TestChaos is about half of a round: faults, and some pairs. A report of
 // failures is kept, and every report can be judged again to the same end.
 func TestChaos(t *testing.T) {
 	seed := *flagSeed
 	if seed == 0 {
-		seed = rand.Uint64()>>32 + 1
+		seed = NewSeed()
 	}
-	dir := filepath.Join("..", "reports", fmt.Sprintf("%s-%d", time.Now().UTC().Format("2006-01-02-150405"), seed))
+	dir := Folder(filepath.Join("..", "reports"), seed)
 	sum, err := Run(t.Context(), shared, Options{Seed: seed, Most: enough, Dir: dir, Out: logger{t}})
 	if err != nil || !sum.OK() {
 		t.Fatalf("%d of %d episodes broke a rule, %d things were left; `make chaos SEED=%d` tries the same, `make chaos-replay REPORT=%s` judges it again: %v",

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,14 @@ type Header struct {
 	Seed    uint64    `json:"seed"`
 	Began   time.Time `json:"began"`
 	Machine string    `json:"machine"`
+}
+
+// NewSeed returns one that nobody chose, short enough to be typed.
+func NewSeed() uint64 { return rand.Uint64()>>32 + 1 }
+
+// Folder is a new report's among others.
+func Folder(reports string, seed uint64) string {
+	return filepath.Join(reports, fmt.Sprintf("%s-%d", time.Now().UTC().Format("2006-01-02-150405"), seed))
 }
 
 // saveEpisode writes all that is known of an episode, for Replay.

@@ -57,7 +57,7 @@ type suite struct {
 
 // Run breaks a lab in which vipd runs on all nodes, and ends vipd there to see what
 // is left. It goes on after a broken rule. The error is that it could not go on.
-func Run(ctx context.Context, l *lab.Lab, o Options) (sum Summary, err error) {
+func Run(ctx context.Context, l *lab.Lab, o Options) (_ Summary, err error) {
 	s := &suite{Options: o, lab: l, sum: Summary{Kinds: make(map[string]int)}}
 	defer func() {
 		if err != nil || !s.sum.OK() {

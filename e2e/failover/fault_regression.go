@@ -58,7 +58,7 @@ var regressions = []Fault{
 				return err == nil && l.Spec.LeaseDurationSeconds != nil && *l.Spec.LeaseDurationSeconds == 10, err
 			})
 		},
-		inject: func(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() },
+		inject: killVipd,
 		heal:   asUsual,
 	},
 	{

@@ -28,11 +28,8 @@ func (l *Lab) Capture(ctx context.Context) (*Capture, error) {
 	if err := os.Mkdir(c.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
-	c.p = newProcess(l.sw.ns, "tcpdump", l.Dir, "tcpdump", "-i", "any", "-n", "-U", "-s", "128", "-Z", "root",
-		"-C", "5", "-W", "4", "-w", filepath.Join(c.dir, "frames.pcap"), fmt.Sprintf(captured, VIP))
-	l.mu.Lock()
-	l.procs = append(l.procs, c.p)
-	l.mu.Unlock()
+	c.p = l.own(newProcess(l.sw.ns, "tcpdump", l.Dir, "tcpdump", "-i", "any", "-n", "-U", "-s", "128", "-Z", "root",
+		"-C", "5", "-W", "4", "-w", filepath.Join(c.dir, "frames.pcap"), fmt.Sprintf(captured, VIP)))
 	if err := c.p.Start(); err != nil {
 		return nil, err
 	}

@@ -181,7 +181,11 @@ func namespacePrefix(lab string) string { return "vipd-" + lab + "-" }
 // NewProcess prepares a command in a host, to be started with its Start. Its
 // log is NAME.log in the host's folder.
 func (l *Lab) NewProcess(h *Host, name string, argv ...string) *Process {
-	p := newProcess(h.NS, name, h.Dir, argv...)
+	return l.own(newProcess(h.NS, name, h.Dir, argv...))
+}
+
+// own has Close end the process.
+func (l *Lab) own(p *Process) *Process {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.procs = append(l.procs, p)

@@ -1,23 +1,17 @@
 package timeline
 
 import (
-	"flag"
 	"fmt"
 	"html"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/vipd-io/vipd/e2e/analyse"
+	"github.com/vipd-io/vipd/e2e/golden"
 	"github.com/vipd-io/vipd/e2e/record"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 const (
 	a     = "02:00:00:23:00:0b"
@@ -129,22 +123,7 @@ func contains(t *testing.T, page, want string) {
 	}
 }
 
-func TestGolden(t *testing.T) {
-	got := draw(t, small())
-	path := filepath.Join("testdata", "small.html")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got); -update writes it anew:\n%s", path, diff)
-	}
-}
+func TestGolden(t *testing.T) { golden.Check(t, "small.html", draw(t, small())) }
 
 // One answer among thousands is drawn, also if no rule is broken by it.
 func TestStrayAnswer(t *testing.T) {

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
-	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,9 +24,9 @@ func newChaos(out io.Writer) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if opts.Seed == 0 {
-				opts.Seed = rand.Uint64()>>32 + 1 // short enough to be typed
+				opts.Seed = chaos.NewSeed()
 			}
-			opts.Dir = filepath.Join(reports, fmt.Sprintf("%s-%d", time.Now().UTC().Format("2006-01-02-150405"), opts.Seed))
+			opts.Dir = chaos.Folder(reports, opts.Seed)
 			opts.Out = out
 			return runChaos(cmd.Context(), opts, keep)
 		},

@@ -1,4 +1,5 @@
-package bench
+// Package golden compares what tests make with files in their testdata.
+package golden
 
 import (
 	"flag"
@@ -11,8 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// golden compares a text with a file in testdata.
-func golden(t *testing.T, name, got string) {
+// Check compares a text with a file in testdata, or writes that anew with -update.
+func Check(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	if *update {
