@@ -22,7 +22,7 @@ var documentTemplate = template.Must(template.New("document").Funcs(template.Fun
 	// CPU is given in percent of one processor.
 	"percent": func(n float64) string { return fmt.Sprintf("%.1f %%", 100*n) },
 	// mesh is how often /readyz is asked for in a second (pkg/health).
-	"mesh":    func(n int) string { return fmt.Sprintf("%.0f", float64(5*n+n-1)+float64((n-1)*(n-1))/5) },
+	"mesh":    func(n int) string { return fmt.Sprintf("%.0f", float64(5+2*(n-1))+float64((n-1)*(n-1))/5) },
 	"kinds":   kinds,
 	"signals": func() []string { return []string{"SIGTERM", "SIGKILL"} },
 	"by":      bySignal,

@@ -70,11 +70,10 @@ type Options struct {
 
 // Time between two probes.
 const (
-	localInterval = 200 * time.Millisecond
-	// peerInterval is that of the holder, which has to know where to go;
-	// standbyInterval that of a standby, which only asks its peers for a Lease.
-	peerInterval    = time.Second
-	standbyInterval = 5 * time.Second
+	// The holder has to know when to leave and where to go. A standby wants to
+	// know only whether to stand back, and whom to ask for a Lease.
+	holderOwn, holderPeer   = 200 * time.Millisecond, time.Second
+	standbyOwn, standbyPeer = time.Second, 5 * time.Second
 	// hurry is that after an error of this node's own server, slowly that while
 	// it does not answer.
 	hurry  = 50 * time.Millisecond
@@ -125,12 +124,13 @@ func (m *Monitor) SetPeers(servers []string) {
 	poke(m.peersChanged)
 }
 
-// Hold says whether this node holds the address, and so has to know where to go
-// with it; at first it does not. It waits for Notify, no longer.
+// Hold says whether this node holds the address, and so has to know when to leave
+// and where to go; at first it does not. It waits for Notify, no longer.
 func (m *Monitor) Hold(holding bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if holding && !m.holding {
+		poke(m.local.wake)
 		m.askPeers()
 	}
 	m.holding = holding

@@ -165,10 +165,10 @@ func TestReadyAtFirst(t *testing.T) {
 // the moment at which this node's own fails.
 func TestTimeToMove(t *testing.T) {
 	for doing, most := range map[string]time.Duration{
-		"dead":    localInterval + 10*time.Millisecond,
-		"leaving": localInterval + 10*time.Millisecond,
-		"etcd":    localInterval + hurry + 10*time.Millisecond,
-		"hangs":   localInterval + patience + 2*slowly,
+		"dead":    holderOwn + 10*time.Millisecond,
+		"leaving": holderOwn + 10*time.Millisecond,
+		"etcd":    holderOwn + hurry + 10*time.Millisecond,
+		"hangs":   holderOwn + patience + 2*slowly,
 	} {
 		t.Run(doing, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -185,6 +185,42 @@ func TestTimeToMove(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStandby is how long a standby takes to know that its own server fails, and
+// that whoever gets the address looks at once.
+func TestStandby(t *testing.T) {
+	failed := func(s State) bool { return s.Local.Verdict == NotReady }
+	for doing, most := range map[string]time.Duration{
+		"dead":    standbyOwn + 10*time.Millisecond,
+		"leaving": standbyOwn + 10*time.Millisecond,
+		"etcd":    standbyOwn + hurry + 10*time.Millisecond,
+		"hangs":   2*standbyOwn + (tries-2)*slowly + overdue + 10*time.Millisecond,
+	} {
+		t.Run(doing, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorldOf(t, 3)
+				for i := range 20 {
+					w.await("recovery", func(s State) bool { return s.Local.Verdict == Ready })
+					time.Sleep(3*time.Second + time.Duration(i)*71*time.Millisecond)
+					w.set(doing, "n1")
+					if took := w.await("failure", failed); took > most {
+						t.Errorf("took %s, want %s at most", took, most)
+					}
+					w.set("", "n1")
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorldOf(t, 3)
+		time.Sleep(3500 * time.Millisecond)
+		w.set("dead", "n1")
+		w.monitor.Hold(true)
+		if took := w.await("failure", failed); took > 10*time.Millisecond {
+			t.Errorf("the new holder looked after %s", took)
+		}
+	})
 }
 
 // TestNudge: a connection broke; the server is asked at once.
@@ -241,11 +277,11 @@ func TestPeerComesBackFirst(t *testing.T) {
 // TestPeerFails: the holder knows it in time, without asking more.
 func TestPeerFails(t *testing.T) {
 	for doing, most := range map[string]time.Duration{
-		"dead":    peerInterval + 10*time.Millisecond,
-		"leaving": peerInterval + 10*time.Millisecond,
-		"etcd":    fall*peerInterval + 10*time.Millisecond,
-		"busy":    tries*peerInterval + 10*time.Millisecond,
-		"hangs":   tries*peerInterval + timeout + 10*time.Millisecond,
+		"dead":    holderPeer + 10*time.Millisecond,
+		"leaving": holderPeer + 10*time.Millisecond,
+		"etcd":    fall*holderPeer + 10*time.Millisecond,
+		"busy":    tries*holderPeer + 10*time.Millisecond,
+		"hangs":   tries*holderPeer + timeout + 10*time.Millisecond,
 	} {
 		t.Run(doing, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

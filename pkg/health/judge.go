@@ -157,7 +157,7 @@ func (j *judge) settle(now boottime.Instant) {
 // takes to judge it: what is late, and comes, is no sign of a server that hangs.
 func (j *judge) doubt() time.Duration {
 	switch {
-	case j.last == busy:
+	case j.last == busy, j.verdict == NotReady && j.last == mute:
 		return 0
 	case j.verdict == NotReady:
 		return recovery

@@ -68,8 +68,8 @@ func TestJudge(t *testing.T) {
 func TestHang(t *testing.T) {
 	var j judge
 	now := boottime.Instant(time.Hour)
-	probed(&j, &now, localInterval, good, good)
-	last := now.Add(-localInterval)
+	probed(&j, &now, holderOwn, good, good)
+	last := now.Add(-holderOwn)
 	for j.verdict == Ready {
 		j.sent(now)
 		now = now.Add(slowly)
@@ -87,7 +87,7 @@ func TestHang(t *testing.T) {
 func TestPauseIsNoHang(t *testing.T) {
 	var j judge
 	now := boottime.Instant(time.Hour)
-	probed(&j, &now, localInterval, good, good)
+	probed(&j, &now, holderOwn, good, good)
 	j.sent(now)
 	now = now.Add(time.Minute)
 	j.settle(now)
@@ -106,7 +106,7 @@ func TestFlakyIsReady(t *testing.T) {
 		if r.IntN(5) == 0 {
 			f = unclear
 		}
-		pause := localInterval
+		pause := holderOwn
 		if d := j.doubt(); d > 0 {
 			pause = d
 		}

@@ -14,35 +14,37 @@ import (
 // in which some do something.
 type load struct {
 	doing string
-	// own is for this node's own server, if it is among them.
-	own float64
+	// own is for this node's own server, if it is among them: for a holder and for
+	// a standby.
+	own, standby float64
 	// hastens: then a holder asks its peers as often as a server that is not ready.
 	// strains: but not those that do the same.
 	hastens, strains bool
 }
 
 var loads = []load{
-	{doing: "", own: 5},
-	{doing: "busy", own: 5},
-	{doing: "slow", own: 5.2},
-	{doing: "late", own: 5.2, hastens: true, strains: true},
-	{doing: "hangs", own: 5.2, hastens: true, strains: true},
-	{doing: "flaky", own: 6.5},
-	{doing: "resets", own: 6, hastens: true},
-	{doing: "etcd", own: 5.2, hastens: true},
-	{doing: "leaving", own: 5.2, hastens: true},
-	{doing: "dead", own: 5.2, hastens: true},
+	{doing: "", own: 5, standby: 1},
+	{doing: "busy", own: 5, standby: 1},
+	{doing: "slow", own: 5.2, standby: 1},
+	{doing: "late", own: 5.2, standby: 1.3, hastens: true, strains: true},
+	{doing: "hangs", own: 5.2, standby: 1.3, hastens: true, strains: true},
+	{doing: "flaky", own: 6.5, standby: 1.5},
+	{doing: "resets", own: 6, standby: 6, hastens: true},
+	{doing: "etcd", own: 5.2, standby: 5.2, hastens: true},
+	{doing: "leaving", own: 5.2, standby: 5.2, hastens: true},
+	{doing: "dead", own: 5.2, standby: 5.2, hastens: true},
 }
 
 // most is the bound for this node's own server and for each peer.
 func (l load) most(who string, holding bool) (own, peer float64) {
-	own = 5
-	if who != "peers" {
-		own = l.own
+	of := l
+	if who == "peers" {
+		of = loads[0]
 	}
+	own = of.own
 	switch {
 	case !holding:
-		return own, 0.2
+		return of.standby, 0.2
 	case who == "peers":
 		return own, 1
 	case l.hastens && (who == "own" || !l.strains):

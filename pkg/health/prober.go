@@ -44,7 +44,7 @@ func (p *prober) run(ctx context.Context) {
 	defer probes.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	last, forced := p.m.now().Add(-standbyInterval), false
+	last, forced := p.m.now().Add(-standbyPeer), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -86,15 +86,18 @@ func (p *prober) pace(now boottime.Instant) time.Duration {
 	defer p.m.mu.Unlock()
 	p.judge.settle(now)
 	p.m.review()
+	own := p == p.m.local
 	switch {
-	case p == p.m.local:
-		return cmp.Or(p.judge.doubt(), localInterval)
+	case own && p.m.holding:
+		return cmp.Or(p.judge.doubt(), holderOwn)
+	case own:
+		return cmp.Or(p.judge.doubt(), standbyOwn)
 	case p.m.troubled && !p.judge.strained():
 		return recovery
 	case p.m.holding:
-		return peerInterval
+		return holderPeer
 	}
-	return standbyInterval
+	return standbyPeer
 }
 
 // start notes a probe, unless too many are under way.
