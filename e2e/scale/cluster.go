@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// settleTimeout bounds the wait for rest, which takes seconds.
-	settleTimeout = time.Minute
+	// settleTimeout bounds the wait for rest, which takes seconds, and a minute with 100 nodes.
+	settleTimeout = 3 * time.Minute
 	// batch is how many machines start at the same time.
 	batch      = 5
 	settlePoll = time.Second
@@ -117,6 +117,14 @@ func (c *cluster) start(ctx context.Context, i int) error {
 		c.machines = append(c.machines, &machine{Host: c.hosts[i]})
 	}
 	m := c.machines[i]
+	for _, p := range m.vipds {
+		if p.Running() {
+			continue
+		}
+		if err := p.Start(); err != nil { // a takeover failed
+			return err
+		}
+	}
 	for v := len(m.vipds); v < c.point.VIPs; v++ {
 		p, err := c.startVipd(i, v, server)
 		if err != nil {
@@ -163,6 +171,9 @@ func (c *cluster) stop(machines []*machine) error {
 	var g errgroup.Group
 	for _, m := range machines {
 		for _, p := range m.vipds {
+			if !p.Running() {
+				continue
+			}
 			g.Go(func() error {
 				_, err := p.Stop(stopGrace)
 				return err

@@ -3,6 +3,7 @@ package scale
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/wait"
 )
 
 // Rates are numbers, mostly a second, by kind of request, such as "PUT leases".
@@ -50,6 +52,20 @@ func scrape(ctx context.Context, l *lab.Lab) (counters, error) {
 		}
 	}
 	return sum, nil
+}
+
+// scrapeLater is scrape for when the servers may be too busy to answer at first.
+func scrapeLater(ctx context.Context, l *lab.Lab) (c counters, err error) {
+	short, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	busy := wait.Until(short, settlePoll, func() (bool, error) {
+		c, err = scrape(short, l)
+		return err == nil, nil
+	})
+	if busy != nil {
+		return c, errors.Join(busy, err)
+	}
+	return c, nil
 }
 
 // add takes in one API server's metrics.

@@ -49,7 +49,7 @@ func (c *cluster) takeover(ctx context.Context, signal string) (Takeover, error)
 	if err != nil {
 		return Takeover{}, fmt.Errorf("%s to %s: %w", signal, h.Name, err)
 	}
-	after, err := scrape(ctx, c.lab)
+	after, err := scrapeLater(ctx, c.lab)
 	if err != nil {
 		return Takeover{}, err
 	}
