@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/mdlayher/packet"
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/vipd-io/vipd/internal/nstest"
@@ -101,28 +103,15 @@ func (r *rig) reply(deadline time.Time) (*arp.Packet, error) {
 	}
 }
 
-// answers asks once who has the VIP and tells whether a reply to this very
-// question came within patience.
-func (r *rig) answers(t rapid.TB, patience time.Duration) bool {
+// answers asks for the VIP and then for the node's own address: silence is known by
+// the answer to the second question, however busy the machine is.
+func (r *rig) answers(t rapid.TB) (yes bool) {
 	t.Helper()
-	asker := r.question(t, vip)
-	for deadline := time.Now().Add(patience); ; {
-		p, err := r.reply(deadline)
-		if err != nil {
-			return false
-		}
-		if p.SenderIP == vip && bytes.Equal(p.TargetHardwareAddr, asker) {
-			return true
-		}
-	}
-}
-
-// answersAtOnce asks for the VIP and then for the node's own address: silence is
-// known by the answer to the second question.
-func (r *rig) answersAtOnce(t rapid.TB) (yes bool) {
-	t.Helper()
-	first := r.question(t, vip)
-	second := r.question(t, netip.MustParseAddr("192.168.35.11"))
+	var first, second []byte
+	inOrder(t, func() {
+		first = r.question(t, vip)
+		second = r.question(t, netip.MustParseAddr("192.168.35.11"))
+	})
 	for deadline := time.Now().Add(5 * time.Second); ; {
 		p, err := r.reply(deadline)
 		if err != nil {
@@ -135,17 +124,27 @@ func (r *rig) answersAtOnce(t rapid.TB) (yes bool) {
 	}
 }
 
-// silence is how long no answer has to stay out to be taken for one: a kernel on
-// the other end of a veth pair answers in microseconds.
-const silence = 30 * time.Millisecond
+// inOrder has frames arrive in the order in which they are sent: a veth pair has a
+// queue for each processor.
+func inOrder(t rapid.TB, send func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, one unix.CPUSet
+	must(t, unix.SchedGetaffinity(0, &all))
+	for cpu := 0; one.Count() == 0; cpu++ {
+		if all.IsSet(cpu) {
+			one.Set(cpu)
+		}
+	}
+	must(t, unix.SchedSetaffinity(0, &one))
+	defer func() { must(t, unix.SchedSetaffinity(0, &all)) }()
+	send()
+}
 
 func (r *rig) expect(t rapid.TB, want bool, when string) {
 	t.Helper()
-	patience := silence
-	if want {
-		patience = 5 * time.Second // for a busy machine
-	}
-	if got := r.answers(t, patience); got != want {
+	if got := r.answers(t); got != want {
 		t.Fatalf("%s: answers for the VIP = %t, want %t", when, got, want)
 	}
 }
@@ -172,7 +171,7 @@ func (r *rig) listen(t *testing.T) (l net.Listener) {
 func (r *rig) fallsSilent(t *testing.T, end boottime.Instant) {
 	t.Helper()
 	var last boottime.Instant
-	for asked := boottime.Now(); r.answers(t, silence); asked = boottime.Now() {
+	for asked := boottime.Now(); r.answers(t); asked = boottime.Now() {
 		if last = asked; last.Sub(end) > 2*time.Second {
 			t.Fatal("still answers long after the ticket's end")
 		}
