@@ -41,7 +41,7 @@ capability, no address.`,
 	cmd.Flags().StringVar(&to, "to", "", "node to move it to (default: the one that the holder thinks best)")
 	addSettings(cmd, config.ClientSettings)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		values, errs := readSettings(cmd, os.Environ())
+		values, _, errs := readSettings(cmd, os.Environ())
 		c, err := config.ParseClient(values)
 		if err := errors.Join(append(errs, err)...); err != nil {
 			return usageError{err}

@@ -22,12 +22,14 @@ import (
 
 func newRunCommand(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "run",
-		Short: "Hold the address whenever this node holds the Lease",
+		Use:     "run",
+		Aliases: []string{"manager"}, // kube-vip's
+		Short:   "Hold the address whenever this node holds the Lease",
 		Long: `Campaign for the Lease and hold the virtual IP address while this node has it.
 
 Each flag has an environment variable: --node-name is VIPD_NODE_NAME, and so on;
-the flag comes first.`,
+the flag comes first. kube-vip's variables (address, vip_interface, ...) are taken
+as well, so that vipd's image can take the place of kube-vip's.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("run takes flags only, not %q", args[0])}
@@ -38,7 +40,7 @@ the flag comes first.`,
 	cmd.Flags().SortFlags = false
 	addSettings(cmd, nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := readConfig(cmd, os.Environ())
+		c, warnings, err := readConfig(cmd, os.Environ())
 		if err != nil {
 			return usageError{err}
 		}
@@ -47,6 +49,9 @@ the flag comes first.`,
 		log, err := newLogger(c, sink)
 		if err != nil {
 			return err
+		}
+		for _, w := range warnings {
+			log.Warn("setting of kube-vip's without effect", zap.String("setting", w))
 		}
 		return run(cmd.Context(), c, log)
 	}
@@ -79,6 +84,9 @@ func run(ctx context.Context, c config.Config, log *zap.Logger) (err error) {
 	log.Info("starting", zap.String("version", versionString()), zap.String("node", c.Node), zap.Stringer("vip", c.Addresses[0]),
 		zap.String("apiserver", c.APIServer), zap.String("lease", c.LeaseNamespace+"/"+c.LeaseName),
 		zap.Duration("lease_duration", timing.Lease), zap.Duration("renew_interval", timing.Renew))
+	if err := awaitNoKubeVip(ctx, c.Manifests, log); err != nil || ctx.Err() != nil {
+		return err
+	}
 	unlock, err := lock(ctx, c.Addresses[0], log)
 	if err != nil || unlock == nil {
 		return err

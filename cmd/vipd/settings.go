@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -25,9 +26,16 @@ func addSettings(cmd *cobra.Command, some []string) {
 	}
 }
 
-// readSettings puts a command's flags over environment variables.
-func readSettings(cmd *cobra.Command, environ []string) (config.Values, []error) {
-	values, errs := config.FromEnviron(environ)
+// readSettings puts a command's flags over vipd's environment variables, and those
+// over kube-vip's, of which warnings says what is left aside.
+func readSettings(cmd *cobra.Command, environ []string) (values config.Values, warnings []string, errs []error) {
+	values, warnings, errs = config.FromKubeVip(environ)
+	own, more := config.FromEnviron(environ)
+	errs = append(errs, more...)
+	if a, b := values["address"], own["address"]; len(a) > 0 && len(b) > 0 && !slices.Equal(a, b) {
+		errs = append(errs, fmt.Errorf("environment variables address=%s and VIPD_ADDRESS=%s: which of the two?", a[0], strings.Join(b, ",")))
+	}
+	maps.Copy(values, own)
 	for _, s := range config.Settings {
 		f := cmd.Flags().Lookup(s.Name)
 		if f == nil || !f.Changed {
@@ -39,21 +47,21 @@ func readSettings(cmd *cobra.Command, environ []string) (config.Values, []error)
 			values[s.Name] = []string{f.Value.String()}
 		}
 	}
-	return values, errs
+	return values, warnings, errs
 }
 
 // readConfig is readSettings and what the daemon needs beside them.
-func readConfig(cmd *cobra.Command, environ []string) (config.Config, error) {
-	values, errs := readSettings(cmd, environ)
+func readConfig(cmd *cobra.Command, environ []string) (c config.Config, warnings []string, err error) {
+	values, warnings, errs := readSettings(cmd, environ)
 	if _, set := values["node-name"]; !set {
 		name, err := nodeName()
 		if err != nil {
-			return config.Config{}, err
+			return c, nil, err
 		}
 		values["node-name"] = []string{name}
 	}
-	c, err := config.Parse(values)
-	return c, errors.Join(append(errs, err)...)
+	c, err = config.Parse(values)
+	return c, warnings, errors.Join(append(errs, err)...)
 }
 
 func nodeName() (string, error) {

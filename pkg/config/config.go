@@ -35,9 +35,11 @@ type Config struct {
 	LeaseDuration  time.Duration
 	// RenewInterval is 0 if it follows from the lease duration.
 	RenewInterval time.Duration
-	Fence         Fence
-	LogFormat     string
-	LogLevel      string
+	// Manifests is the folder of kubelet's static pods, "" if it is not looked at.
+	Manifests string
+	Fence     Fence
+	LogFormat string
+	LogLevel  string
 }
 
 // Fence is how the kernel is made to end what this process cannot.
@@ -69,6 +71,7 @@ func Parse(v Values) (Config, error) {
 	if _, set := p.get("renew-interval"); set {
 		c.RenewInterval = p.duration("renew-interval")
 	}
+	c.Manifests, _ = p.get("manifests")
 	c.APIServer = p.apiServer(c)
 	c.Peers = p.peers(c)
 	c.Preferred = p.preferred()

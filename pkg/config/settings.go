@@ -38,6 +38,7 @@ var Settings = []Setting{
 	{Name: "profile", Default: "default", Usage: "fast, default or safe: a lease of 2s, 3s or 10s"},
 	{Name: "lease-duration", Usage: "lease duration in whole seconds, instead of a profile's"},
 	{Name: "renew-interval", Usage: "time between renewals (default: a third of the lease duration, 2s at most)"},
+	{Name: "manifests", Usage: "folder of kubelet's static pods: vipd waits while a kube-vip is in it (default: not looked at)"},
 	{Name: "fence", Default: "auto", Usage: "auto, nftables or lifetime: what ends the address if this process cannot"},
 	{Name: "log-format", Default: "json", Usage: "json or console"},
 	{Name: "log-level", Default: "info", Usage: "debug, info, warn or error"},

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+const kubeVipPod = `apiVersion: v1
+kind: Pod
+metadata: {name: kube-vip, namespace: kube-system}
+spec:
+  containers:
+  - name: kube-vip
+    image: registry.example.com:5000/mirror/kube-vip:v0.6.4@sha256:00
+    env: [{name: cp_enable, value: "true"}]
+`
+
+func TestAwaitNoKubeVip(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	put("etcd.yaml", "kind: Pod\nspec: {containers: [{image: 'registry.k8s.io/etcd:3.6.8-0'}]}")
+	put("services.yaml", "kind: Pod\nspec: {containers: [{image: 'ghcr.io/kube-vip/kube-vip:v1', env: [{name: svc_enable, value: 'true'}]}]}")
+	put("kube-vip.yaml", "kind: Pod\nspec: {containers: [{image: 'ghcr.io/vipd-io/vipd:v1', env: [{name: cp_enable, value: 'true'}]}]}") // dropped in
+	put("broken.yaml", "{")
+	put(".hidden.yaml", kubeVipPod)
+	core, logs := observer.New(zap.InfoLevel)
+	if err := awaitNoKubeVip(t.Context(), dir, zap.New(core)); err != nil || logs.Len() > 0 {
+		t.Fatalf("without one: %v, %v", err, logs.All())
+	}
+	synctest.Test(t, func(t *testing.T) {
+		path := put("other.yaml", kubeVipPod)
+		done := make(chan error, 1)
+		go func() { done <- awaitNoKubeVip(t.Context(), dir, zap.New(core)) }()
+		synctest.Wait()
+		select {
+		case err := <-done:
+			t.Fatalf("did not wait: %v", err)
+		default:
+		}
+		if all := logs.All(); len(all) != 1 || all[0].ContextMap()["manifest"] != path {
+			t.Errorf("log = %v", all)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	ended, end := context.WithCancel(t.Context())
+	end()
+	put("other.yaml", kubeVipPod)
+	if err := awaitNoKubeVip(ended, dir, zap.NewNop()); err != nil {
+		t.Error(err)
+	}
+	if err := awaitNoKubeVip(t.Context(), filepath.Join(dir, "missing"), zap.NewNop()); err == nil {
+		t.Error("a folder that is not there is none without kube-vip")
+	}
+}
