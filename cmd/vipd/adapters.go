@@ -16,9 +16,13 @@ func toGrant(s election.Standing) vip.Grant {
 }
 
 // elector is the Lease as the Manager's Election.
-type elector struct{ *election.Elector }
+type elector struct {
+	*election.Elector
+	ready *prospects
+}
 
 func (e elector) Campaign(ctx context.Context, c vip.Campaign) {
+	e.ready.campaigns(c)
 	e.SetCandidate(ctx, election.Candidate{Eligible: c.Eligible, MAC: c.MAC, HoldBack: c.HoldBack, Yield: c.Yield, NotBefore: c.NotBefore})
 }
 

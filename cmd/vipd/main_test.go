@@ -62,13 +62,13 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	if got := status(ts.Exec(args[1], args[2:]...)); got != want {
+	if got := exitStatus(ts.Exec(args[1], args[2:]...)); got != want {
 		ts.Fatalf("exit status %d, want %d", got, want)
 	}
 }
 
-// status is the exit status behind an error of os/exec.
-func status(err error) int {
+// exitStatus is the one behind an error of os/exec.
+func exitStatus(err error) int {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -101,7 +101,7 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		ts.Check(cmd.Start())
 		tooLong := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
-		code := status(cmd.Wait())
+		code := exitStatus(cmd.Wait())
 		tooLong.Stop()
 		if code != exitUsage || stdout.Len() > 0 || !want.MatchString(stderr.String()) {
 			ts.Fatalf("vipd run %v with %v:\nexit status %d, want %d\nstdout: %s\nstderr: %swant: %s",

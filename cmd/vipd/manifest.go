@@ -43,7 +43,7 @@ type podFlags struct {
 // deployed are the settings that go into a manifest: not those that the pod sets
 // for itself.
 var deployed = []string{"address", "port", "interface", "kubeconfig", "peer", "preferred", "lease-namespace", "lease-name",
-	"profile", "lease-duration", "renew-interval", "fence", "log-format", "log-level"}
+	"profile", "lease-duration", "renew-interval", "fence", "status-address", "log-format", "log-level"}
 
 func (f *podFlags) add(cmd *cobra.Command) {
 	cmd.Flags().SortFlags = false

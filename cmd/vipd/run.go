@@ -17,6 +17,7 @@ import (
 	"github.com/vipd-io/vipd/pkg/health"
 	"github.com/vipd-io/vipd/pkg/kubeapi"
 	"github.com/vipd-io/vipd/pkg/netif"
+	"github.com/vipd-io/vipd/pkg/status"
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
@@ -127,6 +128,8 @@ type daemon struct {
 	announcer *arp.Announcer
 	listener  *arp.Listener
 	manager   *vip.Manager
+	ready     prospects
+	status    *status.Server // nil for none
 }
 
 func newDaemon(c config.Config, timing election.Timing, network *network, fence fence, alarm *boottime.Alarm, log *zap.Logger) *daemon {
@@ -145,7 +148,7 @@ func newDaemon(c config.Config, timing election.Timing, network *network, fence 
 		Timing: timing,
 		Store:  &election.KubeStore{API: api, Namespace: c.LeaseNamespace, Name: c.LeaseName, Establish: timing.Attempt},
 		Arm:    fence.arm,
-		Notify: func(s election.Standing) { d.manager.Granted(toGrant(s)); d.monitor.Hold(s.Held) },
+		Notify: func(s election.Standing) { d.manager.Granted(toGrant(s)); d.monitor.Hold(s.Held); d.ready.stands(s) },
 		Asked:  func(to string) { d.manager.MoveTo(to) },
 		Named:  func(successor string) bool { return successor == c.Node || network.ownHost(successor) },
 		Log:    log.Named("election"),
@@ -155,11 +158,15 @@ func newDaemon(c config.Config, timing election.Timing, network *network, fence 
 		Network:   network,
 		Fence:     fence,
 		Announcer: announcer{d.announcer, c.Addresses},
-		Election:  elector{d.elector},
+		Election:  elector{d.elector, &d.ready},
 		Slack:     fence.slack(),
 		Alarm:     alarm.Set,
 		Log:       log.Named("vip"),
 	})
+	if c.StatusAddress != "" {
+		live, ready := d.checks()
+		d.status = status.New(status.Options{Address: c.StatusAddress, Live: live, Ready: ready, Log: log.Named("status")})
+	}
 	return d
 }
 
@@ -186,6 +193,9 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.monitor.Run(parts) })
 	g.Go(func() error { return d.directory.Run(parts) })
 	g.Go(func() error { return d.fence.watch(parts, d.log.Named("fence"), d.manager.Changed) })
+	if d.status != nil {
+		g.Go(func() error { return d.status.Run(parts) })
+	}
 	g.Go(func() error {
 		return d.network.handle.Watch(parts, d.log.Named("network"), d.manager.Changed)
 	})

@@ -38,8 +38,10 @@ type Config struct {
 	// Manifests is the folder of kubelet's static pods, "" if it is not looked at.
 	Manifests string
 	Fence     Fence
-	LogFormat string
-	LogLevel  string
+	// StatusAddress is host:port, "" for none.
+	StatusAddress string
+	LogFormat     string
+	LogLevel      string
 }
 
 // Fence is how the kernel is made to end what this process cannot.
@@ -72,6 +74,7 @@ func Parse(v Values) (Config, error) {
 		c.RenewInterval = p.duration("renew-interval")
 	}
 	c.Manifests, _ = p.get("manifests")
+	c.StatusAddress = p.statusAddress()
 	c.APIServer = p.apiServer(c)
 	c.Peers = p.peers(c)
 	c.Preferred = p.preferred()
@@ -244,6 +247,19 @@ func (p *parser) server(name, s, example string, c Config) string {
 		p.fail(name, "%s is the virtual IP itself: vipd must reach an API server to put that up", a)
 	}
 	return net.JoinHostPort(host, port)
+}
+
+// statusAddress may leave out the host, as kube-vip's does: all of them.
+func (p *parser) statusAddress() string {
+	s, _ := p.get("status-address")
+	if s == "off" {
+		return ""
+	}
+	host, port, err := net.SplitHostPort(s)
+	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || strings.ContainsAny(host, "/@? ") {
+		p.fail("status-address", "%q is not host:port, such as 127.0.0.1:2112, nor off", s)
+	}
+	return s
 }
 
 func (p *parser) preferred() []string {

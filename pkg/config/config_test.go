@@ -25,7 +25,7 @@ func TestParseDefaults(t *testing.T) {
 		Addresses: []netip.Addr{netip.MustParseAddr("192.168.35.100")}, Port: 6443,
 		Kubeconfigs: []string{"/etc/kubernetes/admin.conf"}, APIServer: "127.0.0.1:6443",
 		LeaseNamespace: "kube-system", LeaseName: "plndr-cp-lock", LeaseDuration: 3 * time.Second,
-		Fence: FenceAuto, LogFormat: "json", LogLevel: "info",
+		Fence: FenceAuto, StatusAddress: "127.0.0.1:2112", LogFormat: "json", LogLevel: "info",
 	}
 	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" {
 		t.Errorf("Parse (-want +got):\n%s", d)
@@ -76,6 +76,9 @@ func TestParse(t *testing.T) {
 		{name: "bad: log format", set: Values{"log-format": {"xml"}}, err: "is not one of json, console"},
 		{name: "bad: log level", set: Values{"log-level": {"loud"}}, err: "is not one of debug, info, warn, error"},
 		{name: "bad: fence", set: Values{"fence": {"iptables"}}, err: "is not one of auto, nftables, lifetime"},
+		{name: "OK: status as kube-vip has it", set: Values{"status-address": {":2112"}}, check: func(c Config) bool { return c.StatusAddress == ":2112" }},
+		{name: "OK: no status", set: Values{"status-address": {"off"}}, check: func(c Config) bool { return c.StatusAddress == "" }},
+		{name: "bad: status", set: Values{"status-address": {"2112"}}, err: `"2112" is not host:port`},
 		{name: "bad: several at once", set: Values{"port": {"x"}, "address": {"y"}}, err: "\n"},
 	}
 	for _, tt := range tests {

@@ -42,6 +42,7 @@ var KubeVips = []KubeVip{
 	{Name: "vip_retryperiod", Setting: "renew-interval"},
 	{Name: "k8s_config_file", Setting: "kubeconfig"},
 	{Name: "kubernetes_addr", Setting: "apiserver"},
+	{Name: "prometheus_server", Setting: "status-address"},
 
 	// What vipd does anyway, or has no use for.
 	{Name: "vip_arp"},
@@ -84,7 +85,6 @@ var KubeVips = []KubeVip{
 	{Name: "vip_leaseannotations", Lost: "the annotations are not put on the Lease", Always: true},
 	{Name: "annotation", Lost: "annotations of the Node are not read", Always: true},
 	{Name: "config_file", Lost: "the file is not read", Always: true},
-	{Name: "prometheus_server", Lost: "kube-vip's metrics are not there", Always: true},
 	{Name: "health_check_port", Lost: "kube-vip's /healthz, which always says ok, is not there", Always: true},
 	{Name: "vip_loglevel", Lost: "the log level is not taken over, as its numbers mean another thing in each version of kube-vip; set VIPD_LOG_LEVEL", Always: true},
 	{Name: "cp_detect", Lost: "the address is not searched in certificates; vipd holds the one that is given"},

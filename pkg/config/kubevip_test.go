@@ -19,10 +19,10 @@ func TestFromKubeVip(t *testing.T) {
 		t.Fatal(errs, err)
 	}
 	if c.Addresses[0].String() != "192.168.35.100" || c.Port != 6443 || c.Interface != "" || c.LeaseDuration != 15*time.Second ||
-		c.RenewInterval != 2*time.Second || c.LeaseName != "plndr-cp-lock" || c.Kubeconfigs[0] != "/etc/kubernetes/admin.conf" {
+		c.RenewInterval != 2*time.Second || c.LeaseName != "plndr-cp-lock" || c.StatusAddress != ":2112" || c.Kubeconfigs[0] != "/etc/kubernetes/admin.conf" {
 		t.Errorf("config = %+v", c)
 	}
-	if len(warnings) != 2 || !strings.Contains(warnings[0], "prometheus_server") || !strings.Contains(warnings[1], "Services of type LoadBalancer") {
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "Services of type LoadBalancer") {
 		t.Errorf("warnings = %q", warnings)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"net"
 	"path"
 	"regexp"
 	"strconv"
@@ -53,7 +54,7 @@ type mount struct{ Name, Path string }
 // YAML is the manifest, for /etc/kubernetes/manifests.
 func (p Pod) YAML() string {
 	data := map[string]any{
-		"Name": cmp.Or(p.Name, "vipd"), "Image": p.Image, "Address": p.Address, "Env": p.environment(),
+		"Name": cmp.Or(p.Name, "vipd"), "Image": p.Image, "Address": p.Address, "Env": p.environment(), "Probe": p.probe(),
 		"Own": len(p.Kubeconfigs) == 0, "Mounts": p.mounts(), "PKI": cmp.Or(p.PKI, DefaultPKI), "DefaultPKI": DefaultPKI,
 		"Manifests": ManifestsDir, "State": StateDir,
 	}
@@ -62,6 +63,28 @@ func (p Pod) YAML() string {
 		panic("write manifest: " + err.Error()) // strings only
 	}
 	return b.String()
+}
+
+// probe is where kubelet asks for the status.
+type probe struct {
+	Host string
+	Port uint64
+}
+
+// probe is nil if there is no status, or if where it will be is not known.
+func (p Pod) probe() *probe {
+	address := "127.0.0.1:2112"
+	for _, s := range p.Settings {
+		if s.Name == "status-address" {
+			address = s.Value
+		}
+	}
+	host, port, err := net.SplitHostPort(address)
+	n, perr := strconv.ParseUint(port, 10, 16)
+	if err != nil || perr != nil || strings.Contains(host, "$") {
+		return nil
+	}
+	return &probe{Host: cmp.Or(host, "127.0.0.1"), Port: n}
 }
 
 func (p Pod) mounts() (out []mount) {

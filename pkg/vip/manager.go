@@ -104,6 +104,7 @@ type Manager struct {
 	heard   atomic.Pointer[Heard]   // the first since the last was taken
 	look    atomic.Bool             // look at the kernel's state again
 	until   atomic.Int64            // what Mine goes by
+	turns   atomic.Uint64           // of Run
 
 	state     State
 	campaign  *Campaign // last told
@@ -170,6 +171,9 @@ func (m *Manager) Mine() bool {
 	return m.now().Add(enough) < boottime.Instant(m.until.Load())
 }
 
+// Turns counts Run's turns: after a Wake, one more is not far if it is well.
+func (m *Manager) Turns() uint64 { return m.turns.Load() }
+
 // Run serves until ctx ends, and then withdraws, confirms, and gives the grant
 // back, in this order. The Election must go on running until Run has returned.
 func (m *Manager) Run(ctx context.Context) error {
@@ -189,6 +193,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-timer.C:
 			m.look.Store(true)
 		}
+		m.turns.Add(1)
 		m.handle(ctx, Tick{}) // the deadline before anything else
 		m.takeNews(ctx)
 		if m.look.Swap(false) {
