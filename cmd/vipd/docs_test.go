@@ -94,3 +94,31 @@ func TestReadme(t *testing.T) {
 		}
 	}
 }
+
+// TestDocsWriteManifests runs each `vipd manifest` that a document shows.
+func TestDocsWriteManifests(t *testing.T) {
+	docs, err := filepath.Glob(filepath.Join(repository, "docs/*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, path := range append(docs, filepath.Join(repository, "README.md")) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^[#$] vipd (manifest (?:pod|kcp|rbac)[^>|\n]*)`).FindAllSubmatch(b, -1) {
+			args := strings.Fields(string(m[1]))
+			for i := range args {
+				args[i] = strings.Trim(args[i], "'")
+			}
+			if written(t, args...) == "" {
+				t.Errorf("%s: %q writes nothing", path, m[0])
+			}
+			ran++
+		}
+	}
+	if ran < 3 {
+		t.Errorf("the documents show %d commands", ran)
+	}
+}
