@@ -29,7 +29,7 @@ func TestAlongsideClientGo(t *testing.T) {
 	led, released := make(chan struct{}), make(chan struct{})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	le := elector(t, holder, func() { close(led) })
+	le := elector(t, holder, "kube-vip", func() { close(led) })
 	go func() { defer close(done); le.Run(ctx) }()
 	defer func() { stop(); <-done }()
 
@@ -63,7 +63,7 @@ func TestAlongsideClientGo(t *testing.T) {
 }
 
 // elector is client-go's, with kube-vip's timing.
-func elector(t *testing.T, n *lab.Node, led func()) *leaderelection.LeaderElector {
+func elector(t *testing.T, n *lab.Node, identity string, led func()) *leaderelection.LeaderElector {
 	t.Helper()
 	config, err := n.RESTConfig("admin.conf")
 	must(t, err)
@@ -71,7 +71,7 @@ func elector(t *testing.T, n *lab.Node, led func()) *leaderelection.LeaderElecto
 	must(t, err)
 	le, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{LeaseMeta: metav1.ObjectMeta{Namespace: lab.LeaseNamespace, Name: lab.LeaseName},
-			Client: client, LockConfig: resourcelock.ResourceLockConfig{Identity: "kube-vip"}},
+			Client: client, LockConfig: resourcelock.ResourceLockConfig{Identity: identity}},
 		LeaseDuration: 5 * time.Second, RenewDeadline: 3 * time.Second, RetryPeriod: time.Second, ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: func(context.Context) { led() }, OnStoppedLeading: func() {}},
 	})
