@@ -1,0 +1,133 @@
+package migrate
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// options are those of the tests: a lease of a minute is the longest, as in pkg/election.
+var options = Options{Image: "ghcr.io/vipd-io/vipd:v1.0.0", Timing: func(lease, _ time.Duration) error {
+	if lease > time.Minute {
+		return fmt.Errorf("lease duration %s: 1m0s at most", lease)
+	}
+	return nil
+}}
+
+// golden compares a text with a file, or writes that anew with -update.
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got); -update writes it anew:\n%s", path, diff)
+	}
+}
+
+// inputs are the files of testdata that a pattern fits.
+func inputs(t testing.TB, pattern string) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join("testdata", pattern))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no files %s: %v", pattern, err)
+	}
+	out := make(map[string]string)
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(path, ".want.yaml") {
+			out[path] = string(b)
+		}
+	}
+	return out
+}
+
+func printed(r Result) string {
+	var b strings.Builder
+	for _, n := range r.Notes {
+		kind := "note"
+		if n.Loss {
+			kind = "loss"
+		}
+		fmt.Fprintf(&b, "%d: %s: %s\n", n.Line, kind, n.Text)
+	}
+	return b.String()
+}
+
+// TestMigrate compares what is written and what is said with golden files.
+func TestMigrate(t *testing.T) {
+	for path, src := range inputs(t, "*.yaml") {
+		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			r, err := Migrate(src, options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, filepath.Join("testdata", name+".want.yaml"), r.Out)
+			golden(t, filepath.Join("testdata", name+".notes"), printed(r))
+			holds(t, src, r)
+		})
+	}
+}
+
+// TestRefused: the reason and the way forward, for each file.
+func TestRefused(t *testing.T) {
+	var got strings.Builder
+	for path, src := range inputs(t, "refused/*.*") {
+		r, err := Migrate(src, options)
+		var refusal *Refusal
+		if !errors.As(err, &refusal) {
+			t.Errorf("%s: %v, want a refusal; it came to:\n%s", path, err, r.Out)
+			continue
+		}
+		if refusal.Reason == "" || refusal.Way == "" || r.Out != "" || r.Changed() {
+			t.Errorf("%s: %+v, %+v", path, refusal, r)
+		}
+		fmt.Fprintf(&got, "%s:%d: %s\n", filepath.Base(path), refusal.Line, refusal)
+	}
+	lines := strings.SplitAfter(got.String(), "\n")
+	slices.Sort(lines)
+	golden(t, "testdata/refused.txt", strings.Join(lines, ""))
+}
+
+// holds is what is so for each result: it changes nothing outside its edits, and
+// there is nothing more to migrate in it.
+func holds(t *testing.T, src string, r Result) {
+	t.Helper()
+	in, out := src, r.Out
+	at := 0
+	for _, e := range r.Edits {
+		kept := in[at:e.Start]
+		if !strings.HasPrefix(out, kept) || !strings.HasPrefix(out[len(kept):], e.Text) {
+			t.Fatalf("bytes %d to %d are not as they were", at, e.Start)
+		}
+		out = out[len(kept)+len(e.Text):]
+		at = e.End
+	}
+	if in[at:] != out {
+		t.Fatalf("bytes from %d on are not as they were", at)
+	}
+	again, err := Migrate(r.Out, options)
+	if err != nil || again.Changed() || again.Out != r.Out {
+		t.Fatalf("migrated again: %v, edits %v\n%s", err, again.Edits, r.Out)
+	}
+}
