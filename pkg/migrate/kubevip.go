@@ -255,6 +255,9 @@ func (r *reader) setting(v variable, resolved string, known bool) error {
 		if lease, _ := r.get("vip_leasename"); !strings.Contains(lease.value, "/") {
 			r.set("lease-namespace", v.value)
 		}
+	case "status-address":
+		r.loss(v, fmt.Sprintf("%s=%s: vipd tells its own status there; kube-vip's metrics are no more", v.name, v.value))
+		r.set("status-address", v.value)
 	case "apiserver":
 		r.set("apiserver", apiServer(v.value))
 	case "lease-duration", "renew-interval", "kubeconfig": // timing, credentials
@@ -402,7 +405,7 @@ func (r *reader) hostPath(mounted string) (string, *yaml.Node) {
 // valid is what vipd itself would say about the settings. A placeholder without a
 // default stands for a good value.
 func (r *reader) valid() error {
-	good := map[string]string{"address": "192.0.2.1", "port": "6443", "apiserver": "127.0.0.1:6443", "lease-duration": "15s", "renew-interval": "2s"}
+	good := map[string]string{"address": "192.0.2.1", "status-address": "127.0.0.1:2112", "port": "6443", "apiserver": "127.0.0.1:6443", "lease-duration": "15s", "renew-interval": "2s"}
 	values := config.Values{"kubeconfig": {manifest.Kubeconfig}}
 	for _, s := range append([]manifest.Setting{{Name: "address", Value: r.out.Address}}, r.out.Settings...) {
 		resolved, known := resolve(s.Value)
