@@ -7,8 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vipd-io/vipd/pkg/manifest"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/vipd-io/vipd/pkg/manifest"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 )
 
 // edit does with what was found what is to be done.
-func (m *migration) edit(src string) error {
+func (m *migration) edit() error {
 	for _, p := range m.pods {
 		if err := m.editPod(p); err != nil {
 			return err
@@ -87,7 +88,7 @@ func (m *migration) editPod(p foundPod) error {
 		m.note(p.job.fileLine(p.n.Line), "the comments inside kube-vip's manifest go with it")
 	}
 	if p.job.outer == nil {
-		m.note(p.job.fileLine(p.n.Line), "save this as "+vipdPath+" and remove kube-vip's manifest first: while both are there, vipd waits")
+		m.note(p.job.fileLine(p.n.Line), "on a node, kube-vip's manifest has to go before vipd takes over: while both are in "+manifest.ManifestsDir+", vipd waits")
 	}
 	if p.variable {
 		m.note(p.job.fileLine(p.n.Line), "the ClusterClass says where the node keeps this manifest; it stays there, "+kubeVipPath+" with CAPV's classes, though it is vipd's now")
@@ -100,7 +101,7 @@ var comment = regexp.MustCompile(`(?m)(?:^|[ \t])#`)
 // keepsHelpers: a class that serves kube-vip's clusters, too, keeps what those
 // need, and so does a file whose kube-vip is elsewhere and stays.
 func (m *migration) keepsHelpers(kind string) bool {
-	if !m.vipd && !m.replaced && !m.options.Elsewhere {
+	if !m.own && !m.replaced && !m.options.Elsewhere {
 		return true
 	}
 	return m.byVariable && (kind == "ClusterClass" || kind == "KubeadmControlPlaneTemplate")
@@ -125,7 +126,7 @@ func (m *migration) editFile(f *foundFile) error {
 		m.note(line, fmt.Sprintf("%s is now %s", name, renamed))
 		return f.job.substitute(at, path.Base(name), path.Base(renamed))
 	case inManifests && kubeVipName.MatchString(name):
-		return m.emptyManifest(f, content, line)
+		return m.emptyManifest(f, content)
 	case m.keepsHelpers(f.kind):
 		return nil
 	case path.Base(name) == "kube-vip.hosts":
@@ -137,7 +138,7 @@ func (m *migration) editFile(f *foundFile) error {
 }
 
 // emptyManifest is an entry for kube-vip's manifest that has none in it.
-func (m *migration) emptyManifest(f *foundFile, content *yaml.Node, line int) error {
+func (m *migration) emptyManifest(f *foundFile, content *yaml.Node) error {
 	node := get(f.entry, "path")
 	switch {
 	case get(f.entry, "contentFrom") != nil:

@@ -22,7 +22,7 @@ type job struct {
 	edits []Edit
 	// expect are what the edits mean for the tree; it is compared with that of the result.
 	expect []func()
-	// gone counts the items that go, by their list.
+	// gone counts the items that go, by their list, and the lists, by their mapping.
 	gone map[*yaml.Node]int
 	// templated: it is a template of Cluster API's, which renders {{ }} before cloud-init sees it.
 	templated bool
@@ -54,7 +54,7 @@ func (j *job) fileLine(line int) int {
 	if j.at.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
 		return j.outer.fileLine(j.at.Line)
 	}
-	return j.outer.fileLine(j.outer.text.line(j.outer.start(j.at)) + line)
+	return j.outer.fileLine(j.outer.line(j.outer.start(j.at)) + line)
 }
 
 // finish gives the edits of strings to the texts that they are in, and returns
@@ -180,8 +180,9 @@ func (j *job) removeEmpty(parent, seq *yaml.Node) error {
 			continue
 		}
 		at := j.offset(key.Line, key.Column)
-		start := j.lineStart(j.text.line(at))
-		if strings.Trim(j.src[start:at], " ") != "" || len(parent.Content) == 2 {
+		start := j.lineStart(j.line(at))
+		j.gone[parent]++
+		if strings.Trim(j.src[start:at], " ") != "" || 2*j.gone[parent] == len(parent.Content) {
 			// A list with nothing in it, where the line or the mapping has to stay.
 			end := at + len(key.Value)
 			colon := strings.IndexByte(j.src[end:], ':')
@@ -192,7 +193,7 @@ func (j *job) removeEmpty(parent, seq *yaml.Node) error {
 			j.edits = append(j.edits, Edit{Start: end, End: end, Text: " []"})
 			return nil
 		}
-		j.edits = append(j.edits, Edit{Start: start, End: j.lineStart(j.text.line(at) + 1)})
+		j.edits = append(j.edits, Edit{Start: start, End: j.lineStart(j.line(at) + 1)})
 		j.expect = append(j.expect, func() {
 			for i := 0; i+1 < len(parent.Content); i += 2 {
 				if parent.Content[i+1] == seq {

@@ -32,6 +32,8 @@ type Result struct {
 	Out string
 	// Edits are what has been replaced in the file, by its bytes.
 	Edits []Edit
+	// Replaced: a manifest in a file has been replaced, and not only one in a variable.
+	Replaced bool
 	// Notes are what a person should know, in the order of the file.
 	Notes []Note
 }
@@ -83,7 +85,7 @@ func Migrate(src string, o Options) (Result, error) {
 		m.kind = str(get(root(doc), "kind"))
 		m.walk(file, doc, nil, false)
 	}
-	if err := m.edit(src); err != nil {
+	if err := m.edit(); err != nil {
 		return Result{}, err
 	}
 	out, err := file.finish()
@@ -93,7 +95,7 @@ func Migrate(src string, o Options) (Result, error) {
 		}
 		return Result{}, &Refusal{Reason: err.Error(), Way: "nothing was written; please report it with the file. `vipd manifest pod` and `vipd manifest kcp` print what is to stand there"}
 	}
-	r := Result{Out: out, Edits: file.edits, Notes: m.notes}
+	r := Result{Out: out, Edits: file.edits, Replaced: m.replaced, Notes: m.notes}
 	if line := lineOfMatch(out, imageLine); line > 0 && !m.announcer {
 		return Result{}, &Refusal{Line: lineOf(src, imageLine.FindString(out)), Reason: "there is a manifest of kube-vip's that cannot be read",
 			Way: "see whether it is YAML as it stands there; replace it by hand with what `vipd manifest pod` prints, and migrate again"}
@@ -138,11 +140,11 @@ func (m *migration) nothing(src string) error {
 
 // lineOf is the first line that has a string in it, 0 for none.
 func lineOf(s, part string) int {
-	i := strings.Index(s, part)
-	if i < 0 {
+	before, _, ok := strings.Cut(s, part)
+	if !ok {
 		return 0
 	}
-	return 1 + strings.Count(s[:i], "\n")
+	return 1 + strings.Count(before, "\n")
 }
 
 // leftovers tells of lines of the result that still name kube-vip.

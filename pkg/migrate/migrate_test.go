@@ -131,3 +131,73 @@ func holds(t *testing.T, src string, r Result) {
 		t.Fatalf("migrated again: %v, edits %v\n%s", err, again.Edits, r.Out)
 	}
 }
+
+// TestKept: what another kube-vip may still need stays.
+func TestKept(t *testing.T) {
+	const helpers = `kind: KubeadmControlPlane
+spec:
+  kubeadmConfigSpec:
+    files:
+    - path: /etc/kube-vip.hosts
+      content: 127.0.0.1 kubernetes
+    preKubeadmCommands:
+    - sed -i 's#admin.conf#super-admin.conf#' /etc/kubernetes/manifests/kube-vip.yaml
+---
+`
+	const vipd = `kind: Pod
+spec:
+  containers:
+  - name: vipd
+    image: vipd:1
+`
+	const admin = "  volumes:\n  - name: k\n    hostPath: {path: /etc/kubernetes/admin.conf}\n"
+	announcer := strings.Replace(inputs(t, "refused/daemonset.yaml")["testdata/refused/daemonset.yaml"], `{name: cp_enable, value: "true"}`, `{name: svc_enable, value: "true"}`, 1)
+	for name, c := range map[string]struct {
+		src       string
+		elsewhere bool
+		changed   bool
+		err       error
+	}{
+		"no manifest here":                    {src: helpers, err: ErrNoKubeVip},
+		"in another file":                     {src: helpers, elsewhere: true, changed: true},
+		"vipd is here, kube-vip's files too":  {src: helpers + vipd, changed: true},
+		"vipd with kubeadm's credentials":     {src: helpers + vipd + admin},
+		"a DaemonSet for Services stays":      {src: announcer},
+		"it stays beside what is migrated":    {src: announcer + "---\n" + inputs(t, "pod.yaml")["testdata/pod.yaml"], changed: true},
+		"vipd's image in kube-vip's manifest": {src: strings.ReplaceAll(inputs(t, "capv-v1beta2.yaml")["testdata/capv-v1beta2.yaml"], "kube-vip/kube-vip:v0.6.4", "vipd-io/vipd:v1"), changed: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options
+			o.Elsewhere = c.elsewhere
+			r, err := Migrate(c.src, o)
+			if !errors.Is(err, c.err) || r.Changed() != c.changed {
+				t.Fatalf("changed: %v, %v; want %v, %v\n%s", r.Changed(), err, c.changed, c.err, r.Out)
+			}
+			if strings.Contains(r.Out, "super-admin") != (!c.changed && err == nil && strings.Contains(c.src, "super-admin")) {
+				t.Errorf("super-admin.conf in the result:\n%s", r.Out)
+			}
+			if strings.Contains(c.src, "DaemonSet") && !strings.Contains(r.Out, announcer) {
+				t.Errorf("the DaemonSet is not as it was:\n%s", r.Out)
+			}
+		})
+	}
+}
+
+// TestLineBreaks: a file of Windows' stays one.
+func TestLineBreaks(t *testing.T) {
+	for path, src := range inputs(t, "*.yaml") {
+		want, err := Migrate(src, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		crlf := strings.ReplaceAll(src, "\n", "\r\n")
+		got, err := Migrate(crlf, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(strings.ReplaceAll(want.Out, "\n", "\r\n"), got.Out); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", path, diff)
+		}
+		holds(t, crlf, got)
+	}
+}

@@ -6,11 +6,15 @@ import (
 )
 
 var (
-	yttSign    = regexp.MustCompile(`(?m)^[ \t]*#@|[ \t]#@ |\(@=`)
-	goSign     = regexp.MustCompile(`\{\{-?\s*(?:\.|\$|if |else|end|range |with |include |template |define |printf |tpl |toYaml |quote )`)
-	jinjaSign  = regexp.MustCompile(`\{\{|\{%|\{#`)
-	generated  = regexp.MustCompile(`kube-?vip\S*(?:\s+\S+)*?\s+manifest\s+(?:pod|daemonset)\b`)
-	heredoc    = regexp.MustCompile(`(?:<<-?\s*['"]?\w+|\btee\b.*manifests/\S*vip\S*\.ya?ml|>\s*\S*manifests/\S*vip\S*\.ya?ml)`)
+	yttSign   = regexp.MustCompile(`(?m)^[ \t]*#@|[ \t]#@ |\(@=`)
+	goSign    = regexp.MustCompile(`\{\{-?\s*(?:\.|\$|if |else|end|range |with |include |template |define |printf |tpl |toYaml |quote )`)
+	jinjaSign = regexp.MustCompile(`\{\{|\{%|\{#`)
+	generated = regexp.MustCompile(`kube-?vip\S*(?:\s+\S+)*?\s+manifest\s+(?:pod|daemonset)\b`)
+	heredoc   = regexp.MustCompile(`(?:<<-?\s*['"]?\w+|\btee\b.*manifests/\S*vip\S*\.ya?ml|>\s*\S*manifests/\S*vip\S*\.ya?ml)`)
+)
+
+// Ways forward.
+const (
 	rendered   = "render the templates first, and migrate what comes out of them; or put what `vipd manifest pod` prints into the template by hand"
 	scriptsWay = "put what `vipd manifest pod` prints into a file, and let the script copy that to /etc/kubernetes/manifests/vipd.yaml"
 )
@@ -18,7 +22,7 @@ var (
 // templates refuses a file of ytt's, which is YAML by its looks.
 func templates(src string) error {
 	if at := yttSign.FindStringIndex(src); at != nil && kubeVipName.MatchString(src) {
-		return &Refusal{Line: 1 + strings.Count(src[:at[0]], "\n") + strings.Count(src[at[0]:at[1]], "\n"), Reason: "this is a ytt template", Way: rendered}
+		return &Refusal{Line: lineAt(src, at[1]-1), Reason: "this is a ytt template", Way: rendered}
 	}
 	return nil
 }

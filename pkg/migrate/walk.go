@@ -23,6 +23,7 @@ type migration struct {
 	byVariable bool
 	indexed    int  // line of a patch that counts files or commands, 0 for none
 	vipd       bool // vipd's manifest is here already
+	own        bool // with credentials of its own
 	replaced   bool // or it is now, and not in a variable
 	kept       bool // something of kube-vip's is left on purpose
 	announcer  bool // that is a kube-vip for Services
@@ -38,11 +39,10 @@ type foundPod struct {
 // foundFile is an entry of files, and the list that it is in: files itself, or
 // the patches of a class, of which one adds the file.
 type foundFile struct {
-	job      *job
-	entry    *yaml.Node
-	list     list
-	kind     string
-	manifest *job // that its content is
+	job   *job
+	entry *yaml.Node
+	list  list
+	kind  string
 }
 
 type foundCommand struct {
@@ -76,7 +76,10 @@ func (m *migration) walk(j *job, n *yaml.Node, keys []string, variable bool) {
 			m.pods = append(m.pods, foundPod{job: j, n: n, kind: m.kind, variable: variable})
 			return
 		}
-		m.vipd = m.vipd || isVipd(n)
+		if isVipd(n) {
+			m.vipd = true
+			m.own = m.own || !usesAdmin(n)
+		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			m.walkKey(j, n, n.Content[i], n.Content[i+1], keys, variable)
 		}
@@ -204,7 +207,7 @@ func kubeVipContainer(spec *yaml.Node) *yaml.Node {
 	}
 	for _, c := range containers.Content {
 		image := str(get(c, "image"))
-		if kubeVipImage.MatchString(image) || kubeVipEnv(c) && !strings.Contains(image, "vipd") {
+		if kubeVipImage.MatchString(image) || kubeVipEnv(c) { // that may run vipd, too
 			return c
 		}
 	}
@@ -219,6 +222,14 @@ func kubeVipEnv(container *yaml.Node) bool {
 	return slices.ContainsFunc(env.Content, func(e *yaml.Node) bool {
 		name := str(get(e, "name"))
 		return name == "vip_arp" || name == "cp_enable" || name == "vip_leaderelection"
+	})
+}
+
+// usesAdmin tells a pod with kubeadm's credentials.
+func usesAdmin(n *yaml.Node) bool {
+	volumes := get(n, "spec", "volumes")
+	return volumes != nil && slices.ContainsFunc(volumes.Content, func(v *yaml.Node) bool {
+		return strings.HasSuffix(str(get(v, "hostPath", "path")), "admin.conf")
 	})
 }
 
