@@ -131,7 +131,7 @@ func (m *migration) editFile(f *foundFile) error {
 		return nil
 	case path.Base(name) == "kube-vip.hosts":
 		return m.drop(f, line, name, "it made the name kubernetes known to kube-vip; vipd needs no name")
-	case kubeVipName.MatchString(path.Base(name)) && strings.Contains(str(content), "admin.conf"), onlyPrepares(str(content), nil):
+	case kubeVipName.MatchString(path.Base(name)) && strings.Contains(str(content), "super-admin.conf"), onlyPrepares(str(content), nil):
 		return m.drop(f, line, name, "it gave kube-vip super-admin.conf; vipd makes its own credentials")
 	}
 	return nil
@@ -242,7 +242,7 @@ func (m *migration) editCommand(c foundCommand) error {
 var (
 	statements = regexp.MustCompile(`\n|;|&&|\|\|`)
 	keyword    = regexp.MustCompile(`^(?:if|then|elif|else|do|!|\{|\(|function \w+|\w+\(\))(?:\s+|$)`)
-	harmless   = regexp.MustCompile(`^(?:#.*|fi|done|\}|\)|exit 0|set [-+]\w+( pipefail)?|(?:export |readonly |declare -r |local )?[A-Za-z_]\w*=.*|\[.*|test .*|grep -q.*|sleep [0-9]+)?$`)
+	harmless   = regexp.MustCompile(`^(?:#.*|fi|done|\}|\)|exit 0|set [-+]\w+( pipefail)?|(?:export |readonly |declare -r |local )?[A-Za-z_]\w*=(?:"[^"]*"|'[^']*'|\$\([^()]*\)|[^\s"']*)|\[.*|test .*|grep -q.*|sleep [0-9]+)?$`)
 	aboutAdmin = regexp.MustCompile(`^sed .*admin\.conf.*`)
 )
 

@@ -201,3 +201,26 @@ func TestLineBreaks(t *testing.T) {
 		holds(t, crlf, got)
 	}
 }
+
+// TestOnlyPrepares: a command goes only if it does nothing that somebody may want.
+func TestOnlyPrepares(t *testing.T) {
+	const sed = "sed -i 's#path: /etc/kubernetes/admin.conf#path: /etc/kubernetes/super-admin.conf#' /etc/kubernetes/manifests/kube-vip.yaml"
+	for command, want := range map[string]bool{
+		sed: true,
+		"if [ -f /run/kubeadm/kubeadm.yaml ]; then " + sed + "; fi": true,
+		"#!/bin/bash\nset -e\nV=\"$(kubeadm version -o short | cut -d '.' -f 2)\"\nif [[ $V -lt 29 ]]; then exit 0; fi\n" + strings.Replace(sed, " /etc/kubernetes/m", " \\\n  /etc/kubernetes/m", 1) + "\n": true,
+		"/etc/kube-vip-prepare.sh":                                                        true,
+		"chmod +x /etc/kube-vip-prepare.sh && /etc/kube-vip-prepare.sh":                   true,
+		"/etc/kube-vip-prepare.sh && systemctl restart chronyd":                           false,
+		"KUBECONFIG=/etc/kubernetes/admin.conf kubectl get no; " + sed:                    false,
+		"mkdir -p /var/lib/etcd; " + sed:                                                  false,
+		"sed -i 's/control_plane_endpoint_ip/1/' /etc/kubernetes/manifests/kube-vip.yaml": false,
+		"sed -i 's#admin.conf#other.conf#' /etc/kubernetes/manifests/etcd.yaml":           false,
+		"if true; then exit 0; fi":                                                        false,
+		"":                                                                                false,
+	} {
+		if got := onlyPrepares(command, []string{"/etc/kube-vip-prepare.sh"}); got != want {
+			t.Errorf("%v, want %v: %s", got, want, command)
+		}
+	}
+}
