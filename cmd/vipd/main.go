@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/vipd-io/vipd/pkg/migrate"
 )
 
 // Exit statuses.
@@ -20,6 +22,7 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	exitRefused = 3 // vipd manifest migrate: kube-vip does something that vipd does not
 )
 
 // usageError is a mistake in how vipd was called.
@@ -63,6 +66,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// cobra has no type of its own for a command that does not exist.
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
 		return exitUsage
+	}
+	if refusal := (*migrate.Refusal)(nil); errors.As(err, &refusal) {
+		return exitRefused
 	}
 	return exitFailure
 }

@@ -21,7 +21,7 @@ func newManifestCommand() *cobra.Command {
 			return usageError{errors.New("which manifest? `vipd manifest --help` lists them")}
 		},
 	}
-	cmd.AddCommand(newPodCommand(), newKCPCommand(), newRBACCommand())
+	cmd.AddCommand(newPodCommand(), newKCPCommand(), newRBACCommand(), newMigrateCommand())
 	return cmd
 }
 

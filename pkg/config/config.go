@@ -152,9 +152,10 @@ func (p *parser) port() uint16 {
 }
 
 func (p *parser) interfaceName() string {
-	s, set := p.get("interface")
+	// Empty is as good as not set: CAPV's templates have ${VIP_NETWORK_INTERFACE:=""}.
+	s, _ := p.get("interface")
 	// IFNAMSIZ is 16 with the final 0; alternative names may be longer.
-	if set && (s == "" || len(s) > 127 || strings.ContainsAny(s, "/ \t\n\x00")) {
+	if len(s) > 127 || strings.ContainsAny(s, "/ \t\n\x00") {
 		p.fail("interface", "%q is not the name of an interface; leave it out to have it chosen by its subnet", s)
 	}
 	return s

@@ -69,6 +69,20 @@ func TestScalar(t *testing.T) {
 	}
 }
 
+// TestEnvValue: whatever clusterctl puts in for a placeholder, the value of a
+// variable is a string, or kubelet would not take the pod.
+func TestEnvValue(t *testing.T) {
+	defaults := regexp.MustCompile(`\$\{\w+:?=([^}]*)\}`)
+	for value, want := range map[string]string{"eth0": "eth0", "6443": "6443", "${PORT=6443}": "6443", `${NIC:=""}`: "", `${NIC:='eth0'}`: "eth0",
+		"${LEASE:=15}s": "15s", "true": "true", "127.0.0.1:6443": "127.0.0.1:6443", "${ON:=true}": "true"} {
+		var got map[string]any
+		substituted := defaults.ReplaceAllString(envValue(value), "$1")
+		if err := yaml.Unmarshal([]byte("k: "+substituted+"\n"), &got); err != nil || got["k"] != want {
+			t.Errorf("%q is written as %s, becomes %s and is read as %#v, %v", value, envValue(value), substituted, got["k"], err)
+		}
+	}
+}
+
 func FuzzScalar(f *testing.F) {
 	f.Add("a: b")
 	f.Fuzz(func(t *testing.T, s string) {

@@ -46,7 +46,7 @@ const (
 //go:embed pod.yaml.tmpl
 var podText string
 
-var podTemplate = template.Must(template.New("pod").Funcs(template.FuncMap{"quote": Scalar}).Parse(podText))
+var podTemplate = template.Must(template.New("pod").Funcs(template.FuncMap{"quote": Scalar, "env": envValue}).Parse(podText))
 
 // mount is a file of the node in the pod.
 type mount struct{ Name, Path string }
@@ -122,11 +122,31 @@ var (
 	notPlain = regexp.MustCompile(`^(?i:[0-9.eE_+-]*|0x[0-9a-f]*|0o[0-7]*|[0-9:]*|y|n|yes|no|on|off|true|false|null|\.inf|\.nan)$|: |:$`)
 )
 
+var (
+	word = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9/.-]*$`)
+	// quotedDefault is a placeholder with quotes in it: ${VIP_NETWORK_INTERFACE:=""}.
+	quotedDefault = regexp.MustCompile(`^\$\{\w+:?[=-](?:"[\w./:@-]*"|'[\w./:@-]*')\}$`)
+)
+
+// envValue is the value of a variable, which has to be a string whatever is put in
+// for a placeholder in it: ${PORT=6443} goes in quotes. One that brings its own
+// does not.
+func envValue(s string) string {
+	if quotedDefault.MatchString(s) || word.MatchString(s) {
+		return Scalar(s)
+	}
+	return quoted(s)
+}
+
 // Scalar is a string as YAML.
 func Scalar(s string) string {
-	if plain.MatchString(s) && (!notPlain.MatchString(s) || isAddress(s)) {
+	if quotedDefault.MatchString(s) || plain.MatchString(s) && (!notPlain.MatchString(s) || isAddress(s)) {
 		return s
 	}
+	return quoted(s)
+}
+
+func quoted(s string) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
