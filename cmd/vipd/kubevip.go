@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func runsKubeVip(pod corev1.Pod) bool {
 			continue
 		}
 		for _, e := range c.Env {
-			if e.Name == "cp_enable" && e.Value == "true" {
+			if on, err := strconv.ParseBool(e.Value); e.Name == "cp_enable" && err == nil && on { // as kube-vip
 				return true
 			}
 		}
