@@ -81,7 +81,9 @@ const (
 	relistDelay = time.Second
 	// relistEvery is how long a watch is relied on: an API server whose etcd was
 	// away is ready again before its watches are, by some 15 s.
-	relistEvery = 5 * time.Second
+	// The server is asked to end the watch by then, which leaves the connection for
+	// the next one; one that does not is left relistGrace later.
+	relistEvery, relistGrace = 5 * time.Second, 2 * time.Second
 	// deniedDelay is the pause after a refusal, which takes a person to mend.
 	deniedDelay = 30 * time.Second
 	// listTimeout bounds a list.
@@ -137,7 +139,7 @@ func (d *Directory) once(ctx context.Context, list lister, open watcher) error {
 			return optional(err)
 		}
 		defer w.Stop()
-		again := time.NewTimer(relistEvery)
+		again := time.NewTimer(relistEvery + relistGrace)
 		defer again.Stop()
 		for {
 			select {
@@ -188,7 +190,14 @@ func (d *Directory) listSlices(ctx context.Context, s *clients) (string, error) 
 }
 
 func watchSlices(ctx context.Context, s *clients, version string) (watch.Interface, error) {
-	return s.discovery.EndpointSlices(metav1.NamespaceDefault).Watch(ctx, kubernetesSlices(version))
+	return s.discovery.EndpointSlices(metav1.NamespaceDefault).Watch(ctx, bounded(kubernetesSlices(version)))
+}
+
+// bounded has a watch end by itself.
+func bounded(o metav1.ListOptions) metav1.ListOptions {
+	seconds := int64(relistEvery / time.Second)
+	o.TimeoutSeconds = &seconds
+	return o
 }
 
 func controlPlaneNodes(version string) metav1.ListOptions {
@@ -207,7 +216,7 @@ func (d *Directory) listNodes(ctx context.Context, s *clients) (string, error) {
 }
 
 func watchNodes(ctx context.Context, s *clients, version string) (watch.Interface, error) {
-	return s.core.Nodes().Watch(ctx, controlPlaneNodes(version))
+	return s.core.Nodes().Watch(ctx, bounded(controlPlaneNodes(version)))
 }
 
 // tell notifies if what is known is something else now.

@@ -62,10 +62,10 @@ func TestAnotherServer(t *testing.T) {
 		{"the first fails", [3]http.HandlerFunc{broken, lease, lease}, nil, [3]int{1, 1, 0}},
 		{"the first hangs", [3]http.HandlerFunc{hang, lease, lease}, nil, [3]int{1, 1, 0}},
 		{"two hang", [3]http.HandlerFunc{hang, hang, lease}, nil, [3]int{1, 1, 1}},
-		{"the first is slow and the best", [3]http.HandlerFunc{later(350*time.Millisecond, lease), hang, hang}, nil, [3]int{1, 1, 1}},
+		{"the first is slow and the best", [3]http.HandlerFunc{later(700*time.Millisecond, lease), hang, hang}, nil, [3]int{1, 1, 1}},
 		{"an answer about the object", [3]http.HandlerFunc{notFound, lease, lease}, apierrors.IsNotFound, [3]int{1, 0, 0}},
 		{"a conflict", [3]http.HandlerFunc{conflict, lease, lease}, apierrors.IsConflict, [3]int{1, 0, 0}},
-		{"committed and slow to say so", [3]http.HandlerFunc{later(350*time.Millisecond, lease), conflict, lease}, nil, [3]int{1, 1, 0}},
+		{"committed and slow to say so", [3]http.HandlerFunc{later(700*time.Millisecond, lease), conflict, lease}, nil, [3]int{1, 1, 0}},
 		{"committed and never said", [3]http.HandlerFunc{hang, conflict, lease}, apierrors.IsConflict, [3]int{1, 1, 0}},
 		{"committed and hung up", [3]http.HandlerFunc{hangUp, conflict, lease}, apierrors.IsConflict, [3]int{1, 1, 0}},
 		{"none", [3]http.HandlerFunc{hangUp, broken, hangUp}, apierrors.IsInternalError, [3]int{1, 1, 1}},
@@ -73,11 +73,11 @@ func TestAnotherServer(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, s := cluster(t, 150*time.Millisecond)
+			c, s := cluster(t, 300*time.Millisecond)
 			for i, h := range tt.servers {
 				s[i].set(h)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			err := c.Do(ctx, get)
 			if tt.is == nil && err != nil || tt.is != nil && !tt.is(err) {
