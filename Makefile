@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Parameters: KEEP=1 with demo, RUNS and AT_MOST with
 # bench, DURATION and SEED with chaos, FUZZTIME with fuzz, SEEDS with simulation,
-# VERSION with build and image.
+# VERSION with build, IMAGE and VERSION with image and docker.
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the parts of test share the processors
 SHELL := /bin/bash -o pipefail
@@ -9,7 +9,8 @@ RUNS     ?= 10
 AT_MOST  ?= 1h
 FUZZTIME ?= 30s
 SEEDS    ?= 10000
-IMAGE    ?= vipd
+IMAGE    ?= ghcr.io/vipd-io/vipd
+DIST     ?= dist
 DOCKER   ?= docker
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -71,6 +72,10 @@ test-unit: ## test the product with the race detector, in network namespaces (ro
 test-lab: ## test it in real control planes; takes minutes (root)
 	cd e2e && go run ./cmd/lab build && go test -count=1 -p 1 -timeout 30m ./...
 
+.PHONY: test-kubeadm
+test-kubeadm: deps ## of test-lab, only kubeadm init and join with vipd as a static pod, and what befalls it (root)
+	cd e2e && go run ./cmd/lab build && go test -v -count=1 -timeout 20m ./kubeadm
+
 .PHONY: fuzz
 fuzz: ## fuzz each parser for FUZZTIME=30s
 	hack/fuzz $(FUZZTIME)
@@ -84,7 +89,14 @@ simulation: ## play SEEDS=10000 stories of whole nodes in fake time, and as many
 	go test -v -count=1 -timeout 0 ./internal/simulation -run '^Test(Nodes|(Fence|Lifetime|Process)Alone)$$' -seeds $(SEEDS)
 
 .PHONY: image
-image: ## build the container image with DOCKER=docker
+image: ## write the container image, as an OCI archive; needs no engine and no registry
+	GOOS=linux GOARCH=amd64 $(GOBUILD) -o bin/linux-amd64/vipd ./cmd/vipd
+	@mkdir -p $(DIST)
+	@cd e2e && go run ./cmd/image -name $(IMAGE) -version $(VERSION) -binary ../bin/linux-amd64/vipd \
+		-output $(abspath $(DIST))/vipd-$(VERSION)-linux-amd64.tar
+
+.PHONY: docker
+docker: ## build the container image from the Dockerfile, with DOCKER=docker
 	$(DOCKER) build --build-arg VERSION=$(VERSION) -t $(IMAGE):$(VERSION) .
 
 .PHONY: repro
@@ -93,4 +105,4 @@ repro: build ## build again elsewhere with an empty cache, and compare
 
 .PHONY: clean
 clean: ## remove what was built here; caches stay (go clean -cache, lab down --all)
-	rm -rf bin e2e/reports
+	rm -rf bin dist e2e/reports

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +19,9 @@ type Binaries struct {
 	Kubeadm   string
 	APIServer string
 	Vipd      string // "" with ControlPlaneOnly
+
+	// Of nodes with a kubelet; "" without BuildOptions.Kubelet.
+	Kubelet, ControllerManager, Scheduler, Pause string
 }
 
 // BuildOptions say where to build.
@@ -32,6 +36,8 @@ type BuildOptions struct {
 	Progress *os.File
 	// ControlPlaneOnly leaves vipd out.
 	ControlPlaneOnly bool
+	// Kubelet adds what nodes with a kubelet run besides.
+	Kubelet bool
 }
 
 // ldflags make the commands tell their real version, on which kubeadm's
@@ -60,6 +66,15 @@ var controlPlane = []target{
 	{"etcd", "go.etcd.io/etcd/server/v3", ldflags, "etcd"},
 }
 
+var kubelet = []target{
+	{"kubelet", "k8s.io/kubernetes/cmd/kubelet", ldflags, "kubelet " + KubernetesVersion + "; a first build takes about 2 minutes"},
+	{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", ldflags, "kube-controller-manager " + KubernetesVersion},
+	{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", ldflags, "kube-scheduler " + KubernetesVersion},
+}
+
+// pauseTarget is what holds a pod's namespaces.
+var pauseTarget = target{"pause", "./kubeadm/pause", "-s -w", "pause"}
+
 var vipdTarget = target{"vipd", "./cmd/vipd", "-s -w", "vipd"}
 
 // Build builds what a lab runs, from source, with the Go toolchain alone. The
@@ -76,13 +91,23 @@ func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
 	}
 	dir := filepath.Join(opts.Cache, key)
 	vipd := filepath.Join(opts.Cache, "vipd-"+shortHash([]byte(opts.Root)))
+	pause := filepath.Join(dir, "pause")
+	targets := controlPlane
+	if opts.Kubelet {
+		targets = slices.Concat(controlPlane, kubelet)
+	}
 	err = withLock(ctx, opts.Cache, func() error {
-		for _, t := range controlPlane {
+		for _, t := range targets {
 			to := filepath.Join(dir, t.name)
 			if _, err := os.Stat(to); err == nil {
 				continue
 			}
 			if err := goBuild(ctx, source, to, t, opts.Progress); err != nil {
+				return err
+			}
+		}
+		if opts.Kubelet {
+			if err := goBuild(ctx, filepath.Join(opts.Root, "e2e"), pause, pauseTarget, opts.Progress); err != nil {
 				return err
 			}
 		}
@@ -95,12 +120,19 @@ func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
 	if err != nil {
 		return Binaries{}, err
 	}
-	return Binaries{
+	bin := Binaries{
 		Etcd:      filepath.Join(dir, "etcd"),
 		Kubeadm:   filepath.Join(dir, "kubeadm"),
 		APIServer: filepath.Join(dir, "kube-apiserver"),
 		Vipd:      vipd,
-	}, nil
+	}
+	if opts.Kubelet {
+		bin.Kubelet = filepath.Join(dir, "kubelet")
+		bin.ControllerManager = filepath.Join(dir, "kube-controller-manager")
+		bin.Scheduler = filepath.Join(dir, "kube-scheduler")
+		bin.Pause = pause
+	}
+	return bin, nil
 }
 
 func (o *BuildOptions) setDefaults() error {

@@ -145,8 +145,9 @@ func Remove(name string) error {
 	return destroy(name)
 }
 
-// destroy kills every process in a lab's namespaces, deletes those, and then
-// the folder, which is last so that a sweep can finish what was interrupted.
+// destroy kills every process in a lab's namespaces, and with them the mounts of
+// machines, deletes the namespaces and control groups, and then the folder, which is
+// last so that a sweep can finish what was interrupted.
 func destroy(name string) error {
 	paths, err := filepath.Glob(filepath.Join(netnsDir, namespacePrefix(name)+"*"))
 	if err != nil {
@@ -154,6 +155,9 @@ func destroy(name string) error {
 	}
 	if err := killInside(paths); err != nil {
 		return fmt.Errorf("end processes of lab %s: %w", name, err)
+	}
+	if err := removeCgroups(name); err != nil {
+		return fmt.Errorf("clean up after lab %s: %w", name, err)
 	}
 	for _, p := range paths {
 		err := netns.DeleteNamed(filepath.Base(p))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +35,7 @@ func TestSecondLab(t *testing.T) {
 	if _, err := second.Nodes[2].Interpose(func(*http.Request) lab.Effect { return lab.Effect{} }); err != nil {
 		t.Error(err)
 	}
+	makeCgroup(t, second)
 	pids := []int{second.Nodes[0].Etcd.Pid(), second.Nodes[2].APIServer.Pid()}
 	for _, l := range []*lab.Lab{shared, second} {
 		if err := l.Nodes[1].WaitReady(ctx); err != nil {
@@ -92,9 +94,32 @@ func startVipd(t *testing.T, n *lab.Node) {
 	}
 }
 
+// makeCgroup has a process run in a group of the lab's, as kubelet does with pods.
+func makeCgroup(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	path, err := l.MakeCgroup(l.Nodes[1].Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, _ := filepath.Glob("/sys/fs/cgroup/pids") // of version 1
+	if len(roots) == 0 {
+		roots = []string{"/sys/fs/cgroup"}
+	}
+	pod := filepath.Join(roots[0], path, "pods", "pod")
+	if err := os.MkdirAll(pod, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(pod, "cgroup.procs"), []byte(strconv.Itoa(l.Nodes[1].Vipd.Pid())), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func nothingLeft(t *testing.T, name string) {
 	t.Helper()
-	for _, pattern := range []string{"/run/netns/vipd-" + name + "-*", filepath.Join(lab.StateRoot, name)} {
+	for _, pattern := range []string{
+		"/run/netns/vipd-" + name + "-*", filepath.Join(lab.StateRoot, name),
+		"/sys/fs/cgroup/vipd-lab-" + name, "/sys/fs/cgroup/*/vipd-lab-" + name,
+	} {
 		if left, _ := filepath.Glob(pattern); len(left) > 0 {
 			t.Errorf("left over: %v", left)
 		}

@@ -2,7 +2,7 @@
 // Linux machine: a network namespace per node, in each an etcd member and an
 // API server with kubeadm's certificates and flags, and vipd. It breaks them
 // in the ways that machines and networks break. There is no kubelet and no
-// container: what vipd meets in a static pod is tested elsewhere.
+// container: package kubeadm has nodes with those, on the same network.
 package lab
 
 import (
@@ -34,6 +34,8 @@ type Options struct {
 	Binaries Binaries
 	// APIServerFlags are added to those that kubeadm gives the API servers.
 	APIServerFlags []string
+	// NetworkOnly leaves the nodes empty: no certificates, no etcd, no API server.
+	NetworkOnly bool
 	// Foreign gives the nodes state that is not vipd's, to see it left alone.
 	Foreign bool
 	// Progress, if set, is told what is being done.
@@ -55,7 +57,8 @@ type Lab struct {
 	procs []*Process
 }
 
-// Start makes a lab and returns when its three API servers are ready. If ctx
+// Start makes a lab and returns when its three API servers are ready, if it is to
+// have any. If ctx
 // ends before that, or anything fails, nothing is left. Afterwards ctx has no
 // further say: call Close.
 func Start(ctx context.Context, opts Options) (*Lab, error) {
@@ -86,6 +89,9 @@ func (l *Lab) start(ctx context.Context, opts Options, say func(string)) error {
 	say("making the network")
 	if err := l.makeHosts(opts); err != nil {
 		return err
+	}
+	if opts.NetworkOnly {
+		return nil
 	}
 	say("making certificates with kubeadm " + KubernetesVersion)
 	if err := l.makePKI(ctx, opts.Binaries.Kubeadm); err != nil {

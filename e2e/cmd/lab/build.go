@@ -11,10 +11,10 @@ import (
 func newBuild() *cobra.Command {
 	return &cobra.Command{
 		Use:   "build",
-		Short: "Build what a lab runs: etcd, kube-apiserver, kubeadm (once, minutes) and vipd",
+		Short: "Build what a lab runs: etcd and Kubernetes (once, minutes) and vipd",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := lab.Build(cmd.Context(), lab.BuildOptions{Progress: os.Stderr})
+			_, err := lab.Build(cmd.Context(), lab.BuildOptions{Progress: os.Stderr, Kubelet: true})
 			return err
 		},
 	}

@@ -1,0 +1,244 @@
+// Package kubeadm makes a cluster as people make it: nodes with real containerd and
+// kubelet, `kubeadm init` and `kubeadm join` through the VIP, and vipd as a static
+// pod. The network is the lab's, and what watches and judges is the same.
+package kubeadm
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+)
+
+// DNSName is another name of the VIP.
+const DNSName = "kube-api-server.uat.local"
+
+// workerIP ends in this.
+const workerIP = 14
+
+// token is kubeadm's own example of one.
+const token = "abcdef.0123456789abcdef"
+
+// A Cluster is machines for three control-plane nodes and a worker, and what of them
+// has joined.
+type Cluster struct {
+	Lab   *lab.Lab
+	Nodes []*Node // the control plane, as it has grown so far
+
+	spare          []*Node
+	worker         *Machine
+	binaries       lab.Binaries
+	images         []string // archives
+	certificateKey string
+	caHash         string
+}
+
+// A Node is a control-plane node: of the lab, with its Lease and API server, and a
+// machine.
+type Node struct {
+	*Machine
+	Lab *lab.Node
+}
+
+// With builds what a cluster needs, makes its machines while no other lab runs, and
+// ends all of it when do has returned.
+func With(ctx context.Context, do func(*Cluster) error) (err error) {
+	bin, err := lab.Build(ctx, lab.BuildOptions{Progress: os.Stderr, Kubelet: true})
+	if err != nil {
+		return err
+	}
+	release, err := lab.Exclusive(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	l, err := lab.Start(ctx, lab.Options{Binaries: bin, NetworkOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	c, err := newCluster(ctx, l, bin)
+	if err != nil {
+		return err
+	}
+	return do(c)
+}
+
+// newCluster boots four machines that have all images.
+func newCluster(ctx context.Context, l *lab.Lab, bin lab.Binaries) (*Cluster, error) {
+	c := &Cluster{Lab: l, binaries: bin}
+	var key [32]byte
+	rand.Read(key[:]) // never fails
+	c.certificateKey = hex.EncodeToString(key[:])
+	all, err := images(ctx, l, bin)
+	if err != nil {
+		return nil, err
+	}
+	if c.images, err = writeImages(l, all); err != nil {
+		return nil, err
+	}
+	hosts := make([]*lab.Host, 0, len(l.Nodes)+1)
+	for _, n := range l.Nodes {
+		hosts = append(hosts, n.Host)
+	}
+	worker, err := l.AddHost("w1", workerIP)
+	if err != nil {
+		return nil, err
+	}
+	machines := make([]*Machine, len(hosts)+1)
+	g, gctx := errgroup.WithContext(ctx)
+	for i, h := range append(hosts, worker) {
+		g.Go(func() (err error) {
+			machines[i], err = c.machine(gctx, h)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, n := range l.Nodes {
+		c.spare = append(c.spare, &Node{Machine: machines[i], Lab: n})
+	}
+	c.worker = machines[len(hosts)]
+	return c, nil
+}
+
+func (c *Cluster) machine(ctx context.Context, h *lab.Host) (*Machine, error) {
+	m, err := boot(ctx, c.Lab, h, c.binaries.Kubeadm, c.binaries.Kubelet)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.load(ctx, c.images); err != nil {
+		return nil, err
+	}
+	// Where the lab looks for them.
+	for _, name := range []string{"pki", "admin.conf", "super-admin.conf"} {
+		if err := os.Symlink(m.disk("etc/kubernetes/"+name), filepath.Join(m.Dir, name)); err != nil {
+			return nil, err
+		}
+	}
+	return m, m.Kubelet.Start()
+}
+
+// Init makes the first node.
+func (c *Cluster) Init(ctx context.Context) error {
+	n := c.grow()
+	err := c.plant(ctx, n)
+	if err != nil {
+		return err
+	}
+	err = c.kubeadm(ctx, n.Machine, "init.yaml", nil, "init", "--upload-certs")
+	if err == nil {
+		c.caHash, err = caHash(n.Lab.CAFile())
+	}
+	return err
+}
+
+// Join makes one more control-plane node.
+func (c *Cluster) Join(ctx context.Context) error { return c.join(ctx, c.grow()) }
+
+// plant puts vipd's manifest in place, before anything else of Kubernetes is there.
+func (c *Cluster) plant(ctx context.Context, n *Node) error {
+	pod, err := c.vipdPod(ctx)
+	if err != nil {
+		return err
+	}
+	return n.write(manifest, pod)
+}
+
+func (c *Cluster) grow() *Node {
+	n := c.spare[0]
+	c.spare = c.spare[1:]
+	c.Nodes = append(c.Nodes, n)
+	return n
+}
+
+func (c *Cluster) join(ctx context.Context, n *Node) error {
+	if err := c.plant(ctx, n); err != nil {
+		return err
+	}
+	return c.kubeadm(ctx, n.Machine, "join.yaml", map[string]any{"Endpoint": lab.VIP, "ControlPlane": true}, "join")
+}
+
+// JoinWorker makes the worker, which asks for the cluster by its name.
+func (c *Cluster) JoinWorker(ctx context.Context) error {
+	return c.kubeadm(ctx, c.worker, "join.yaml", map[string]any{"Endpoint": DNSName, "ControlPlane": false}, "join")
+}
+
+// kubeadm runs it with a configuration.
+func (c *Cluster) kubeadm(ctx context.Context, m *Machine, config string, values map[string]any, command ...string) error {
+	all := map[string]any{
+		"Name": m.Name, "IP": m.IP, "Cgroup": m.cgroup, "VIP": lab.VIP, "Port": lab.Port, "Version": lab.KubernetesVersion,
+		"DNSName": DNSName, "Token": token, "CertificateKey": c.certificateKey, "CAHash": c.caHash,
+	}
+	maps.Copy(all, values)
+	text, err := render(config, all)
+	if err != nil {
+		return err
+	}
+	file := "etc/kubernetes/kubeadm.yaml"
+	if err := m.write(file, []byte(text)); err != nil {
+		return err
+	}
+	out, err := m.Run(ctx, append(append([]string{"kubeadm"}, command...), "--config", "/"+file)...)
+	log := filepath.Join(m.Dir, "kubeadm-"+command[0]+".log")
+	return errors.Join(err, os.WriteFile(log, []byte(out), 0o644))
+}
+
+// caHash is a CA as kubeadm wants it named: by the hash of its public key.
+func caHash(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return "", fmt.Errorf("no certificate in %s", file)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return "", fmt.Errorf("parse %s: %w", file, err)
+	}
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// SaveLogs copies the logs of the lab's processes, and of all pods.
+func (c *Cluster) SaveLogs(dir string) error {
+	if err := c.Lab.SaveLogs(dir); err != nil {
+		return err
+	}
+	logs, err := filepath.Glob(filepath.Join(c.Lab.Dir, "*", "disk", "var", "log", "pods", "*", "*", "*.log"))
+	if err != nil {
+		return err
+	}
+	for _, from := range logs {
+		// HOST/disk/var/log/pods/POD/CONTAINER/N.log
+		rel, err := filepath.Rel(c.Lab.Dir, from)
+		if err != nil {
+			return err
+		}
+		b, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		parts := strings.Split(rel, string(filepath.Separator))
+		to := filepath.Join(dir, parts[0], strings.Join(parts[5:], "-"))
+		if err := os.WriteFile(to, b, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package kubeadm
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/wait"
+)
+
+//go:embed machine init.yaml join.yaml
+var embedded embed.FS
+
+// bootTimeout bounds a machine's start, and that of its containerd.
+const bootTimeout = 30 * time.Second
+
+// A Machine is a host of the lab with a root of its own, containerd and kubelet.
+type Machine struct {
+	*lab.Host
+
+	Kubelet *lab.Process // which waits for kubeadm to configure it
+
+	lab        *lab.Lab
+	init       *lab.Process // holds the mounts
+	containerd *lab.Process
+	cgroup     string
+}
+
+// boot starts a machine on a host, with programs in its path.
+func boot(ctx context.Context, l *lab.Lab, h *lab.Host, programs ...string) (*Machine, error) {
+	m := &Machine{Host: h, lab: l}
+	if err := m.boot(ctx, programs); err != nil {
+		return nil, fmt.Errorf("boot %s: %w", h.Name, err)
+	}
+	return m, nil
+}
+
+func (m *Machine) boot(ctx context.Context, programs []string) (err error) {
+	if m.cgroup, err = m.lab.MakeCgroup(m.Host); err != nil {
+		return err
+	}
+	if err := m.AddDefaultRoute(); err != nil {
+		return err
+	}
+	if err := m.writeFiles(); err != nil {
+		return err
+	}
+	script := filepath.Join(m.Dir, "boot.sh")
+	m.init = m.lab.NewProcess(m.Host, "init", append([]string{
+		"unshare", "--mount", "--uts", "--propagation", "private", "sh", script, m.Dir, m.Name}, programs...)...)
+	if err := m.init.Start(); err != nil {
+		return err
+	}
+	if err := m.await(ctx, m.init, func() error { _, err := os.Stat(m.disk("var/log/booted")); return err }); err != nil {
+		return err
+	}
+	m.containerd = m.lab.NewProcess(m.Host, "containerd", m.inside("containerd")...)
+	if err := m.containerd.Start(); err != nil {
+		return err
+	}
+	if err := m.await(ctx, m.containerd, func() error { _, err := m.ctr(ctx, "version"); return err }); err != nil {
+		return err
+	}
+	m.Kubelet = m.lab.NewProcess(m.Host, "kubelet", m.inside("sh", "/opt/kubelet.sh")...)
+	return nil
+}
+
+// await waits for something that the process does.
+func (m *Machine) await(ctx context.Context, p *lab.Process, ready func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+	defer cancel()
+	var last error
+	err := wait.Until(ctx, 50*time.Millisecond, func() (bool, error) {
+		if last = ready(); last != nil && !p.Running() {
+			return false, errors.New("it ended")
+		}
+		return last == nil, nil
+	})
+	if err != nil {
+		log, _ := os.ReadFile(p.LogPath)
+		return fmt.Errorf("wait for %s: %w (last: %w)\n%s", p.Name, err, last, log)
+	}
+	return nil
+}
+
+// inside is a command in the machine's mounts. That of the network is the host's
+// business. (`ip netns exec` would mount a /sys without control groups.)
+func (m *Machine) inside(argv ...string) []string {
+	return append([]string{"nsenter", "--target", strconv.Itoa(m.init.Pid()), "--mount", "--uts", "--"}, argv...)
+}
+
+// Run runs a command in the machine to its end, and returns what it printed.
+func (m *Machine) Run(ctx context.Context, argv ...string) (string, error) {
+	return m.Host.Run(ctx, m.inside(argv...)...)
+}
+
+// ctr speaks to containerd, about the containers that kubelet made.
+func (m *Machine) ctr(ctx context.Context, args ...string) (string, error) {
+	return m.Run(ctx, append([]string{"ctr", "--namespace", "k8s.io"}, args...)...)
+}
+
+// disk is where a file of the machine is seen from outside, if it is in one of the
+// folders that boot.sh keeps on the disk.
+func (m *Machine) disk(path string) string { return filepath.Join(m.Dir, "disk", path) }
+
+// write writes a file of the machine, as one that is whole at once.
+func (m *Machine) write(path string, content []byte) error {
+	path = m.disk(path)
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		part := filepath.Join(m.Dir, "part")
+		if err = os.WriteFile(part, content, 0o600); err == nil {
+			err = os.Rename(part, path)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("write on %s: %w", m.Name, err)
+	}
+	return nil
+}
+
+// writeFiles writes what the machine boots with.
+func (m *Machine) writeFiles() error {
+	values := map[string]any{"Pause": pauseImage, "VIP": lab.VIP, "DNSName": DNSName}
+	return fs.WalkDir(embedded, "machine", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := render(path, values)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(m.Dir, strings.TrimPrefix(path, "machine/"))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(to, []byte(text), 0o644)
+	})
+}
+
+// render is an embedded file, as a template.
+func render(path string, values any) (string, error) {
+	t, err := template.ParseFS(embedded, path)
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	err = t.Option("missingkey=error").Execute(&text, values)
+	return text.String(), err
+}

@@ -1,0 +1,136 @@
+// Package oci writes images of one layer, without an engine and without a registry:
+// the same input gives the same bytes. A few files in a layer are two tar archives
+// and three JSON documents; a library that speaks to registries would bring more
+// modules than the lab has, and writes folders, not archives.
+package oci
+
+import (
+	_ "crypto/sha256" // go-digest computes with what is linked in
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// An Image is what Write writes.
+type Image struct {
+	Name   string // as in a pod, with its tag
+	Config ocispec.ImageConfig
+	Files  []File
+	// Plain leaves the layer uncompressed: faster for who unpacks it on this machine.
+	Plain bool
+}
+
+// A File is one of an image, owned by root.
+type File struct {
+	From string // on this machine
+	To   string // in the image
+	Mode int64
+}
+
+// Architecture is of all images: what the lab runs on, and is built for.
+const Architecture = "amd64"
+
+// epoch is the time of everything, for the same bytes each time.
+var epoch = time.Unix(0, 0).UTC()
+
+// imageName is the annotation by which containerd names what it imports. The
+// standard one next to it holds the tag alone.
+const imageName = "io.containerd.image.name"
+
+// Write writes an image as an archive of an OCI image layout.
+func Write(w io.Writer, image Image) error {
+	if err := write(w, image); err != nil {
+		return fmt.Errorf("write image %s: %w", image.Name, err)
+	}
+	return nil
+}
+
+func write(w io.Writer, image Image) error {
+	name, err := reference.ParseNormalizedNamed(image.Name)
+	if err != nil {
+		return err
+	}
+	tagged, ok := reference.TagNameOnly(name).(reference.NamedTagged)
+	if !ok {
+		return fmt.Errorf("want a name with a tag")
+	}
+	l := layout{blobs: make(map[digest.Digest][]byte)}
+	manifest, err := l.addImage(image)
+	if err != nil {
+		return err
+	}
+	manifest.Annotations = map[string]string{imageName: tagged.String(), ocispec.AnnotationRefName: tagged.Tag()}
+	return l.write(w, manifest)
+}
+
+// A layout is the blobs of an image layout.
+type layout struct{ blobs map[digest.Digest][]byte }
+
+func (l layout) addImage(image Image) (ocispec.Descriptor, error) {
+	plain, err := layer(image.Files)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	packed, mediaType := plain, ocispec.MediaTypeImageLayer
+	if !image.Plain {
+		if packed, err = compress(plain); err != nil {
+			return ocispec.Descriptor{}, err
+		}
+		mediaType = ocispec.MediaTypeImageLayerGzip
+	}
+	config, err := l.addJSON(ocispec.MediaTypeImageConfig, ocispec.Image{
+		Created:  &epoch,
+		Platform: ocispec.Platform{Architecture: Architecture, OS: "linux"},
+		Config:   image.Config,
+		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(plain)}},
+		History:  []ocispec.History{{Created: &epoch, CreatedBy: "vipd e2e/oci"}},
+	})
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	manifest, err := l.addJSON(ocispec.MediaTypeImageManifest, ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest,
+		Config:    config,
+		Layers:    []ocispec.Descriptor{l.add(mediaType, packed)},
+	})
+	manifest.Platform = &ocispec.Platform{Architecture: Architecture, OS: "linux"}
+	return manifest, err
+}
+
+func (l layout) add(mediaType string, blob []byte) ocispec.Descriptor {
+	sum := digest.FromBytes(blob)
+	l.blobs[sum] = blob
+	return ocispec.Descriptor{MediaType: mediaType, Digest: sum, Size: int64(len(blob))}
+}
+
+func (l layout) addJSON(mediaType string, v any) (ocispec.Descriptor, error) {
+	b, err := json.Marshal(v) // sorts the keys of maps
+	return l.add(mediaType, b), err
+}
+
+// write writes the layout's files, sorted by name.
+func (l layout) write(w io.Writer, manifest ocispec.Descriptor) error {
+	index, err := json.Marshal(ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{manifest},
+	})
+	if err != nil {
+		return err
+	}
+	version, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	if err != nil {
+		return err
+	}
+	files := map[string]entry{ocispec.ImageIndexFile: {index, 0o644}, ocispec.ImageLayoutFile: {version, 0o644}}
+	for sum, blob := range l.blobs {
+		files[path.Join(ocispec.ImageBlobsDir, sum.Algorithm().String(), sum.Encoded())] = entry{blob, 0o644}
+	}
+	return writeTar(w, files)
+}
