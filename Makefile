@@ -76,6 +76,10 @@ test-lab: ## test it in real control planes; takes minutes (root)
 test-kubeadm: deps ## of test-lab, only kubeadm init and join with vipd as a static pod, and what befalls it (root)
 	cd e2e && go run ./cmd/lab build && go test -v -count=1 -timeout 20m ./kubeadm
 
+.PHONY: test-capi
+test-capi: deps ## of test-lab, only Cluster API's own API, webhooks and controllers with what vipd writes for them (root)
+	cd e2e && go run ./cmd/lab build && go test -v -count=1 -timeout 20m ./capi
+
 .PHONY: fuzz
 fuzz: ## fuzz each parser for FUZZTIME=30s
 	hack/fuzz $(FUZZTIME)

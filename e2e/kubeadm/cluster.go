@@ -146,6 +146,11 @@ func (c *Cluster) Init(ctx context.Context) error {
 	return err
 }
 
+// InitBy makes the first node by other means.
+func (c *Cluster) InitBy(ctx context.Context, initialize func(context.Context, *Machine) error) error {
+	return initialize(ctx, c.grow().Machine)
+}
+
 // Join makes one more control-plane node.
 func (c *Cluster) Join(ctx context.Context) error { return c.join(ctx, c.grow()) }
 

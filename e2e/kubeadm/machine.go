@@ -74,6 +74,9 @@ func (m *Machine) boot(ctx context.Context, programs []string) (err error) {
 	return nil
 }
 
+// Cgroup is the control group of the machine's pods.
+func (m *Machine) Cgroup() string { return m.cgroup }
+
 // await waits for something that the process does.
 func (m *Machine) await(ctx context.Context, p *lab.Process, ready func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)

@@ -1,0 +1,109 @@
+package capi
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// UserData is what cloud-init does at a node's first boot, as far as Cluster API asks
+// for it.
+type UserData struct {
+	WriteFiles []File   `json:"write_files"`
+	RunCmd     []string `json:"runcmd"`
+}
+
+// A File of the user data.
+type File struct {
+	Path        string `json:"path"`
+	Owner       string `json:"owner"`
+	Permissions string `json:"permissions"`
+	Encoding    string `json:"encoding"`
+	Append      bool   `json:"append"`
+	Content     string `json:"content"`
+}
+
+// header is how Cluster API's user data begins: cloud-init renders it as a template
+// before it reads it.
+const header = "## template: jinja\n#cloud-config\n"
+
+// jinja is what Jinja would act on.
+var jinja = regexp.MustCompile(`\{\{|\{%|\{#`)
+
+// ParseUserData reads the user data for a node, with the values that its template
+// asks for by `{{ NAME }}`. That is all of Jinja it knows; anything else is an error.
+func ParseUserData(text string, values map[string]string) (*UserData, error) {
+	body, ok := strings.CutPrefix(text, header)
+	if !ok {
+		return nil, fmt.Errorf("read user data: it does not begin with %q", header)
+	}
+	for name, value := range values {
+		body = strings.ReplaceAll(body, "{{ "+name+" }}", value)
+	}
+	if at := jinja.FindStringIndex(body); at != nil {
+		return nil, fmt.Errorf("read user data: unknown to Jinja: %.60q", body[at[0]:])
+	}
+	var u UserData
+	if err := yaml.Unmarshal([]byte(body), &u); err != nil {
+		return nil, fmt.Errorf("read user data: %w", err)
+	}
+	return &u, nil
+}
+
+// File is the one that is written to a path.
+func (u *UserData) File(path string) (File, bool) {
+	for _, f := range u.WriteFiles {
+		if f.Path == path {
+			return f, true
+		}
+	}
+	return File{}, false
+}
+
+// A Node runs commands and returns what they print.
+type Node interface {
+	Run(ctx context.Context, argv ...string) (string, error)
+}
+
+// success is what Cluster API's command leaves behind when kubeadm has ended well.
+const success = "/run/cluster-api/bootstrap-success.complete"
+
+// Apply does on a node what cloud-init would do: it writes the files, then runs the
+// commands as one script, which goes on after a command that fails. It returns what
+// that printed. The error is that kubeadm did not succeed.
+func (u *UserData) Apply(ctx context.Context, n Node) (string, error) {
+	for _, f := range u.WriteFiles {
+		if err := f.write(ctx, n); err != nil {
+			return "", err
+		}
+	}
+	out, err := n.Run(ctx, "sh", "-c", "exec 2>&1\n"+strings.Join(u.RunCmd, "\n"))
+	if _, missing := n.Run(ctx, "test", "-e", success); missing != nil {
+		return out, errors.Join(errors.New("apply user data: kubeadm did not succeed"), err)
+	}
+	return out, nil
+}
+
+// writeFile takes path, permissions, owner, and the content in base64.
+const writeFile = `set -e
+mkdir -p "$(dirname "$1")"
+printf %s "$4" | base64 -d >"$1"
+chown "$3" "$1"
+chmod "$2" "$1"`
+
+func (f File) write(ctx context.Context, n Node) error {
+	if f.Encoding != "" || f.Append || !path.IsAbs(f.Path) {
+		return fmt.Errorf("write %s: cannot with encoding %q, append %t", f.Path, f.Encoding, f.Append)
+	}
+	_, err := n.Run(ctx, "sh", "-c", writeFile, "sh", f.Path, f.Permissions, f.Owner, base64.StdEncoding.EncodeToString([]byte(f.Content)))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", f.Path, err)
+	}
+	return nil
+}
