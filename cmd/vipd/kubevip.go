@@ -27,22 +27,22 @@ const (
 )
 
 // awaitNoKubeVip returns when no kube-vip is among kubelet's static pods of this
-// node, or ctx ends. Both would campaign under the same name, and each would take
+// node; alone is false if ctx ended first. Both would campaign under the same name, and each would take
 // the other's Lease for its own. It waits instead of ending: kubelet would start
 // vipd again and again, later each time.
-func awaitNoKubeVip(ctx context.Context, folder string, log *zap.Logger) error {
+func awaitNoKubeVip(ctx context.Context, folder string, log *zap.Logger) (alone bool, err error) {
 	if folder == "" {
-		return nil
+		return true, nil
 	}
 	ticker := time.NewTicker(kubeVipLook)
 	defer ticker.Stop()
 	for looks := 0; ; looks++ {
 		file, err := kubeVipIn(folder)
 		if err != nil {
-			return usageError{fmt.Errorf("--manifests: %w", err)}
+			return false, usageError{fmt.Errorf("--manifests: %w", err)}
 		}
 		if file == "" {
-			return nil
+			return true, nil
 		}
 		if looks%int(kubeVipTell/kubeVipLook) == 0 {
 			log.Error("kube-vip is on this node, too: waiting until it is gone, or both would hold the address",
@@ -50,7 +50,7 @@ func awaitNoKubeVip(ctx context.Context, folder string, log *zap.Logger) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return false, nil
 		case <-ticker.C:
 		}
 	}

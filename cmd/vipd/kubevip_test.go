@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -36,13 +37,23 @@ func TestAwaitNoKubeVip(t *testing.T) {
 	put("broken.yaml", "{")
 	put(".hidden.yaml", kubeVipPod)
 	core, logs := observer.New(zap.InfoLevel)
-	if err := awaitNoKubeVip(t.Context(), dir, zap.New(core)); err != nil || logs.Len() > 0 {
-		t.Fatalf("without one: %v, %v", err, logs.All())
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, ctx := range []context.Context{t.Context(), ended} { // it goes on, however early it is to end
+		if alone, err := awaitNoKubeVip(ctx, dir, zap.New(core)); !alone || err != nil || logs.Len() > 0 {
+			t.Fatalf("without one: %t, %v, %v", alone, err, logs.All())
+		}
 	}
 	synctest.Test(t, func(t *testing.T) {
 		path := put("other.yaml", kubeVipPod)
 		done := make(chan error, 1)
-		go func() { done <- awaitNoKubeVip(t.Context(), dir, zap.New(core)) }()
+		go func() {
+			alone, err := awaitNoKubeVip(t.Context(), dir, zap.New(core))
+			if !alone {
+				err = errors.Join(err, errors.New("not alone"))
+			}
+			done <- err
+		}()
 		synctest.Wait()
 		select {
 		case err := <-done:
@@ -59,13 +70,11 @@ func TestAwaitNoKubeVip(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	ended, end := context.WithCancel(t.Context())
-	end()
 	put("other.yaml", kubeVipPod)
-	if err := awaitNoKubeVip(ended, dir, zap.NewNop()); err != nil {
-		t.Error(err)
+	if alone, err := awaitNoKubeVip(ended, dir, zap.NewNop()); alone || err != nil {
+		t.Errorf("ended while it waits: %t, %v", alone, err)
 	}
-	if err := awaitNoKubeVip(t.Context(), filepath.Join(dir, "missing"), zap.NewNop()); err == nil {
+	if _, err := awaitNoKubeVip(t.Context(), filepath.Join(dir, "missing"), zap.NewNop()); err == nil {
 		t.Error("a folder that is not there is none without kube-vip")
 	}
 }

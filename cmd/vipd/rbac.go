@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -40,6 +41,7 @@ func (k *keeper) allow(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	defer own.close()
 	lease := fmt.Sprintf("/apis/coordination.k8s.io/v1/namespaces/%s/leases/%s", k.config.LeaseNamespace, k.config.LeaseName)
 	switch status, err := own.send(ctx, http.MethodGet, lease, nil); {
 	case err != nil:
@@ -75,7 +77,7 @@ func (k *keeper) grant(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer admin.http.CloseIdleConnections()
+	defer admin.close()
 	rights := manifest.RBAC{LeaseNamespace: k.config.LeaseNamespace, LeaseName: k.config.LeaseName}
 	return admin.apply(ctx, []byte(rights.YAML()))
 }
@@ -99,6 +101,10 @@ func dial(kubeconfig []byte) (apiServer, error) {
 	}
 	return apiServer{url: c.Host, http: h}, nil
 }
+
+// close lets go of the connections; http.Client does not find them behind client-go's
+// wrappers.
+func (a apiServer) close() { utilnet.CloseIdleConnectionsFor(a.http.Transport) }
 
 // send returns the status of the answer.
 func (a apiServer) send(ctx context.Context, method, path string, body []byte) (status int, err error) {

@@ -85,7 +85,9 @@ func run(ctx context.Context, c config.Config, log *zap.Logger) (err error) {
 	log.Info("starting", zap.String("version", versionString()), zap.String("node", c.Node), zap.Stringer("vip", c.Addresses[0]),
 		zap.String("apiserver", c.APIServer), zap.String("lease", c.LeaseNamespace+"/"+c.LeaseName),
 		zap.Duration("lease_duration", timing.Lease), zap.Duration("renew_interval", timing.Renew))
-	if err := awaitNoKubeVip(ctx, c.Manifests, log); err != nil || ctx.Err() != nil {
+	// Without a kube-vip go on, also if the wish to end has come already: what an
+	// earlier process left is still to be taken away (see lock).
+	if alone, err := awaitNoKubeVip(ctx, c.Manifests, log); err != nil || !alone {
 		return err
 	}
 	unlock, err := lock(ctx, c.Addresses[0], log)

@@ -15,12 +15,12 @@ import (
 // prospects is what /readyz goes by: whether vipd could hold the address.
 type prospects struct {
 	known    atomic.Bool // the Lease was read
-	eligible atomic.Pointer[bool]
+	eligible atomic.Bool
 }
 
 func (r *prospects) stands(s election.Standing) { r.known.Store(s.Known) }
 
-func (r *prospects) campaigns(c vip.Campaign) { r.eligible.Store(&c.Eligible) }
+func (r *prospects) campaigns(c vip.Campaign) { r.eligible.Store(c.Eligible) }
 
 func (r *prospects) lease(context.Context) error {
 	if r.known.Load() {
@@ -30,7 +30,7 @@ func (r *prospects) lease(context.Context) error {
 }
 
 func (r *prospects) candidate(context.Context) error {
-	if e := r.eligible.Load(); e != nil && *e {
+	if r.eligible.Load() {
 		return nil
 	}
 	return errors.New("this node does not campaign: no interface for the address, or it stands back; the log says why")
