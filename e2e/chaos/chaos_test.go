@@ -71,6 +71,7 @@ func TestChaos(t *testing.T) {
 		seed = NewSeed()
 	}
 	dir := Folder(filepath.Join("..", "reports"), seed)
+	t.Cleanup(func() { must(t, failover.Start(shared)) }) // the other tests need their vipds
 	sum, err := Run(t.Context(), shared, Options{Seed: seed, Most: enough, Dir: dir, Out: logger{t}})
 	if err != nil || !sum.OK() {
 		t.Fatalf("%d of %d episodes broke a rule, %d things were left; `make chaos SEED=%d` tries the same, `make chaos-replay REPORT=%s` judges it again: %v",
@@ -90,7 +91,6 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	must(t, os.RemoveAll(dir))
-	must(t, failover.Start(shared))
 }
 
 // What Ending looks for on a node without a vipd, it sees where one holds the VIP.
