@@ -18,11 +18,11 @@ func toGrant(s election.Standing) vip.Grant {
 // elector is the Lease as the Manager's Election.
 type elector struct {
 	*election.Elector
-	ready *prospects
+	campaigns func(vip.Campaign) // is told as well
 }
 
 func (e elector) Campaign(ctx context.Context, c vip.Campaign) {
-	e.ready.campaigns(c)
+	e.campaigns(c)
 	e.SetCandidate(ctx, election.Candidate{Eligible: c.Eligible, MAC: c.MAC, HoldBack: c.HoldBack, Yield: c.Yield, NotBefore: c.NotBefore})
 }
 

@@ -23,6 +23,8 @@ type fence interface {
 	// slack is how much earlier than the deadline the addresses' lifetime ends.
 	slack() time.Duration
 	remove() error
+	// kind is what it is made of, for people.
+	kind() string
 }
 
 // openFence opens the fence that was asked for and that this kernel has.
@@ -63,6 +65,7 @@ func (n nftFence) Permit(ticket uint64) error {
 	return nil
 }
 
+func (n nftFence) kind() string          { return string(config.FenceNftables) }
 func (n nftFence) Forbid() error         { return n.f.Forbid() }
 func (n nftFence) Rest() error           { return n.f.Rest() }
 func (n nftFence) Intact() (bool, error) { return n.f.Intact() }
@@ -88,6 +91,7 @@ type lifetimeFence struct{}
 const removal = 1300 * time.Millisecond
 
 func (lifetimeFence) arm(time.Duration) (uint64, error) { return 0, nil }
+func (lifetimeFence) kind() string                      { return string(config.FenceLifetime) }
 func (lifetimeFence) Permit(uint64) error               { return nil }
 func (lifetimeFence) Forbid() error                     { return nil }
 func (lifetimeFence) Rest() error                       { return nil }

@@ -61,7 +61,7 @@ func (n *network) Look() (vip.Looked, error) {
 	if err != nil {
 		return seen, err
 	}
-	seen.Link = vip.Link{Index: link.Index, MAC: link.MAC.String(), Up: link.Up}
+	seen.Link = vip.Link{Index: link.Index, MAC: link.MAC.String(), Name: link.Name, Up: link.Up}
 	if !link.Up {
 		return seen, fmt.Errorf("%w: %s is down or has no carrier", vip.ErrNoLink, link.Name)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 	"github.com/vipd-io/vipd/pkg/health"
 	"github.com/vipd-io/vipd/pkg/kubeapi"
 	"github.com/vipd-io/vipd/pkg/netif"
+	"github.com/vipd-io/vipd/pkg/reach"
 	"github.com/vipd-io/vipd/pkg/status"
 	"github.com/vipd-io/vipd/pkg/vip"
 )
@@ -124,6 +126,8 @@ type daemon struct {
 	network   *network
 	fence     fence
 	alarm     *boottime.Alarm
+	vip       string // host:port of the address
+	api       *kubeapi.Client
 	directory *kubeapi.Directory
 	monitor   *health.Monitor
 	elector   *election.Elector
@@ -131,26 +135,36 @@ type daemon struct {
 	listener  *arp.Listener
 	manager   *vip.Manager
 	ready     prospects
+	report    *reporter
+	events    *kubeapi.Events
+	prober    *reach.Prober  // nil for none
 	status    *status.Server // nil for none
 }
 
 func newDaemon(c config.Config, timing election.Timing, network *network, fence fence, alarm *boottime.Alarm, log *zap.Logger) *daemon {
-	d := &daemon{log: log, network: network, fence: fence, alarm: alarm}
-	d.announcer = arp.New(arp.Options{Mine: func() bool { return d.manager.Mine() }, Insist: timing.Lease, Log: log.Named("arp")})
+	d := &daemon{log: log, network: network, fence: fence, alarm: alarm, vip: netip.AddrPortFrom(c.Addresses[0], c.Port).String()}
+	d.report = newReporter(c, timing, fence.kind(), func() []status.Certificate { return certificates(d.api.Expiry()) })
+	d.announcer = arp.New(arp.Options{Mine: func() bool { return d.manager.Mine() }, Insist: timing.Lease, Sent: d.report.announced, Log: log.Named("arp")})
 	d.listener = arp.NewListener(arp.ListenerOptions{Addresses: c.Addresses, Heard: d.heard, Log: log.Named("arp")})
 	network.listen = d.listener.Watch
 	api := kubeapi.New(kubeapi.Options{Server: c.APIServer, Kubeconfigs: c.Kubeconfigs, Hedge: timing.Attempt / 3,
-		UserAgent: "vipd/" + versionString(), Broken: func(server string) { d.monitor.Nudge(server) }, Log: log.Named("kubeapi")})
-	known := &servers{config: c, prefer: api.Prefer, serves: func(v vip.Serving) { d.manager.Serves(v) }}
+		UserAgent: "vipd/" + versionString(), Broken: d.broken, Asked: d.report.asked, Log: log.Named("kubeapi")})
+	d.api = api
+	known := &servers{config: c, prefer: api.Prefer, serves: func(v vip.Serving) { d.manager.Serves(v) }, report: d.report.serversAre}
 	d.monitor = health.New(health.Options{Local: c.APIServer, Ask: api.Readyz, Notify: known.judged, Log: log.Named("health")})
 	d.directory = api.Directory(kubeapi.DirectoryOptions{Node: c.Node, Port: c.Port, Peers: c.Peers, Own: network.own,
 		Notify: func(r kubeapi.Roll) { d.monitor.SetPeers(names(r.Peers)); known.learnt(r) }})
+	store := &election.KubeStore{API: api, Namespace: c.LeaseNamespace, Name: c.LeaseName, Establish: timing.Attempt}
+	d.events = api.Events(kubeapi.EventOptions{Namespace: c.LeaseNamespace, Lease: c.LeaseName, UID: store.UID, Node: c.Node})
+	d.report.say = d.events.Say
 	d.elector = election.New(election.Options{
 		Self:   election.Self{Node: c.Node, BootID: bootID(), Version: versionString()},
 		Timing: timing,
-		Store:  &election.KubeStore{API: api, Namespace: c.LeaseNamespace, Name: c.LeaseName, Establish: timing.Attempt},
+		Store:  store,
 		Arm:    fence.arm,
-		Notify: func(s election.Standing) { d.manager.Granted(toGrant(s)); d.monitor.Hold(s.Held); d.ready.stands(s) },
+		Notify: d.stands,
+		Saw:    d.saw,
+		Wrote:  d.report.wrote,
 		Asked:  func(to string) { d.manager.MoveTo(to) },
 		Named:  func(successor string) bool { return successor == c.Node || network.ownHost(successor) },
 		Log:    log.Named("election"),
@@ -160,16 +174,56 @@ func newDaemon(c config.Config, timing election.Timing, network *network, fence 
 		Network:   network,
 		Fence:     fence,
 		Announcer: announcer{d.announcer, c.Addresses},
-		Election:  elector{d.elector, &d.ready},
+		Election:  elector{d.elector, d.campaigns},
+		Tell:      d.report.managed,
 		Slack:     fence.slack(),
 		Alarm:     alarm.Set,
 		Log:       log.Named("vip"),
 	})
+	if c.ProbeInterval > 0 {
+		d.prober = reach.New(reach.Options{Ask: d.askVIP, Every: c.ProbeInterval, Idle: func() bool { return d.manager.Mine() }, Notify: d.report.dark})
+	}
 	if c.StatusAddress != "" {
 		live, ready := d.checks()
-		d.status = status.New(status.Options{Address: c.StatusAddress, Live: live, Ready: ready, Log: log.Named("status")})
+		d.status = status.New(status.Options{Address: c.StatusAddress, Live: live, Ready: ready,
+			Board: d.report.board, Metrics: d.report.metrics, Log: log.Named("status")})
 	}
 	return d
+}
+
+// stands tells all who go by it of a new standing, the Manager first.
+func (d *daemon) stands(s election.Standing) {
+	d.report.stands(s) // what the Manager then tells of is put together with it
+	d.manager.Granted(toGrant(s))
+	d.monitor.Hold(s.Held)
+	d.ready.stands(s)
+}
+
+// saw: when the holder changes, what a client notices of it begins now.
+func (d *daemon) saw(s election.Sight) {
+	if d.report.saw(s) && d.prober != nil {
+		d.prober.Nudge()
+	}
+}
+
+func (d *daemon) campaigns(c vip.Campaign) {
+	d.ready.campaigns(c)
+	d.report.campaigns(c)
+}
+
+// broken tells of a connection that ended: of this node's own API server, or of
+// the address.
+func (d *daemon) broken(server string) {
+	d.monitor.Nudge(server)
+	if d.prober != nil && server == d.vip {
+		d.prober.Nudge()
+	}
+}
+
+// askVIP asks the address as a client does. Whatever the server says is an answer.
+func (d *daemon) askVIP(ctx context.Context) (bool, error) {
+	_, _, known, err := d.api.Readyz(ctx, d.vip)
+	return known, err
 }
 
 // heard passes on what machines other than this one claim.
@@ -195,6 +249,10 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.monitor.Run(parts) })
 	g.Go(func() error { return d.directory.Run(parts) })
 	g.Go(func() error { return d.fence.watch(parts, d.log.Named("fence"), d.manager.Changed) })
+	g.Go(func() error { return d.events.Run(parts) })
+	if d.prober != nil {
+		g.Go(func() error { return d.prober.Run(parts) })
+	}
 	if d.status != nil {
 		g.Go(func() error { return d.status.Run(parts) })
 	}

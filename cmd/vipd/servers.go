@@ -17,6 +17,7 @@ type servers struct {
 	config config.Config
 	prefer func([]string)    // in which order to ask
 	serves func(vip.Serving) // whether to stay
+	report func(kubeapi.Roll, health.State)
 
 	mu    sync.Mutex
 	roll  kubeapi.Roll
@@ -28,6 +29,7 @@ func (s *servers) learnt(r kubeapi.Roll) {
 	defer s.mu.Unlock()
 	s.roll = r
 	s.serves(serving(s.config, s.roll, s.state))
+	s.report(s.roll, s.state)
 }
 
 // judged: first the way to the servers, then what follows from their state, which
@@ -38,6 +40,7 @@ func (s *servers) judged(h health.State) {
 	s.state = h
 	s.prefer(h.Order())
 	s.serves(serving(s.config, s.roll, s.state))
+	s.report(s.roll, s.state)
 }
 
 // serving says it in the Manager's words, the preferred nodes first.

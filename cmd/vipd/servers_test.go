@@ -34,9 +34,10 @@ func TestServing(t *testing.T) {
 // that works.
 func TestWayBeforeVerdict(t *testing.T) {
 	var calls []string
-	s := &servers{prefer: func(order []string) { calls = append(calls, order...) }, serves: func(vip.Serving) { calls = append(calls, "serves") }}
+	s := &servers{prefer: func(order []string) { calls = append(calls, order...) }, serves: func(vip.Serving) { calls = append(calls, "serves") },
+		report: func(kubeapi.Roll, health.State) { calls = append(calls, "report") }}
 	s.judged(health.State{Local: health.Server{Name: "a", Verdict: health.NotReady}, Peers: []health.Server{{Name: "b", Verdict: health.Ready}}})
-	if d := cmp.Diff([]string{"b", "a", "serves"}, calls); d != "" {
+	if d := cmp.Diff([]string{"b", "a", "serves", "report"}, calls); d != "" {
 		t.Errorf("calls (-want +got):\n%s", d)
 	}
 }

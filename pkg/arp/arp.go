@@ -33,6 +33,9 @@ type Options struct {
 	// least, see pause. That of the lease lets a virtual machine that was paused
 	// meanwhile hear of the new holder within a second of waking up.
 	Insist time.Duration
+	// Sent, if set, is told what came of each round of announcements. It must not
+	// block, nor call the Announcer.
+	Sent func(error)
 	// Log may be nil.
 	Log *zap.Logger
 	// Listen opens a socket that sends raw frames on an interface; nil is the
@@ -141,6 +144,9 @@ func (a *Announcer) send() {
 		return
 	}
 	err := a.write(*a.target)
+	if a.opts.Sent != nil {
+		a.opts.Sent(err)
+	}
 	if err != nil && !a.failed {
 		a.opts.Log.Warn("announcement not sent", zap.Error(err), zap.Int("ifindex", a.target.Index))
 	}

@@ -40,6 +40,8 @@ type Config struct {
 	Fence     Fence
 	// StatusAddress is host:port, "" for none.
 	StatusAddress string
+	// ProbeInterval is 0 if the address is not asked.
+	ProbeInterval time.Duration
 	LogFormat     string
 	LogLevel      string
 }
@@ -75,6 +77,9 @@ func Parse(v Values) (Config, error) {
 	}
 	c.Manifests, _ = p.get("manifests")
 	c.StatusAddress = p.statusAddress()
+	if s, _ := p.get("probe-interval"); s != "off" {
+		c.ProbeInterval = p.duration("probe-interval")
+	}
 	c.APIServer = p.apiServer(c)
 	c.Peers = p.peers(c)
 	c.Preferred = p.preferred()

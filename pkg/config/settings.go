@@ -41,6 +41,7 @@ var Settings = []Setting{
 	{Name: "manifests", Usage: "folder of kubelet's static pods: vipd waits while a kube-vip is in it (default: not looked at)"},
 	{Name: "fence", Default: "auto", Usage: "auto, nftables or lifetime: what ends the address if this process cannot"},
 	{Name: "status-address", Default: "127.0.0.1:2112", Usage: "host:port to tell the status on, or off"},
+	{Name: "probe-interval", Default: "1s", Usage: "how often a standby asks the address whether it answers, to measure outages, or off"},
 	{Name: "log-format", Default: "json", Usage: "json or console"},
 	{Name: "log-level", Default: "info", Usage: "debug, info, warn or error"},
 }

@@ -31,13 +31,33 @@ var errLate = errors.New("the answer came after the deadline it would have set")
 // what it allows.
 var errUnarmed = errors.New("not armed")
 
+// Outcome is what a claim or a renewal came to.
+type Outcome string
+
+const (
+	Renewed  Outcome = "ok"
+	Conflict Outcome = "conflict" // another write came first
+	Late     Outcome = "late"     // the answer came when the lease was over
+	Failed   Outcome = "failed"   // or it is not known
+)
+
+// Write is one claim or renewal.
+type Write struct {
+	Outcome Outcome
+	// Took is from its send to its answer.
+	Took time.Duration
+	// Left is what was left of the lease that was held when the answer came; not
+	// above 0 if none was.
+	Left time.Duration
+}
+
 // start sends a call from a goroutine of its own; Run hears of it in landed.
 func (e *Elector) start(ctx context.Context, o op) {
 	if e.release != nil {
 		ctx = e.release.ctx
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.Timing.Attempt)
-	e.flight = &flight{op: o, why: e.why(), cancel: cancel}
+	e.flight = &flight{op: o, why: e.why(), claim: Claim{Over: e.view.verdict.String(), Seen: e.view.at, Free: e.view.from}, cancel: cancel}
 	base, write := e.view.lease, e.draft(o)
 	go func() { e.results <- e.call(ctx, o, base, write) }()
 }
@@ -83,14 +103,17 @@ func (e *Elector) call(ctx context.Context, o op, base *lease, w draft) result {
 // landed takes in the outcome of the call that was under way.
 func (e *Elector) landed(r result) {
 	e.flight.cancel()
-	why := e.flight.why
+	f := e.flight
 	e.flight = nil
+	if r.op == opHold {
+		e.tellWrite(r)
+	}
 	switch {
 	case r.op == opRead:
 		e.landedRead(r)
 	case r.err == nil:
 		e.failures, e.conflicts = 0, 0
-		e.landedWrite(r, why)
+		e.landedWrite(r, f)
 	default:
 		e.failedWrite(r)
 	}
@@ -121,9 +144,34 @@ func (e *Elector) landedRead(r result) {
 	}
 }
 
-func (e *Elector) landedWrite(r result, why string) {
-	if !e.view.older(r.lease) {
-		e.view.observe(r.lease, e.now())
+// tellWrite tells of a claim or a renewal before anything follows from it.
+func (e *Elector) tellWrite(r result) {
+	now := e.now()
+	w := Write{Outcome: Renewed, Took: now.Sub(r.sent)}
+	if e.stand.Held {
+		w.Left = e.stand.Until.Sub(now)
+	}
+	switch {
+	case errors.Is(r.err, errUnarmed):
+		return // it was not sent
+	case overtaken(r.err):
+		w.Outcome = Conflict
+	case r.err != nil:
+		w.Outcome = Failed
+	case r.sent.Add(e.opts.Timing.Hold()) <= now:
+		w.Outcome = Late
+	}
+	e.opts.Wrote(w)
+}
+
+// overtaken tells whether a write met a newer version than it was made for.
+func overtaken(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+}
+
+func (e *Elector) landedWrite(r result, f *flight) {
+	if !e.view.older(r.lease) && e.view.observe(r.lease, e.now()) {
+		e.opts.Saw(e.view.sight())
 	}
 	switch {
 	case r.op == opRelease:
@@ -145,22 +193,23 @@ func (e *Elector) landedWrite(r result, why string) {
 		e.answer = ""
 	}
 	s := Standing{Known: true, Held: true, Term: parse(r.lease).term, Until: until, Ticket: r.ticket,
-		Holder: e.view.self.Node, Why: why, Confirmed: r.sent}
+		Holder: e.view.self.Node, Why: f.why, Confirmed: r.sent, Claim: f.claim}
+	s.Claim.Sent, s.Claim.Written = r.sent, e.now()
 	if e.stand.Held {
-		s.Why = e.stand.Why
+		s.Why, s.Claim = e.stand.Why, e.stand.Claim
 	}
 	if !e.stillMine(s.Term) {
 		e.writtenRV = ""
 		return // the watch has shown already that somebody else came after us
 	}
 	if !e.stand.Held {
-		e.log.Info("lease taken", zap.Int("term", s.Term), zap.String("reason", why), zap.Duration("answered_after", e.now().Sub(r.sent)))
+		e.log.Info("lease taken", zap.Int("term", s.Term), zap.String("reason", f.why), zap.Duration("answered_after", e.now().Sub(r.sent)))
 	}
 	e.notify(s)
 }
 
 func (e *Elector) failedWrite(r result) {
-	if apierrors.IsConflict(r.err) || apierrors.IsAlreadyExists(r.err) || apierrors.IsNotFound(r.err) {
+	if overtaken(r.err) {
 		// Somebody was faster, or our own earlier write came late.
 		e.doubt = true
 		e.conflicts++

@@ -44,6 +44,21 @@ type Standing struct {
 	// Confirmed is when the last call was sent whose answer showed that the
 	// Lease is ours, if Held.
 	Confirmed boottime.Instant
+	// Claim says when the Lease was claimed, if Held.
+	Claim Claim
+}
+
+// Claim is how a holding began.
+type Claim struct {
+	// Over tells what the claim was over: a record that was "released", "foreign",
+	// "mine", "rebooted" (mine, of an earlier boot), "namesake" (of my name, from
+	// another machine), "vacant" (of nobody's name) or "absent".
+	Over string
+	// Seen is when the record was first seen that the claim is over, Free from when
+	// on it might be claimed.
+	Seen, Free boottime.Instant
+	// Sent is when the write was, Written when it was known to have succeeded.
+	Sent, Written boottime.Instant
 }
 
 // Candidate says whether this node wants the Lease, from which MAC, and whom it
@@ -73,6 +88,11 @@ type Options struct {
 	// Asked, if set, is told that somebody asks the holder, us, to hand over to
 	// a node, or to AnyNode (see MoveAnnotation). It must not block.
 	Asked func(to string)
+	// Saw, if set, is told from Run of each version of the Lease. It must not block.
+	Saw func(Sight)
+	// Wrote, if set, is told from Run what came of each claim and renewal. It must
+	// not block.
+	Wrote func(Write)
 	// Named tells whether a successor's name means this node; nil compares it
 	// with Self.Node.
 	Named func(successor string) bool
@@ -122,6 +142,7 @@ type release struct {
 type flight struct {
 	op     op
 	why    string // what makes it due, in words
+	claim  Claim  // as far as it is known
 	cancel context.CancelFunc
 }
 
@@ -164,6 +185,12 @@ func New(opts Options) *Elector {
 		commands: make(chan func()), seen: make(chan sighting), results: make(chan result, 1)}
 	if opts.Asked == nil {
 		e.opts.Asked = func(string) {}
+	}
+	if opts.Saw == nil {
+		e.opts.Saw = func(Sight) {}
+	}
+	if opts.Wrote == nil {
+		e.opts.Wrote = func(Write) {}
 	}
 	e.view = view{self: opts.Self, own: opts.Timing.Lease, named: opts.Named}
 	if opts.Named == nil {
@@ -346,6 +373,7 @@ func (e *Elector) observe(l *coordinationv1.Lease) {
 	if !e.view.observe(l, now) {
 		return
 	}
+	e.opts.Saw(e.view.sight())
 	e.warnNamesake()
 	v := &e.view
 	if e.stand.Held && !e.stillMine(e.stand.Term) {

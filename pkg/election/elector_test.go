@@ -60,11 +60,12 @@ type node struct {
 	done    chan struct{}
 	err     error // of Run, once done is closed
 
-	asked []string // moves
-	stand Standing // the newest
-	quiet bool     // withdrawn: does not answer, whatever the standing
-	arms  int
-	unarm error
+	asked  []string // moves
+	writes map[Outcome][]Write
+	stand  Standing // the newest
+	quiet  bool     // withdrawn: does not answer, whatever the standing
+	arms   int
+	unarm  error
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -89,9 +90,10 @@ func (c *cluster) joinWith(name string, fault func(string) leasetest.Fault) *nod
 }
 
 func (c *cluster) joinAs(name string, self Self, mac string, fault func(string) leasetest.Fault) *node {
-	n := &node{c: c, name: name, self: self, client: &leasetest.Client{Server: &c.server, Hedge: c.timing.Attempt / 3}, done: make(chan struct{})}
+	n := &node{c: c, name: name, self: self, client: &leasetest.Client{Server: &c.server, Hedge: c.timing.Attempt / 3},
+		done: make(chan struct{}), writes: make(map[Outcome][]Write)}
 	n.elector = New(Options{
-		Self: self, Timing: c.timing, Now: c.now, Notify: n.notified, Arm: n.armed, Asked: n.askedToMove,
+		Self: self, Timing: c.timing, Now: c.now, Notify: n.notified, Arm: n.armed, Asked: n.askedToMove, Wrote: n.wrote,
 		Store: &KubeStore{API: n.client, Namespace: "kube-system", Name: leaseName, Establish: time.Second},
 	})
 	n.client.SetFault(fault)
@@ -109,6 +111,12 @@ func (n *node) askedToMove(to string) {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
 	n.asked = append(n.asked, to)
+}
+
+func (n *node) wrote(w Write) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	n.writes[w.Outcome] = append(n.writes[w.Outcome], w)
 }
 
 func (n *node) armed(time.Duration) (uint64, error) {
@@ -333,6 +341,47 @@ func TestCrashIsWaitedOutExactly(t *testing.T) {
 		after := second.lastInterval().from.Sub(renewed)
 		if after < c.timing.Lease || after > c.timing.Lease+5*time.Millisecond {
 			t.Errorf("taken %v after the last renewal, want %v", after, c.timing.Lease)
+		}
+		// How it came to it is told, and stays as it was.
+		time.Sleep(10 * time.Second)
+		claim, from := second.standing().Claim, second.lastInterval().from
+		if claim.Seen < renewed || claim.Free != claim.Seen.Add(c.timing.Lease) || claim.Sent < claim.Free || claim.Written < claim.Sent || claim.Written >= from {
+			t.Errorf("claim %+v of a lease renewed at %d, held anew at %d", claim, renewed, from)
+		}
+	})
+}
+
+// TestWritesAreTold: what each came to, and how much of the lease was left then.
+func TestWritesAreTold(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		time.Sleep(10 * time.Second)
+		n.client.SetFault(func(verb string) leasetest.Fault {
+			if verb == "update" {
+				return leasetest.Fault{After: 700 * time.Millisecond}
+			}
+			return leasetest.Fault{}
+		})
+		time.Sleep(5 * time.Second)
+		n.client.SetFault(func(verb string) leasetest.Fault {
+			if verb == "update" {
+				return leasetest.Fault{Lose: errors.New("connection reset")}
+			}
+			return leasetest.Fault{}
+		})
+		time.Sleep(2 * time.Second)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		ok := n.writes[Renewed]
+		if len(ok) < 10 || ok[0].Left > 0 || ok[5].Left < c.timing.Hold()-c.timing.Renew-50*time.Millisecond || ok[5].Left > c.timing.Hold()-c.timing.Renew {
+			t.Errorf("%d renewals: %+v", len(ok), ok)
+		}
+		if last := ok[len(ok)-1]; last.Took < 600*time.Millisecond || last.Left > ok[5].Left-600*time.Millisecond {
+			t.Errorf("a slow renewal: %+v", last)
+		}
+		if len(n.writes[Failed]) == 0 {
+			t.Errorf("lost answers: %+v", n.writes)
 		}
 	})
 }

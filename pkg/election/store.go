@@ -11,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -50,6 +51,24 @@ type KubeStore struct {
 	Name      string
 	// Establish is how long a watch may take to be answered.
 	Establish time.Duration
+
+	uid atomic.Pointer[types.UID] // as last read or written
+}
+
+// UID is that of the Lease as far as it was seen, "" before.
+func (k *KubeStore) UID() types.UID {
+	if uid := k.uid.Load(); uid != nil {
+		return *uid
+	}
+	return ""
+}
+
+// note keeps what Events are tied to.
+func (k *KubeStore) note(l *lease) {
+	if l != nil && k.UID() != l.UID {
+		uid := l.UID
+		k.uid.Store(&uid)
+	}
 }
 
 var _ Store = (*KubeStore)(nil)
@@ -65,6 +84,7 @@ func (k *KubeStore) Get(ctx context.Context) (*coordinationv1.Lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read lease %s/%s: %w", k.Namespace, k.Name, err)
 	}
+	k.note(out)
 	return out, nil
 }
 
@@ -102,6 +122,7 @@ func (k *KubeStore) Write(ctx context.Context, base *coordinationv1.Lease, rec r
 	if err != nil {
 		return nil, fmt.Errorf("write lease %s/%s: %w", k.Namespace, k.Name, err)
 	}
+	k.note(out)
 	return out, nil
 }
 

@@ -140,3 +140,22 @@ func (v *view) chosen() bool {
 
 // holder names who holds the Lease by the record, "" for nobody.
 func (v *view) holder() string { return v.record.holder }
+
+// Sight is a version of the Lease as one node saw it.
+type Sight struct {
+	// Holder is the name in it, "" for none; MAC its machine's, "" if not known.
+	Holder, MAC string
+	Term        int
+	// Wait is how long its holder may go on after it was written.
+	Wait time.Duration
+	// At is when it was first seen here, Free from when on it may be claimed here.
+	At, Free boottime.Instant
+}
+
+func (v *view) sight() Sight {
+	s := Sight{Holder: v.record.holder, Term: v.record.term, Wait: v.record.wait(v.own), At: v.at, Free: v.from}
+	if v.record.noted {
+		s.MAC = v.record.note.MAC
+	}
+	return s
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,6 +19,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	certutil "k8s.io/client-go/util/cert"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
 // serverName is in every API server certificate that kubeadm makes; 127.0.0.1
@@ -32,6 +36,7 @@ type source struct {
 	path    string
 	stamp   stamp
 	clients map[string]*clients // by server
+	user    *clientcmdapi.AuthInfo
 }
 
 // stamp tells whether a file is another one than before.
@@ -83,6 +88,7 @@ func (c *Client) clients(server string, n int) (*clients, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.user = currentUser(file)
 	made, err := c.connect(file, server)
 	if err != nil {
 		return nil, fmt.Errorf("use kubeconfig: %w", err)
@@ -113,6 +119,59 @@ func load(path string, info os.FileInfo) (*clientcmdapi.Config, error) {
 	return file, nil
 }
 
+// Expiry tells when the client certificate of each kubeconfig ends that was used,
+// by the file's path. A token has no end that could be read from it.
+func (c *Client) Expiry() map[string]time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make(map[string]time.Time)
+	for _, s := range c.sources {
+		if end, ok := expiry(s.user); ok {
+			out[s.path] = end
+		}
+	}
+	return out
+}
+
+// currentUser is whom a kubeconfig would have us be, nil for nobody.
+func currentUser(file *clientcmdapi.Config) *clientcmdapi.AuthInfo {
+	current, ok := file.Contexts[file.CurrentContext]
+	if !ok {
+		return nil
+	}
+	return file.AuthInfos[current.AuthInfo]
+}
+
+// expiry reads a file with a certificate each time: kubelet renews its own in place.
+func expiry(user *clientcmdapi.AuthInfo) (end time.Time, ok bool) {
+	if user == nil {
+		return time.Time{}, false
+	}
+	data := user.ClientCertificateData
+	if len(data) == 0 && user.ClientCertificate != "" {
+		data = readBounded(user.ClientCertificate)
+	}
+	certs, err := certutil.ParseCertsPEM(data)
+	if err != nil {
+		return time.Time{}, false // the API server will say so
+	}
+	return certs[0].NotAfter, true
+}
+
+// readBounded returns nothing for what cannot be read.
+func readBounded(path string) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(io.LimitReader(f, maxKubeconfig))
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
 // connect keeps of a kubeconfig who we are and whom we trust. The file's server
 // is not used, nor is the way to it, nor its wish not to be verified.
 func (c *Client) connect(file *clientcmdapi.Config, server string) (*clients, error) {
@@ -133,7 +192,7 @@ func (c *Client) connect(file *clientcmdapi.Config, server string) (*clients, er
 	// HTTP/1.1: a request that is given up closes its connection, so the next
 	// one is not queued behind a server that hangs.
 	config.NextProtos = []string{"http/1.1"}
-	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return impatient{rt} })
+	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return witness{impatient{rt}, server, c.opts.Asked} })
 	return newClients(config)
 }
 
@@ -205,5 +264,26 @@ func (i impatient) RoundTrip(r *http.Request) (*http.Response, error) {
 	if utilnet.IsProbableEOF(err) && r.Context().Err() == nil {
 		return nil, errHungUp
 	}
+	return resp, err
+}
+
+// witness tells of requests.
+type witness struct {
+	http.RoundTripper
+	server string
+	asked  func(Request)
+}
+
+// WrappedRoundTripper is as that of impatient.
+func (w witness) WrappedRoundTripper() http.RoundTripper { return w.RoundTripper }
+
+func (w witness) RoundTrip(r *http.Request) (*http.Response, error) {
+	began := boottime.Now()
+	resp, err := w.RoundTripper.RoundTrip(r)
+	told := Request{Server: w.server, Method: r.Method, Path: r.URL.Path, Took: boottime.Now().Sub(began)}
+	if resp != nil {
+		told.Status = resp.StatusCode
+	}
+	w.asked(told)
 	return resp, err
 }

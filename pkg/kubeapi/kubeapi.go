@@ -37,6 +37,9 @@ type Options struct {
 	// Broken, if set, is told of each connection to a server that ended, whoever
 	// ended it. It must not block.
 	Broken func(server string)
+	// Asked, if set, is told of each request that ended or was given up, once the
+	// head of its answer is there. It must not block.
+	Asked func(Request)
 	// Log may be nil.
 	Log *zap.Logger
 	// Dial may be nil; tests use it to reach a server in another namespace.
@@ -64,11 +67,26 @@ func New(opts Options) *Client {
 	if opts.Broken == nil {
 		opts.Broken = func(string) {}
 	}
+	if opts.Asked == nil {
+		opts.Asked = func(Request) {}
+	}
 	c := &Client{opts: opts, servers: []string{opts.Server}, streams: make(map[*stream]bool), health: make(map[string]*health)}
 	for _, path := range opts.Kubeconfigs {
 		c.sources = append(c.sources, &source{path: path, clients: make(map[string]*clients)})
 	}
 	return c
+}
+
+// Request is one that was made.
+type Request struct {
+	// Server is its host:port.
+	Server string
+	// Method is HTTP's, Path that of the URL.
+	Method, Path string
+	// Status is HTTP's, 0 without an answer.
+	Status int
+	// Took is until the head of the answer.
+	Took time.Duration
 }
 
 // Call is one request for Leases to one API server.

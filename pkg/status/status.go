@@ -1,5 +1,6 @@
-// Package status tells over HTTP how vipd does. It only reads, and nothing depends
-// on it: a port that is taken is told of, and tried again.
+// Package status has what vipd knows of itself (Board, Metrics) and tells it over HTTP
+// (Server): to people, to programs, and to Prometheus. It only reads, and nothing
+// depends on it: a port that is taken is told of, and tried again.
 package status
 
 import (
@@ -8,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,6 +27,9 @@ type Options struct {
 	Address string
 	// Live are the checks of /livez, Ready those of /readyz.
 	Live, Ready []Check
+	// Board and Metrics are what is told of; each may be nil, and is not then.
+	Board   *Board
+	Metrics *Metrics
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -41,14 +44,17 @@ const (
 )
 
 // Server answers. Make it with New and call Run.
-type Server struct{ opts Options }
+type Server struct {
+	opts    Options
+	streams chan struct{} // a slot for each reader of /events
+}
 
 // New returns a server that does not listen yet.
 func New(opts Options) *Server {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
-	return &Server{opts: opts}
+	return &Server{opts: opts, streams: make(chan struct{}, maxStreams)}
 }
 
 // Run listens and answers until ctx ends. It returns no error: vipd does its work
@@ -78,6 +84,7 @@ func (s *Server) serve(ctx context.Context) error {
 	}
 	server := &http.Server{
 		Handler:           s.Handler(),
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends /events
 		ReadHeaderTimeout: 2 * time.Second,
 		ReadTimeout:       2 * time.Second,
 		WriteTimeout:      5 * time.Second,
@@ -102,35 +109,4 @@ func (s *Server) serve(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("serve: %w", err)
-}
-
-// Handler is what it answers with.
-func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", answer(s.opts.Live))
-	mux.HandleFunc("GET /readyz", answer(s.opts.Ready))
-	return mux
-}
-
-// answer lists the checks as an API server does: [+] for what is well.
-func answer(checks []Check) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
-		defer cancel()
-		var body strings.Builder
-		status := http.StatusOK
-		for _, c := range checks {
-			if err := c.Ask(ctx); err != nil {
-				status = http.StatusServiceUnavailable
-				fmt.Fprintf(&body, "[-]%s: %v\n", c.Name, err)
-			} else {
-				fmt.Fprintf(&body, "[+]%s ok\n", c.Name)
-			}
-		}
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(status)
-		_, _ = w.Write([]byte(body.String()))
-	}
 }

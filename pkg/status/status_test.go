@@ -19,11 +19,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func well(context.Context) error { return nil }
+func fine(context.Context) error { return nil }
 func ill(context.Context) error  { return errors.New("it was not read yet") }
 
 func TestAnswers(t *testing.T) {
-	s := New(Options{Live: []Check{{"manager", well}}, Ready: []Check{{"manager", well}, {"lease", ill}}})
+	s := New(Options{Live: []Check{{"manager", fine}}, Ready: []Check{{"manager", fine}, {"lease", ill}}})
 	for _, tt := range []struct {
 		method, path string
 		status       int
@@ -52,7 +52,7 @@ func TestBusyPort(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	told := make(chan struct{})
 	log := zap.New(core, zap.Hooks(func(zapcore.Entry) error { close(told); return nil }))
-	s := New(Options{Address: l.Addr().String(), Live: []Check{{"manager", well}}, Log: log})
+	s := New(Options{Address: l.Addr().String(), Live: []Check{{"manager", fine}}, Log: log})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

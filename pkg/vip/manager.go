@@ -75,6 +75,9 @@ type Options struct {
 	Log   *zap.Logger
 	// Now is the clock; nil is CLOCK_BOOTTIME.
 	Now boottime.Clock
+	// Tell, if set, is told what the Manager did and where it stands, after each
+	// event. It must not block.
+	Tell func(News)
 	// Alarm, if set, sees to it that Wake is called at the instant also if the
 	// machine was suspended past it.
 	Alarm func(boottime.Instant) error
@@ -109,6 +112,7 @@ type Manager struct {
 	state     State
 	campaign  *Campaign // last told
 	lookError string    // last logged
+	deeds     []Deed    // not told yet
 }
 
 // New returns a manager; nothing happens before Run.
@@ -299,7 +303,8 @@ func (m *Manager) handle(ctx context.Context, e Event) {
 				e = outcome
 			}
 		}
-		m.tell(before) // behind what is urgent
+		m.report(before) // behind what is urgent
+		m.news()
 	}
 }
 
@@ -315,17 +320,21 @@ func (m *Manager) do(ctx context.Context, a Action) Event {
 		defer cancel()
 		if err := m.opts.Election.GiveBack(ctx, a.Successor); err != nil {
 			m.log.Warn("lease not released, it will run out by itself", zap.Error(err))
+		} else {
+			m.did(Released, "")
 		}
 		m.rest()
 	case Confirm:
 		m.bounded(ctx, m.opts.Election.Confirm)
 	case Refuse:
 		m.log.Warn("not moving the VIP", zap.String("reason", a.Why))
+		m.did(Refused, a.Why)
 		m.bounded(ctx, func(ctx context.Context) { m.opts.Election.Refuse(ctx, a.Why) })
 	case Probe:
 		m.opts.Announcer.Probe(a.Link)
 	case Defend:
 		m.opts.Announcer.Defend()
+		m.did(Defended, a.MAC)
 		m.log.Warn("another machine claims the VIP, which is ours by the lease: announced again; find that machine and take the address away there",
 			zap.String("mac", a.MAC), zap.Int("claims", m.state.Rival.Claims))
 	case Campaign:
@@ -354,6 +363,9 @@ func (m *Manager) raise(a Raise) Event {
 	if out.Err = m.opts.Fence.Permit(a.Grant.Ticket); out.Err != nil {
 		return out
 	}
+	if a.Announce {
+		m.did(Opened, "")
+	}
 	valid := a.Grant.Until.Sub(m.now()) - m.opts.Slack
 	if m.opts.Slack > 0 {
 		valid = valid.Truncate(time.Second) // the kernel counts whole ones
@@ -369,10 +381,13 @@ func (m *Manager) raise(a Raise) Event {
 	}
 	m.until.Store(int64(a.Grant.Until))
 	if a.Announce {
+		m.did(Added, "")
 		m.opts.Announcer.Announce(a.Link)
+		m.did(Announced, "")
 	}
 	switch {
 	case a.Repair != "":
+		m.did(Repaired, a.Repair)
 		m.log.Warn("the VIP was put right", zap.String("reason", a.Repair), zap.Int("repairs", m.state.Fight.Repairs))
 	case a.Announce:
 		m.log.Info("holding the VIP", zap.String("reason", m.state.Cause), zap.Int("term", a.Grant.Term),
@@ -394,10 +409,14 @@ func (m *Manager) mend() {
 func (m *Manager) withdraw(gently bool) error {
 	m.until.Store(0)
 	m.opts.Announcer.Silence()
+	m.did(Silenced, "")
 	if gently {
 		m.opts.Network.Divert() // before the fence drops what clients send
 	}
 	forbidden := m.opts.Fence.Forbid()
+	if forbidden == nil {
+		m.did(Closed, "")
+	}
 	if !gently {
 		m.opts.Network.Divert()
 	}
@@ -408,6 +427,7 @@ func (m *Manager) withdraw(gently bool) error {
 	if removed != nil {
 		return removed
 	}
+	m.did(Removed, "")
 	return nil // a fence that cannot be closed has nothing left to keep back
 }
 
@@ -416,28 +436,5 @@ func (m *Manager) withdraw(gently bool) error {
 func (m *Manager) rest() {
 	if err := m.opts.Fence.Rest(); err != nil {
 		m.log.Warn("fence not taken away, it ends by itself", zap.Error(err))
-	}
-}
-
-// tell logs what changed, once.
-func (m *Manager) tell(before State) {
-	s := m.state
-	if f := before.Fight; f.Repairs > 1 && s.Fight.Repairs == 0 && s.Phase == Holding {
-		m.log.Info("the VIP has stayed since: whoever changed it has stopped", zap.Int("repairs", f.Repairs),
-			zap.Duration("over", f.Last.Sub(f.Since)))
-	}
-	if s.contested() && !before.contested() {
-		m.log.Warn("another machine answers for the VIP while nobody holds the lease; waiting a little, then claiming it: find that machine and take the address away there",
-			zap.String("mac", s.Rival.MAC), zap.Duration("for", givesWay))
-	}
-	if s.Phase == before.Phase {
-		return
-	}
-	switch s.Phase {
-	case Withdrawing:
-		m.log.Info("withdrawing the VIP", zap.String("reason", s.Cause), zap.Int("term", before.Grant.Term), zap.String("successor", s.Successor))
-	case Standby:
-		m.log.Info("standing by", zap.String("reason", s.Cause), zap.String("holder", s.Grant.Holder))
-	case Holding:
 	}
 }

@@ -1,9 +1,12 @@
 package vip
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // What the Manager is told of beside grants and the kernel's state, and the calls
@@ -122,6 +125,40 @@ func TestProbesOnce(t *testing.T) {
 		}
 		if _, err := w.end(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// What is told is what was done, in order and with the time of each.
+func TestNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		w.put = func() { time.Sleep(7 * time.Millisecond) }
+		var told []string
+		began := w.now()
+		w.manager.opts.Tell = func(n News) {
+			for _, d := range n.Deeds {
+				told = append(told, fmt.Sprintf("%s %s %s %d", n.State.Phase, d.What, d.Detail, d.At.Sub(began).Milliseconds()))
+			}
+			if n.State.Phase == Holding != (n.Until > n.At) {
+				t.Errorf("%s until %d, now %d", n.State.Phase, n.Until, n.At)
+			}
+		}
+		w.run()
+		w.grant(1, hold)
+		w.grant(1, hold) // a renewal is no news
+		time.Sleep(7 * time.Millisecond)
+		w.lost("n2")
+		if _, err := w.end(); err != nil {
+			t.Error(err)
+		}
+		want := []string{
+			"holding fence opened  0", "holding address added  7", "holding announced  7",
+			"withdrawing announcing ended  14", "withdrawing fence closed  14", "withdrawing address removed  14",
+			"standby lease released  14", // nothing was left to release, which Election knows
+		}
+		if d := cmp.Diff(want, told); d != "" {
+			t.Errorf("deeds (-want +got):\n%s", d)
 		}
 	})
 }

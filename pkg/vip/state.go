@@ -47,6 +47,8 @@ type Grant struct {
 type Link struct {
 	Index int
 	MAC   string
+	// Name is for people.
+	Name string
 	// Up is true when there is a fitting one that is set up and has carrier.
 	Up bool
 }

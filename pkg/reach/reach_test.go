@@ -1,0 +1,130 @@
+package reach
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// client is somebody who asks in a synctest bubble.
+type client struct {
+	start  time.Time
+	prober *Prober
+	asked  atomic.Int32
+	// How the address does.
+	dark, mute, idle, unknown atomic.Bool
+
+	told []Outage
+	end  func()
+}
+
+var errDark = errors.New("connection refused")
+
+func run(t *testing.T) *client {
+	c := &client{start: time.Now()}
+	c.prober = New(Options{Every: time.Second, Idle: c.idle.Load, Now: c.now, Notify: func(o Outage) { c.told = append(c.told, o) },
+		Ask: func(ctx context.Context) (bool, error) {
+			c.asked.Add(1)
+			switch {
+			case c.unknown.Load():
+				return false, errors.New("no credentials")
+			case c.mute.Load():
+				<-ctx.Done()
+				return true, ctx.Err()
+			case c.dark.Load():
+				return true, errDark
+			}
+			return true, nil
+		}})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.prober.Run(ctx) }()
+	c.end = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	return c
+}
+
+func (c *client) now() boottime.Instant { return boottime.Instant(time.Since(c.start) + time.Hour) }
+
+// at is a time since the start.
+func at(d time.Duration) boottime.Instant { return boottime.Instant(d + time.Hour) }
+
+func TestOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := run(t)
+		time.Sleep(5*time.Second + time.Millisecond)
+		if n := c.asked.Load(); n != 5 {
+			t.Errorf("%d questions in 5 s", n)
+		}
+		c.dark.Store(true)
+		c.prober.Nudge() // the holder is about to change
+		time.Sleep(210 * time.Millisecond)
+		c.dark.Store(false)
+		time.Sleep(5 * time.Second)
+		c.end()
+		if len(c.told) != 2 {
+			t.Fatalf("told %+v", c.told)
+		}
+		if o := c.told[1]; o.Began != at(5001*time.Millisecond) || o.Ended != at(5251*time.Millisecond) || !errors.Is(o.Err, errDark) || c.told[0].Ended != 0 {
+			t.Errorf("told %+v", c.told)
+		}
+	})
+}
+
+// TestMute: questions that wait for an answer do not keep others from being asked.
+func TestMute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := run(t)
+		c.mute.Store(true)
+		time.Sleep(6 * time.Second)
+		before := c.asked.Load()
+		time.Sleep(10 * time.Second)
+		if n := c.asked.Load() - before; n < 150 || n > 200 {
+			t.Errorf("%d questions in 10 s of an outage", n)
+		}
+		c.mute.Store(false)
+		time.Sleep(time.Second)
+		c.end()
+		if len(c.told) != 2 || c.told[0].Began != at(time.Second) || c.told[1].Ended.Sub(at(16*time.Second)) > hurry {
+			t.Errorf("told %+v", c.told)
+		}
+	})
+}
+
+// TestNothingToAsk: where the address is, and without credentials.
+func TestNothingToAsk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := run(t)
+		c.idle.Store(true)
+		time.Sleep(10 * time.Second)
+		if n := c.asked.Load(); n != 0 {
+			t.Errorf("%d questions by the holder", n)
+		}
+		c.idle.Store(false)
+		c.unknown.Store(true)
+		time.Sleep(10 * time.Second)
+		c.unknown.Store(false)
+		c.dark.Store(true)
+		time.Sleep(2 * time.Second)
+		c.idle.Store(true) // taken here, meanwhile
+		c.dark.Store(false)
+		time.Sleep(time.Second)
+		c.end()
+		if len(c.told) != 2 || c.told[1].Ended == 0 {
+			t.Errorf("told %+v", c.told)
+		}
+	})
+}

@@ -1,0 +1,186 @@
+package status
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Buckets in seconds: a renewal on a good day takes milliseconds, a failover from
+// milliseconds to a few leases.
+var (
+	quick = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
+	slow  = []float64{.01, .025, .05, .1, .25, .5, 1, 2, 3, 5, 10, 20, 30, 60}
+	left  = []float64{0, .1, .25, .5, .75, 1, 1.5, 2, 3, 5, 8, 10}
+)
+
+// Metrics counts what happens, and tells Prometheus of it and of a Board's facts.
+// It is safe for use by several goroutines.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	renewals, writes, announcements *prometheus.CounterVec
+	conflicts, repairs              prometheus.Counter
+	renewal, margin, outage         prometheus.Histogram
+	failover                        *prometheus.HistogramVec
+}
+
+// NewMetrics returns metrics of a board.
+func NewMetrics(b *Board) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		renewals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vipd_lease_renewals_total",
+			Help: "Claims and renewals of the lease by what they came to: ok, conflict, late or failed."}, []string{"result"}),
+		writes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vipd_lease_requests_total",
+			Help: "Writes of the lease sent to each API server, by HTTP status or error; several may be sent for one renewal."}, []string{"server", "code"}),
+		announcements: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vipd_announcements_total",
+			Help: "Rounds of gratuitous ARP by what they came to: sent or failed."}, []string{"result"}),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "vipd_conflicts_total",
+			Help: "ARP frames of other machines that claim the VIP."}),
+		repairs: prometheus.NewCounter(prometheus.CounterOpts{Name: "vipd_repairs_total",
+			Help: "Times the VIP was put right after something else had changed it."}),
+		renewal: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "vipd_lease_renewal_duration_seconds",
+			Help: "Time from the send of a claim or renewal of the lease to its answer.", Buckets: quick}),
+		margin: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "vipd_lease_margin_seconds",
+			Help: "What was left of the lease when a renewal of it was answered.", Buckets: left}),
+		outage: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "vipd_outage_duration_seconds",
+			Help: "How long the VIP did not answer this node, from the first question without an answer to the first with one.", Buckets: slow}),
+		failover: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "vipd_failover_duration_seconds",
+			Help: "Time from the last sign of the holder before to the announcement of this node, by why it took the VIP.", Buckets: slow}, []string{"cause"}),
+	}
+	for _, r := range []string{"ok", "conflict", "late", "failed"} {
+		m.renewals.WithLabelValues(r) // so that rate() sees the first one
+	}
+	for _, r := range []string{"sent", "failed"} {
+		m.announcements.WithLabelValues(r)
+	}
+	m.registry.MustRegister(m.renewals, m.writes, m.announcements, m.conflicts, m.repairs, m.renewal, m.margin, m.outage, m.failover, collector{b},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Renewal counts a claim or a renewal. left is what was left of the lease that was
+// held, not above 0 if none was.
+func (m *Metrics) Renewal(result string, took, left time.Duration) {
+	m.renewals.WithLabelValues(result).Inc()
+	m.renewal.Observe(took.Seconds())
+	if left > 0 {
+		m.margin.Observe(left.Seconds())
+	}
+}
+
+// LeaseRequest counts a write of the Lease to one API server.
+func (m *Metrics) LeaseRequest(server, code string) { m.writes.WithLabelValues(server, code).Inc() }
+
+// Announced counts a round of announcements.
+func (m *Metrics) Announced(err error) {
+	if err != nil {
+		m.announcements.WithLabelValues("failed").Inc()
+		return
+	}
+	m.announcements.WithLabelValues("sent").Inc()
+}
+
+// Conflict counts a claim by another machine.
+func (m *Metrics) Conflict() { m.conflicts.Inc() }
+
+// Repair counts a repair.
+func (m *Metrics) Repair() { m.repairs.Inc() }
+
+// Outage is how long the address did not answer.
+func (m *Metrics) Outage(d time.Duration) { m.outage.Observe(d.Seconds()) }
+
+// Failover is how long taking the address took.
+func (m *Metrics) Failover(cause string, d time.Duration) {
+	m.failover.WithLabelValues(cause).Observe(d.Seconds())
+}
+
+// Handler answers GET /metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// What a collector says of a board.
+var (
+	descBuild     = desc("build_info", "1, with vipd's version.", "version", "goversion")
+	descInfo      = desc("vip_info", "1, with the address, and where it is or would be on this node.", "vip", "interface", "mac")
+	descHolding   = desc("holding", "1 if this node holds the VIP and may answer for it now, else 0.", "vip")
+	descState     = desc("state", "1 for the state of this node, 0 for the others.", "state")
+	descCandidate = desc("candidate", "1 if this node would take the VIP, else 0.")
+	descPresent   = desc("address_present", "1 if the address is on this node, else 0.", "vip")
+	descFence     = desc("fence_open", "1 if the kernel lets this node answer for the VIP, else 0.")
+	descProblems  = desc("problems", "How many things are not as they should be, as GET /status lists them.")
+	descKnown     = desc("lease_known", "1 once the lease was read, else 0.")
+	descHolder    = desc("lease_holder_info", "1, with the name in the lease as this node sees it; no series while there is none.", "holder")
+	descTerm      = desc("lease_term", "Changes of holder as the lease counts them: leaseTransitions.")
+	descAge       = desc("lease_age_seconds", "Time since this node saw the newest version of the lease.")
+	descDuration  = desc("lease_duration_seconds", "How long a holder may go on after a renewal.")
+	descDeadline  = desc("lease_deadline_seconds", "How much longer this node may answer for the VIP without another renewal; 0 if it does not hold.")
+	descServer    = desc("apiserver_ready", "1 if the API server is ready as this node sees it, else 0.", "server", "node", "local")
+	descExpiry    = desc("certificate_expiry_timestamp_seconds", "End of the client certificate, in seconds since 1970.", "kubeconfig")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("vipd_"+name, help, labels, nil)
+}
+
+// collector is a board as Prometheus sees it.
+type collector struct{ board *Board }
+
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descBuild, descInfo, descHolding, descState, descCandidate, descPresent, descFence, descProblems, descKnown,
+		descHolder, descTerm, descAge, descDuration, descDeadline, descServer, descExpiry} {
+		out <- d
+	}
+}
+
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	s := c.board.Status()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(descBuild, 1, s.Version, runtime.Version())
+	for _, v := range s.VIPs {
+		gauge(descInfo, 1, v.Address, s.Interface.Name, s.Interface.MAC)
+		gauge(descHolding, one(s.State == "holding" && s.Fence.Open), v.Address)
+		gauge(descPresent, one(v.Present), v.Address)
+	}
+	for _, state := range []string{"holding", "standby", "withdrawing"} {
+		gauge(descState, one(s.State == state), state)
+	}
+	gauge(descCandidate, one(s.Candidate))
+	gauge(descFence, one(s.Fence.Open))
+	gauge(descProblems, float64(len(s.Problems)))
+	c.lease(s.Lease, gauge)
+	for _, a := range s.APIServers {
+		gauge(descServer, one(a.State == "ready"), a.Server, a.Node, map[bool]string{true: "true", false: "false"}[a.Local])
+	}
+	for _, e := range s.Certificates {
+		gauge(descExpiry, float64(e.Expires.Unix()), e.Kubeconfig)
+	}
+}
+
+func (collector) lease(l Lease, gauge func(*prometheus.Desc, float64, ...string)) {
+	gauge(descKnown, one(l.Known))
+	if !l.Known {
+		return
+	}
+	if l.Holder != "" {
+		gauge(descHolder, 1, l.Holder)
+	}
+	gauge(descTerm, float64(l.Term))
+	gauge(descAge, float64(l.RenewedMS)/1000)
+	gauge(descDuration, l.DurationSeconds)
+	gauge(descDeadline, float64(l.DeadlineMS)/1000)
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
