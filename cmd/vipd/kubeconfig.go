@@ -132,7 +132,7 @@ It runs in a container of its own beside vipd's, which does not see the CA.`,
 func keep(ctx context.Context, k *keeper, stderr io.Writer) error {
 	sink := newSink(stderr)
 	defer sink.Close()
-	log, err := newLogger(config.Config{LogFormat: "json", LogLevel: "info"}, sink)
+	log, _, err := newLogger(config.Config{LogFormat: "json", LogLevel: "info"}, sink)
 	if err != nil {
 		return err
 	}

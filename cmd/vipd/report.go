@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,12 +146,12 @@ func (r *reporter) saw(s election.Sight) bool {
 
 // moved notes that another node holds the lease than before.
 func (r *reporter) moved(s election.Sight) {
-	cause := "the lease of " + r.last.Holder + " expired"
+	cause, from := "the lease of "+r.last.Holder+" expired", r.last.At
 	if r.vacated != 0 {
-		cause = r.last.Holder + " released the lease"
+		cause, from = r.last.Holder+" released the lease", r.vacated
 	}
 	r.board.Add(status.Change{Time: r.board.At(s.At), Kind: status.Moved, Holder: s.Holder, Term: s.Term, Cause: cause,
-		Seconds: s.At.Sub(r.last.At).Seconds(), Phases: r.board.Steps(
+		Seconds: s.At.Sub(from).Seconds(), Phases: r.board.Steps(
 			status.Step{What: "last seen of " + r.last.Holder, At: r.last.At},
 			status.Step{What: "seen without a holder", At: r.vacated},
 			status.Step{What: "seen held by " + s.Holder, At: s.At})})
@@ -333,7 +336,7 @@ func (r *reporter) dark(o reach.Outage) {
 	holder, term := r.last.Holder, r.last.Term
 	r.mu.Unlock()
 	r.board.Tell(func(f *status.Facts) {
-		f.Outage = status.OutageFacts{Began: o.Began, Ended: o.Ended, Error: o.Err.Error()}
+		f.Outage = status.OutageFacts{Began: o.Began, Ended: o.Ended, Error: plainly(o.Err)}
 	})
 	if o.Ended == 0 {
 		return
@@ -341,6 +344,18 @@ func (r *reporter) dark(o reach.Outage) {
 	lasted := o.Ended.Sub(o.Began)
 	r.metrics.Outage(lasted)
 	r.board.Add(status.Change{Time: r.board.At(o.Ended), Kind: status.Dark, Holder: holder, Term: term, Seconds: lasted.Seconds(),
-		Cause:  "the VIP did not answer " + r.node + ": " + o.Err.Error(),
+		Cause:  "the VIP did not answer " + r.node + ": " + plainly(o.Err),
 		Phases: r.board.Steps(status.Step{What: "first question without an answer", At: o.Began}, status.Step{What: "answered", At: o.Ended})})
+}
+
+// plainly says why a question had no answer, without what everybody knows of it.
+func plainly(err error) string {
+	var outer *url.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.As(err, &outer):
+		return outer.Err.Error()
+	}
+	return err.Error()
 }

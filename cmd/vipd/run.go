@@ -49,10 +49,11 @@ as well, so that vipd's image can take the place of kube-vip's.`,
 		}
 		sink := newSink(stderr)
 		defer sink.Close()
-		log, err := newLogger(c, sink)
+		log, level, err := newLogger(c, sink)
 		if err != nil {
 			return err
 		}
+		defer followSignals(level, log)()
 		for _, w := range warnings {
 			log.Warn("setting of kube-vip's without effect", zap.String("setting", w))
 		}

@@ -428,3 +428,20 @@ func TestKilled(t *testing.T) {
 	next.terminate()
 	h.expectClean()
 }
+
+// TestLogLevelChanges: while vipd runs, and from its first line on.
+func TestLogLevelChanges(t *testing.T) {
+	h := newHost(t)
+	p := h.start("--log-level", "warn")
+	p.await(apiNotUsable)
+	must(t, p.cmd.Process.Signal(syscall.SIGUSR1))
+	p.await("log level changed")
+	p.await("lease call failed") // which is said at debug
+	must(t, p.cmd.Process.Signal(syscall.SIGUSR2))
+	p.await("log level changed")
+	p.terminate()
+	if p.count("stopped") > 0 {
+		t.Errorf("the level was not put back; log: %+v", p.read)
+	}
+	h.expectClean()
+}

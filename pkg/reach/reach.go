@@ -41,9 +41,12 @@ const (
 	// timeout is less than what Linux waits before it sends a SYN again, so that an
 	// answer is one to a question that was sent just before (tcp(7)).
 	timeout = 900 * time.Millisecond
-	// hurry is the pause between two questions during an outage, at most crowd of
-	// which wait for an answer.
-	hurry = 50 * time.Millisecond
+	// doubt is the pause before the next question while one has no answer yet. In an
+	// outage it is hurry at first, and then a twentieth of what has passed of it, so
+	// that a long one costs little and is measured as well as a short one.
+	doubt, hurry = 100 * time.Millisecond, 50 * time.Millisecond
+	share        = 20
+	// crowd is how many questions may wait for an answer.
 	crowd = 18
 )
 
@@ -74,9 +77,9 @@ func (p *Prober) Nudge() {
 
 // answer is what came of a question.
 type answer struct {
-	sent  boottime.Instant
-	known bool
-	err   error
+	sent, came boottime.Instant
+	known      bool
+	err        error
 }
 
 // Run asks until ctx ends.
@@ -88,8 +91,8 @@ func (p *Prober) Run(ctx context.Context) error {
 	answers := make(chan answer, crowd)
 	timer := time.NewTimer(p.opts.Every)
 	defer timer.Stop()
-	var outage Outage // the last one
-	pending := 0
+	var r record
+	pending, asked := 0, p.opts.Now()
 	for {
 		due := false
 		select {
@@ -97,24 +100,34 @@ func (p *Prober) Run(ctx context.Context) error {
 			return nil
 		case a := <-answers:
 			pending--
-			p.answered(&outage, a)
+			if r.answered(a) {
+				p.opts.Notify(r.outage)
+			}
 		case <-p.wake:
 			due = true
 		case <-timer.C:
 			due = true
 		}
-		dark := outage.Began != 0 && outage.Ended == 0
-		if due && (dark || !p.opts.Idle()) && pending < crowd && (dark || pending == 0) {
+		if due && pending < crowd && (r.dark() || pending > 0 || !p.opts.Idle()) {
 			pending++
 			asking.Go(func() { answers <- p.ask(ctx) })
 		}
-		switch {
-		case dark:
-			timer.Reset(hurry)
-		case due:
-			timer.Reset(p.opts.Every)
+		if due {
+			asked = p.opts.Now()
 		}
+		timer.Reset(asked.Add(p.pause(&r, pending)).Sub(p.opts.Now()))
 	}
+}
+
+// pause is the time between two questions.
+func (p *Prober) pause(r *record, pending int) time.Duration {
+	switch {
+	case r.dark():
+		return max(hurry, p.opts.Now().Sub(r.outage.Began)/share)
+	case pending > 0:
+		return min(doubt, p.opts.Every)
+	}
+	return p.opts.Every
 }
 
 func (p *Prober) ask(ctx context.Context) answer {
@@ -122,20 +135,6 @@ func (p *Prober) ask(ctx context.Context) answer {
 	defer cancel()
 	a := answer{sent: p.opts.Now()}
 	a.known, a.err = p.opts.Ask(ctx)
+	a.came = p.opts.Now()
 	return a
-}
-
-// answered begins an outage, or ends it. What comes of a question that was sent
-// before the last change says nothing about the time after it.
-func (p *Prober) answered(o *Outage, a answer) {
-	dark := o.Began != 0 && o.Ended == 0
-	switch {
-	case !a.known || a.sent < max(o.Began, o.Ended):
-	case a.err != nil && !dark:
-		*o = Outage{Began: a.sent, Err: a.err}
-		p.opts.Notify(*o)
-	case a.err == nil && dark:
-		o.Ended = p.opts.Now()
-		p.opts.Notify(*o)
-	}
 }

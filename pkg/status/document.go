@@ -208,8 +208,9 @@ type Change struct {
 	Term   int    `json:"term"`
 	// Cause says why, in words.
 	Cause string `json:"cause"`
-	// Seconds is how long it took: from the last sign of the holder before, if it
-	// was Taken; how long the address was dark, if Dark.
+	// Seconds is how long it took. If Taken or Moved, from the last sign of the holder
+	// before, be it a renewal or a release; if Left, from the first step to the last;
+	// if Dark, how long the address did not answer.
 	Seconds float64 `json:"seconds"`
 	// Phases are the steps, in order.
 	Phases []Phase `json:"phases"`
