@@ -2,6 +2,7 @@ package status
 
 import (
 	"net/http"
+	"regexp"
 	"runtime"
 	"time"
 
@@ -22,6 +23,7 @@ var (
 // It is safe for use by several goroutines.
 type Metrics struct {
 	registry *prometheus.Registry
+	own      []prometheus.Collector
 
 	renewals, writes, announcements *prometheus.CounterVec
 	conflicts, repairs              prometheus.Counter
@@ -58,10 +60,31 @@ func NewMetrics(b *Board) *Metrics {
 	for _, r := range []string{"sent", "failed"} {
 		m.announcements.WithLabelValues(r)
 	}
-	m.registry.MustRegister(m.renewals, m.writes, m.announcements, m.conflicts, m.repairs, m.renewal, m.margin, m.outage, m.failover, collector{b},
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.own = []prometheus.Collector{m.renewals, m.writes, m.announcements, m.conflicts, m.repairs, m.renewal, m.margin, m.outage, m.failover, collector{b}}
+	m.registry.MustRegister(append(m.own, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))...)
 	return m
 }
+
+// Names are the names of vipd's own metrics, with what each is about.
+func (m *Metrics) Names() map[string]string {
+	descs := make(chan *prometheus.Desc)
+	go func() {
+		defer close(descs)
+		for _, c := range m.own {
+			c.Describe(descs)
+		}
+	}()
+	out := make(map[string]string)
+	for d := range descs {
+		if m := describes.FindStringSubmatch(d.String()); m != nil {
+			out[m[1]] = m[2]
+		}
+	}
+	return out
+}
+
+// describes is what a Desc prints: it has no other way to tell its name.
+var describes = regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]*)"`)
 
 // Renewal counts a claim or a renewal. left is what was left of the lease that was
 // held, not above 0 if none was.
