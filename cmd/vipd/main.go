@@ -23,7 +23,26 @@ const (
 	exitFailure = 1
 	exitUsage   = 2
 	exitRefused = 3 // vipd manifest migrate: kube-vip does something that vipd does not
+
+	// Those of vipd status and vipd history, whose usage errors must not look like
+	// an answer: EX_USAGE of sysexits.h(3head).
+	exitHealthy     = exitOK
+	exitDegraded    = 1
+	exitNoHolder    = 2
+	exitUnreachable = 3
+	exitAskUsage    = 64
 )
+
+// exitError ends vipd with a status. Without an error in it, all has been said.
+type exitError struct {
+	error
+	status int
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
+// asks marks a command that has the exit statuses of vipd status.
+var asks = map[string]string{"exit": "status"}
 
 // usageError is a mistake in how vipd was called.
 type usageError struct{ error }
@@ -49,15 +68,19 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return usageError{errors.New("which command? `vipd --help` lists them")}
 		},
 	}
-	root.AddCommand(newRunCommand(stderr), newMoveCommand(), newManifestCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(stderr), newMoveCommand(), newManifestCommand(), newVersionCommand(), newStatusCommand(), newHistoryCommand())
 	root.AddCommand(newKubeconfigCommand(stderr)) //nolint:contextcheck // cobra hands it on
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	err := root.ExecuteContext(ctx)
-	if err == nil {
+	cmd, err := root.ExecuteContextC(ctx)
+	var exit exitError
+	switch errors.As(err, &exit); {
+	case err == nil:
 		return exitOK
+	case exit.status != 0 && exit.error == nil:
+		return exit.status
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(stderr, "vipd: error: %s\n", line)
@@ -65,7 +88,13 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var usage usageError
 	// cobra has no type of its own for a command that does not exist.
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
+		if cmd.Annotations["exit"] == asks["exit"] {
+			return exitAskUsage
+		}
 		return exitUsage
+	}
+	if exit.status != 0 {
+		return exit.status
 	}
 	if refusal := (*migrate.Refusal)(nil); errors.As(err, &refusal) {
 		return exitRefused

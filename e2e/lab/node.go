@@ -75,6 +75,7 @@ func (n *Node) vipdArgs(name string, vip netip.Addr, extra []string) []string {
 		"--kubeconfig", n.Kubeconfig(),
 		"--lease-duration", "3s",
 		"--log-format", "json",
+		"--status-address", ":2112", // for vipd status --all; of several vipds on a node one has it
 	}
 	return append(argv, extra...)
 }

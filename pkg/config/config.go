@@ -99,6 +99,12 @@ func ParseClient(v Values) (Config, error) {
 	return c, errors.Join(p.errs...)
 }
 
+// ParseStatusAddress validates the status address alone; "" is off.
+func ParseStatusAddress(v Values) (string, error) {
+	p := &parser{values: v}
+	return p.statusAddress(), errors.Join(p.errs...)
+}
+
 type parser struct {
 	values Values
 	errs   []error

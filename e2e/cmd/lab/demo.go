@@ -72,7 +72,7 @@ func demo(ctx context.Context, s *screen, keep bool) (err error) {
 	s.line("  watch it move   ip netns exec %s ip -4 monitor address", n.NS.Name)
 	s.line("  its fence       ip netns exec %s nft list ruleset", n.NS.Name)
 	s.line("  end a vipd      kill PID, of one above")
-	s.line("  start it again  ip netns exec %s %s/vipd run --address %s --node-name %s --kubeconfig %s --log-format console",
+	s.line("  start it again  ip netns exec %s %s/vipd run --address %s --node-name %s --kubeconfig %s --status-address :2112 --log-format console",
 		n.NS.Name, l.Dir, lab.VIP, n.Name, n.Kubeconfig())
 	s.line("\nThe lab stays until:  cd e2e && go run ./cmd/lab down %s", l.Name)
 	return l.Keep()

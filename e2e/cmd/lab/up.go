@@ -88,4 +88,8 @@ func describe(out io.Writer, l *lab.Lab) {
   kubeconfig    %s
   logs          %s/*/*.log
 `, lab.VIP, lab.Port, first.NS.Name, client.NS.Name, first.CAFile(), lab.VIP, lab.Port, first.Kubeconfig(), l.Dir)
+	if first.Vipd.Running() {
+		fmt.Fprintf(out, "  who has it    ip netns exec %[1]s %[2]s status --all [--watch]\n  what changed  ip netns exec %[1]s %[2]s history --all\n",
+			first.NS.Name, first.VipdBinary())
+	}
 }
