@@ -54,9 +54,9 @@ func fields(of reflect.Type, path string) []string {
 		return []string{path}
 	}
 	var out []string
-	for i := range of.NumField() {
-		name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
-		out = append(out, fields(of.Field(i).Type, strings.TrimPrefix(path+"."+name, "."))...)
+	for f := range of.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		out = append(out, fields(f.Type, strings.TrimPrefix(path+"."+name, "."))...)
 	}
 	return out
 }

@@ -63,7 +63,9 @@ func (h History) Kinds() map[string]int {
 // client asks a node's vipd over connections that stay.
 func client(n *lab.Node) *http.Client {
 	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) { return n.NS.Dial(ctx, network, address) }}}
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return n.NS.Dial(ctx, network, address)
+		}}}
 }
 
 // Ask reads what the vipd of a node says at a path.
