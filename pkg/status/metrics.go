@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"regexp"
 	"runtime"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -16,7 +18,7 @@ import (
 var (
 	quick = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
 	slow  = []float64{.01, .025, .05, .1, .25, .5, 1, 2, 3, 5, 10, 20, 30, 60}
-	left  = []float64{0, .1, .25, .5, .75, 1, 1.5, 2, 3, 5, 8, 10}
+	left  = []float64{.1, .25, .5, .75, 1, 1.5, 2, 3, 5, 8, 10}
 )
 
 // Metrics counts what happens, and tells Prometheus of it and of a Board's facts.
@@ -41,7 +43,7 @@ func NewMetrics(b *Board) *Metrics {
 			Help: "Writes of the lease sent to each API server, by HTTP status or error; several may be sent for one renewal."}, []string{"server", "code"}),
 		announcements: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vipd_announcements_total",
 			Help: "Rounds of gratuitous ARP by what they came to: sent or failed."}, []string{"result"}),
-		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "vipd_conflicts_total",
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "vipd_conflict_frames_total",
 			Help: "ARP frames of other machines that claim the VIP."}),
 		repairs: prometheus.NewCounter(prometheus.CounterOpts{Name: "vipd_repairs_total",
 			Help: "Times the VIP was put right after something else had changed it."}),
@@ -54,15 +56,27 @@ func NewMetrics(b *Board) *Metrics {
 		failover: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "vipd_failover_duration_seconds",
 			Help: "Time from the last sign of the holder before to the announcement of this node, by why it took the VIP.", Buckets: slow}, []string{"cause"}),
 	}
+	m.zero()
+	m.own = []prometheus.Collector{m.renewals, m.writes, m.announcements, m.conflicts, m.repairs, m.renewal, m.margin, m.outage, m.failover, collector{b}}
+	m.registry.MustRegister(append(m.own, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))...)
+	return m
+}
+
+// Causes are why a node takes the address, as Failover is told.
+var Causes = []string{"expired", "released", "restarted", "rebooted", "vacant"}
+
+// zero makes the series that are known beforehand: increase() does not count what
+// begins at 1.
+func (m *Metrics) zero() {
 	for _, r := range []string{"ok", "conflict", "late", "failed"} {
-		m.renewals.WithLabelValues(r) // so that rate() sees the first one
+		m.renewals.WithLabelValues(r)
 	}
 	for _, r := range []string{"sent", "failed"} {
 		m.announcements.WithLabelValues(r)
 	}
-	m.own = []prometheus.Collector{m.renewals, m.writes, m.announcements, m.conflicts, m.repairs, m.renewal, m.margin, m.outage, m.failover, collector{b}}
-	m.registry.MustRegister(append(m.own, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))...)
-	return m
+	for _, c := range Causes {
+		m.failover.WithLabelValues(c)
+	}
 }
 
 // Names are the names of vipd's own metrics, with what each is about.
@@ -97,7 +111,9 @@ func (m *Metrics) Renewal(result string, took, left time.Duration) {
 }
 
 // LeaseRequest counts a write of the Lease to one API server.
-func (m *Metrics) LeaseRequest(server, code string) { m.writes.WithLabelValues(server, code).Inc() }
+func (m *Metrics) LeaseRequest(server, code string) {
+	m.writes.WithLabelValues(label(server), label(code)).Inc()
+}
 
 // Announced counts a round of announcements.
 func (m *Metrics) Announced(err error) {
@@ -119,12 +135,15 @@ func (m *Metrics) Outage(d time.Duration) { m.outage.Observe(d.Seconds()) }
 
 // Failover is how long taking the address took.
 func (m *Metrics) Failover(cause string, d time.Duration) {
-	m.failover.WithLabelValues(cause).Observe(d.Seconds())
+	m.failover.WithLabelValues(label(cause)).Observe(d.Seconds())
 }
+
+// maxScrapes is how many there may be at once, of which each costs about a millisecond.
+const maxScrapes = 32
 
 // Handler answers GET /metrics.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 }
 
 // What a collector says of a board.
@@ -137,13 +156,14 @@ var (
 	descPresent   = desc("address_present", "1 if the address is on this node, else 0.", "vip")
 	descFence     = desc("fence_open", "1 if the kernel lets this node answer for the VIP, else 0.")
 	descProblems  = desc("problems", "How many things are not as they should be, as GET /status lists them.")
+	descOutage    = desc("outage_seconds", "For how long the VIP has not answered this node, 0 if it answers or is not asked.")
 	descKnown     = desc("lease_known", "1 once the lease was read, else 0.")
 	descHolder    = desc("lease_holder_info", "1, with the name in the lease as this node sees it; no series while there is none.", "holder")
 	descTerm      = desc("lease_term", "Changes of holder as the lease counts them: leaseTransitions.")
 	descAge       = desc("lease_age_seconds", "Time since this node saw the newest version of the lease.")
 	descDuration  = desc("lease_duration_seconds", "How long a holder may go on after a renewal.")
-	descDeadline  = desc("lease_deadline_seconds", "How much longer this node may answer for the VIP without another renewal; 0 if it does not hold.")
-	descServer    = desc("apiserver_ready", "1 if the API server is ready as this node sees it, else 0.", "server", "node", "local")
+	descRemaining = desc("lease_remaining_seconds", "How much longer this node may answer for the VIP without another renewal; 0 if it does not hold.")
+	descServer    = desc("apiserver_ready", "1 if the API server is ready as this node sees it, 0 if it is not; no series while that is not known.", "server", "apiserver_node", "local")
 	descExpiry    = desc("certificate_expiry_timestamp_seconds", "End of the client certificate, in seconds since 1970.", "kubeconfig")
 )
 
@@ -155,15 +175,30 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 type collector struct{ board *Board }
 
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descBuild, descInfo, descHolding, descState, descCandidate, descPresent, descFence, descProblems, descKnown,
-		descHolder, descTerm, descAge, descDuration, descDeadline, descServer, descExpiry} {
+	for _, d := range []*prometheus.Desc{descBuild, descInfo, descHolding, descState, descCandidate, descPresent, descFence, descProblems, descOutage, descKnown,
+		descHolder, descTerm, descAge, descDuration, descRemaining, descServer, descExpiry} {
 		out <- d
 	}
 }
 
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	s := c.board.Status()
+	type series struct {
+		desc   *prometheus.Desc
+		labels string
+	}
+	said := make(map[series]bool)
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		for i := range labels {
+			labels[i] = label(labels[i])
+		}
+		// The registry fails a scrape that has a series twice, and a server may be
+		// both learnt and given: the first counts.
+		this := series{d, strings.Join(labels, "\x00")}
+		if said[this] {
+			return
+		}
+		said[this] = true
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(descBuild, 1, s.Version, runtime.Version())
@@ -178,13 +213,25 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(descCandidate, one(s.Candidate))
 	gauge(descFence, one(s.Fence.Open))
 	gauge(descProblems, float64(len(s.Problems)))
+	gauge(descOutage, lasting(s.Outage))
 	c.lease(s.Lease, gauge)
 	for _, a := range s.APIServers {
+		if a.State == "unknown" {
+			continue
+		}
 		gauge(descServer, one(a.State == "ready"), a.Server, a.Node, map[bool]string{true: "true", false: "false"}[a.Local])
 	}
 	for _, e := range s.Certificates {
 		gauge(descExpiry, float64(e.Expires.Unix()), e.Kubeconfig)
 	}
+}
+
+// lasting is how long an outage has lasted, if it does.
+func lasting(o *Outage) float64 {
+	if o == nil || o.Ended != nil {
+		return 0
+	}
+	return o.Seconds
 }
 
 func (collector) lease(l Lease, gauge func(*prometheus.Desc, float64, ...string)) {
@@ -198,7 +245,24 @@ func (collector) lease(l Lease, gauge func(*prometheus.Desc, float64, ...string)
 	gauge(descTerm, float64(l.Term))
 	gauge(descAge, float64(l.RenewedMS)/1000)
 	gauge(descDuration, l.DurationSeconds)
-	gauge(descDeadline, float64(l.DeadlineMS)/1000)
+	gauge(descRemaining, float64(l.DeadlineMS)/1000)
+}
+
+// longest is the longest label value, in bytes: that of a node's name.
+const longest = 253
+
+// label makes a label value of what others wrote, such as the holder in a Lease. One
+// that is not UTF-8 would fail each scrape, and a counter panics on it.
+func label(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= longest {
+		return s
+	}
+	end := longest
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
 }
 
 func one(b bool) float64 {
