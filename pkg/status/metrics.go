@@ -5,12 +5,16 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
 // Buckets in seconds: a renewal on a good day takes milliseconds, a failover from
@@ -138,12 +142,39 @@ func (m *Metrics) Failover(cause string, d time.Duration) {
 	m.failover.WithLabelValues(label(cause)).Observe(d.Seconds())
 }
 
-// maxScrapes is how many there may be at once, of which each costs about a millisecond.
-const maxScrapes = 32
+const (
+	// maxScrapes is how many there may be at once.
+	maxScrapes = 32
+	// fresh is how old the values of a scrape may be: whoever asks more often than ten
+	// times a second gets them again. Gathering is most of what a scrape costs.
+	fresh = 100 * time.Millisecond
+)
 
-// Handler answers GET /metrics.
+// Handler answers GET /metrics. It does not compress: that would cost more than all
+// the rest, to save a few packets.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
+	return promhttp.HandlerFor(&thrifty{from: m.registry}, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, DisableCompression: true})
+}
+
+// thrifty gathers no more often than fresh says.
+type thrifty struct {
+	from prometheus.Gatherer
+
+	mu   sync.Mutex
+	at   boottime.Instant
+	last []*dto.MetricFamily // not changed any more
+	err  error
+}
+
+// Gather is prometheus.Gatherer's.
+func (t *thrifty) Gather() ([]*dto.MetricFamily, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now := boottime.Now(); t.at == 0 || now.Sub(t.at) >= fresh {
+		t.last, t.err = t.from.Gather()
+		t.at = now
+	}
+	return t.last, t.err
 }
 
 // What a collector says of a board.

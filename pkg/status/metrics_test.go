@@ -14,6 +14,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
 var update = flag.Bool("update", false, "write testdata/ anew")
@@ -204,3 +208,21 @@ func BenchmarkAnswers(b *testing.B) {
 type discard struct{ *httptest.ResponseRecorder }
 
 func (discard) SetWriteDeadline(time.Time) error { return nil }
+
+// TestThrifty: whoever asks again at once gets the same, and it is not gathered again.
+func TestThrifty(t *testing.T) {
+	gathered := 0
+	th := &thrifty{from: prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { gathered++; return nil, nil })}
+	for range 100 {
+		_, _ = th.Gather()
+	}
+	if gathered > 10 { // each takes nothing, so a hundred take no time
+		t.Errorf("gathered %d times", gathered)
+	}
+	th.at -= boottime.Instant(fresh)
+	before := gathered
+	_, _ = th.Gather()
+	if gathered != before+1 {
+		t.Error("what is old was not gathered again")
+	}
+}
