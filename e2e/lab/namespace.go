@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 
 	"github.com/mdlayher/socket"
@@ -25,6 +26,9 @@ type Namespace struct {
 
 // newNamespace makes a named namespace with its loopback up.
 func newNamespace(name string) (*Namespace, error) {
+	if err := shareNetnsDir(); err != nil {
+		return nil, err
+	}
 	var handle netns.NsHandle
 	err := onThread(func() (err error) {
 		handle, err = netns.NewNamed(name)
@@ -37,6 +41,29 @@ func newNamespace(name string) (*Namespace, error) {
 		return nil, fmt.Errorf("make network namespace %s: %w", name, err)
 	}
 	return &Namespace{Name: name, handle: handle}, nil
+}
+
+// shareNetnsDir makes the folder a mount that is shared, before anything is in it. The
+// first `ip netns add` on a machine does it as well (iproute2, ip/ipnetns.c), with all
+// that is in the folder by then: our namespaces would be mounted twice, and one of the
+// two could not be undone any more.
+func shareNetnsDir() error {
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", netnsDir, err)
+	}
+	err := unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+	if errors.Is(err, unix.EINVAL) { // it is no mount yet
+		if err = unix.Mount(netnsDir, netnsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err == nil {
+			err = unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+		}
+	}
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("share %s: %w (the lab needs root, or CAP_SYS_ADMIN and CAP_NET_ADMIN)", netnsDir, err)
+	}
+	if err != nil {
+		return fmt.Errorf("share %s: %w", netnsDir, err)
+	}
+	return nil
 }
 
 // Handle returns the open namespace, for libraries that take one. It stays
