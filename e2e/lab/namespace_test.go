@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -22,10 +24,10 @@ func TestNamespaceBesideIproute2(t *testing.T) {
 			if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 				return err
 			}
-			if err := unix.Mount("tmpfs", netnsDir, "tmpfs", 0, ""); err != nil { // as after a boot
+			if err := unix.Mount("tmpfs", filepath.Dir(netnsDir), "tmpfs", 0, ""); err != nil { // as after a boot
 				return err
 			}
-			if err := unix.Mount("", netnsDir, "", unix.MS_PRIVATE, ""); err != nil {
+			if err := os.Mkdir(netnsDir, 0o755); err != nil {
 				return err
 			}
 			n, err := newNamespace("vipd-mine")
