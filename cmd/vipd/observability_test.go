@@ -75,7 +75,7 @@ func TestObservabilityListsAll(t *testing.T) {
 	compare(t, "fields and kinds of /history", append(fields(reflect.TypeFor[status.History](), ""), kinds...), listed(t, "History"))
 	compare(t, "metrics", metricNames(t), listed(t, "Metrics"))
 	compare(t, "keys of the log", logKeys(t), listed(t, "The log"))
-	for _, reason := range regexp.MustCompile(`"VIP[A-Z]\w+"`).FindAllString(source(t, "cmd/vipd/report.go"), -1) {
+	for _, reason := range regexp.MustCompile(`"VIP[A-Z]\w+"`).FindAllString(source(t, "cmd/vipd/report_vip.go"), -1) {
 		if !strings.Contains(section(t, "Events"), "`"+strings.Trim(reason, `"`)+"`") {
 			t.Errorf("the Event %s is not told of", reason)
 		}
