@@ -70,7 +70,7 @@ func startVipd(t *testing.T, n *lab.Node) {
 		t.Fatal(err)
 	}
 	want := "run --interface eth0 --address 192.168.35.100 --port 6443 --node-name n2 --kubeconfig " + n.Dir +
-		"/admin.conf --lease-duration 3s --log-format json --lease-duration 5s\n"
+		"/admin.conf --lease-duration 3s --log-format json --status-address :2112 --lease-duration 5s\n"
 	for i, all := range []string{want, want + want} {
 		var log []byte
 		for ctx := within(t, 5*time.Second); ctx.Err() == nil && string(log) != all; {
