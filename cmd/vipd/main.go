@@ -68,7 +68,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return usageError{errors.New("which command? `vipd --help` lists them")}
 		},
 	}
-	root.AddCommand(newRunCommand(stderr), newMoveCommand(), newManifestCommand(), newVersionCommand(), newStatusCommand(), newHistoryCommand())
+	root.AddCommand(newRunCommand(stderr), newMoveCommand(), newManifestCommand(), newVersionCommand(), newStatusCommand(), newHistoryCommand(), newDoctorCommand())
 	root.AddCommand(newKubeconfigCommand(stderr)) //nolint:contextcheck // cobra hands it on
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -142,6 +142,9 @@ func currentUser(file *clientcmdapi.Config) *clientcmdapi.AuthInfo {
 	return file.AuthInfos[current.AuthInfo]
 }
 
+// Expiry tells when the client certificate ends that a kubeconfig would have us use.
+func Expiry(file *clientcmdapi.Config) (end time.Time, ok bool) { return expiry(currentUser(file)) }
+
 // expiry reads a file with a certificate each time: kubelet renews its own in place.
 func expiry(user *clientcmdapi.AuthInfo) (end time.Time, ok bool) {
 	if user == nil {

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// Faults of this machine's network, and of who answers on the link.
+
+func TestDoctorNetwork(t *testing.T) {
+	const gateway, chosen, link = "This is neither Cluster API nor vipd", "The VIP is badly chosen", "The interface of the VIP is not there, or has no carrier."
+	vip := func(addr string) func(*site) {
+		return func(s *site) {
+			s.noVIP()
+			s.vip = netip.MustParseAddr(addr)
+			s.names = zone{siteName: s.vip}
+			s.status.Lease.Holder = ""
+		}
+	}
+	diagnose(t, []diagnosis{
+		{
+			name:    "no default route",
+			fault:   func(s *site) { s.route(s.node, "delete default") },
+			want:    []found{{"D01", "error", "", "there is no default route; this node has eth0 (192.168.35.11/24)"}},
+			verdict: []string{gateway, isFine},
+		},
+		{
+			name: "no default route before kubeadm",
+			fault: func(s *site) {
+				s.route(s.node, "delete default")
+				s.noVIP()
+				s.args = []string{"--preflight", "--address", testVIP}
+			},
+			want:    []found{{"D01", "error", "", "there is no default route"}},
+			verdict: []string{gateway},
+		},
+		{
+			name:    "silent gateway",
+			fault:   func(s *site) { s.route(s.node, "replace default via 192.168.35.254") },
+			want:    []found{{"D02", "error", "", "the gateway 192.168.35.254 does not answer ARP on eth0"}},
+			verdict: []string{gateway, isFine},
+		},
+		{
+			name:    "gateway off-link",
+			fault:   func(s *site) { s.route(s.node, "replace default via 10.9.9.1 dev eth0 onlink") },
+			want:    []found{{"D03", "error", "", "the gateway 10.9.9.1 is in no subnet of eth0, which has 192.168.35.11/24"}},
+			verdict: []string{gateway, isFine},
+		},
+		{
+			name:    "two default routes",
+			fault:   func(s *site) { s.secondLink(); s.route(s.node, "append default via 10.0.0.1") },
+			want:    []found{{"D04", "warning", "", "the same metric 0: by 192.168.35.1 on eth0, by 10.0.0.1 on eth1"}},
+			verdict: []string{better},
+		},
+		{
+			name:    "no such interface",
+			fault:   func(s *site) { s.args = []string{"--interface", "ens192"} },
+			want:    []found{{"D05", "error", "", `there is no interface "ens192"; this node has eth0 (192.168.35.11/24)`}},
+			verdict: []string{link},
+		},
+		{
+			name:  "link down",
+			fault: func(s *site) { s.node.Down("eth0") },
+			want: []found{
+				{"D01", "error", "", "there is no default route"},
+				{"D06", "error", "", "eth0 is down or has no carrier"},
+				{"D13", "error", "no server", "192.168.35.1:53 ...network is unreachable"},
+				{"D14", "error", "no route", testVIP + ":6443: network is unreachable"},
+			},
+			verdict: []string{link},
+		},
+		{
+			name: "no carrier",
+			fault: func(s *site) {
+				s.secondLink()
+				s.cut()
+				s.args = []string{"--interface", "eth1"}
+			},
+			want:    []found{{"D06", "error", "", "eth1 is down or has no carrier"}},
+			verdict: []string{link},
+		},
+		{
+			name:  "VIP off-subnet",
+			fault: vip("10.1.2.3"),
+			want: []found{
+				{"D07", "error", "", "the VIP 10.1.2.3 is in none of this node's subnets: eth0 (192.168.35.11/24)"},
+				{"D14", "error", "silent", "10.1.2.3:6443: no answer in "},
+			},
+			verdict: []string{chosen},
+		},
+		{
+			name:    "VIP is the node's address",
+			fault:   func(s *site) { vip("192.168.35.11")(s); s.own = serverOf(s.certificate(), ready) },
+			want:    []found{{"D08", "error", "", "the VIP 192.168.35.11 is this node's own address on eth0 (192.168.35.11/24)"}},
+			verdict: []string{chosen},
+		},
+		{
+			name:    "VIP is the network",
+			fault:   vip("192.168.35.0"),
+			want:    []found{{"D08", "error", "", "the address of the network 192.168.35.0/24"}},
+			verdict: []string{chosen},
+		},
+		{
+			name:    "VIP is the broadcast address",
+			fault:   vip("192.168.35.255"),
+			want:    []found{{"D08", "error", "", "the broadcast address of 192.168.35.0/24"}},
+			verdict: []string{chosen},
+		},
+		{
+			name:    "VIP is the gateway",
+			fault:   vip("192.168.35.1"),
+			want:    []found{{"D08", "error", "", "the gateway of eth0"}},
+			verdict: []string{chosen},
+		},
+	})
+}
+
+func TestDoctorNeighbours(t *testing.T) {
+	const another = "Another machine answers for the VIP."
+	takes := func(s *site) { s.stranger.AddAddr("eth0", testVIP+"/32"); s.theirs = s.atVIP }
+	diagnose(t, []diagnosis{
+		{
+			name:    "a stranger has the VIP",
+			fault:   func(s *site) { s.free(); takes(s) },
+			want:    []found{{"D09", "error", "stranger", testVIP + " is answered by ..., and nobody holds the lease"}},
+			verdict: []string{another},
+		},
+		{
+			name:    "a stranger has it, too, that this node holds",
+			fault:   func(s *site) { s.hold(); takes(s) },
+			want:    []found{{"D09", "error", "stranger", "this node holds the VIP, and ... answers for " + testVIP + ", too"}},
+			verdict: []string{another},
+		},
+		{
+			name:    "two machines have the VIP",
+			fault:   takes,
+			want:    []found{{"D09", "error", "several", "2 machines answer for " + testVIP + ": "}},
+			verdict: []string{another},
+		},
+		{
+			name:    "the VIP answers before kubeadm",
+			fault:   func(s *site) { s.args = []string{"--preflight", "--address", testVIP} },
+			want:    []found{{"D09", "warning", "answered", testVIP + " is answered already, by "}},
+			verdict: []string{better},
+		},
+		{
+			name:    "the VIP was left behind",
+			fault:   func(s *site) { s.node.AddAddr("eth0", testVIP+"/32") },
+			want:    []found{{"D10", "error", "", testVIP + "/32 is on eth0 of this node, and n2 holds the lease"}},
+			verdict: []string{wrong},
+		},
+	})
+}
+
+func TestDoctorSysctls(t *testing.T) {
+	diagnose(t, []diagnosis{
+		{
+			name:    "arp_ignore 8",
+			fault:   func(s *site) { s.sysctl("ipv4/conf/eth0/arp_ignore", "8") },
+			want:    []found{{"D21", "error", "arp_ignore", "net.ipv4.conf.eth0.arp_ignore is 8"}},
+			verdict: []string{wrong},
+		},
+		{
+			name: "arp_ignore 2 on an interface outside of the VIP's subnet",
+			fault: func(s *site) {
+				s.secondLink()
+				s.sysctl("ipv4/conf/all/arp_ignore", "2")
+				s.args = []string{"--interface", "eth1"}
+			},
+			want:    []found{{"D21", "error", "arp_ignore", "net.ipv4.conf.eth1.arp_ignore is 2"}},
+			verdict: []string{wrong},
+		},
+		{
+			name: "rp_filter with the default route elsewhere",
+			fault: func(s *site) {
+				s.secondLink()
+				s.route(s.node, "replace default via 10.0.0.1")
+				s.sysctl("ipv4/conf/all/rp_filter", "1")
+			},
+			want:    []found{{"D21", "warning", "rp_filter", "net.ipv4.conf.eth0.rp_filter is 1, and the default route is on eth1"}},
+			verdict: []string{better},
+		},
+	})
+}

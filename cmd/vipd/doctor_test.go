@@ -1,0 +1,392 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"github.com/vipd-io/vipd/internal/nstest"
+	"github.com/vipd-io/vipd/pkg/netif"
+	"github.com/vipd-io/vipd/pkg/status"
+)
+
+// The tests of `vipd doctor` make each fault really, on a link of network namespaces,
+// and run the real program on one of them, in a mount namespace whose /etc is theirs.
+
+// site is a subnet with a node, the router, the node that holds the VIP, and a stranger.
+// All is well on it unless a test changes something before consult.
+type site struct {
+	t                              *testing.T
+	node, router, holder, stranger *nstest.NS
+	etc                            string // stands in place of the node's /etc
+	vip                            netip.Addr
+	name                           string
+	hosts                          string         // of /etc/hosts
+	servers                        []string       // of /etc/resolv.conf
+	names                          zone           // what the router's name server says
+	status                         *status.Status // what vipd on the node says, nil if it does not run
+	atVIP                          server         // listens on the holder's port 6443
+	own                            server         // listens on the node's port 6443
+	theirs                         server         // listens on the stranger's
+	ca                             authority
+	args                           []string
+}
+
+const siteName = "kube-api-server.uat.test"
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, node: nstest.New(t), router: nstest.New(t), holder: nstest.New(t), stranger: nstest.New(t),
+		etc: t.TempDir(), vip: netip.MustParseAddr(testVIP), name: siteName, servers: []string{"192.168.35.1"}, ca: newAuthority(t, "kubernetes")}
+	nstest.Switch(t, []*nstest.NS{s.node, s.router, s.holder, s.stranger},
+		[]string{"192.168.35.11/24", "192.168.35.1/24", "192.168.35.12/24", "192.168.35.66/24"})
+	s.holder.AddAddr("eth0", testVIP+"/32")
+	s.route(s.node, "add default via 192.168.35.1")
+	for _, of := range []string{"all", "eth0"} { // a new namespace has what the machine has
+		s.sysctl("ipv4/conf/"+of+"/arp_ignore", "0")
+		s.sysctl("ipv4/conf/"+of+"/rp_filter", "0")
+	}
+	standby := standbyOf("n1")
+	s.status = &standby
+	s.names = zone{siteName: s.vip}
+	s.atVIP = serverOf(s.certificate(), ready)
+	s.own = s.atVIP
+	return s
+}
+
+// run runs a program in a namespace of the site.
+func (s *site) run(ns *nstest.NS, name string, args ...string) {
+	s.t.Helper()
+	must(s.t, ns.Do(func() error {
+		out, err := exec.CommandContext(s.t.Context(), name, args...).CombinedOutput()
+		if err != nil {
+			s.t.Errorf("%s %v: %s", name, args, out)
+		}
+		return err
+	}))
+}
+
+func (s *site) route(ns *nstest.NS, words string) {
+	s.t.Helper()
+	s.run(ns, "ip", append([]string{"route"}, strings.Fields(words)...)...)
+}
+
+func (s *site) noVIP() {
+	s.t.Helper()
+	s.run(s.holder, "ip", "address", "delete", testVIP+"/32", "dev", "eth0")
+}
+
+// sysctl sets one of the node.
+func (s *site) sysctl(name, value string) { s.sysctlOf(s.node, name, value) }
+
+func (s *site) sysctlOf(ns *nstest.NS, name, value string) {
+	s.t.Helper()
+	must(s.t, ns.Do(func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644) }))
+}
+
+// secondLink joins node and router once more: 10.0.0.2 on eth1, and 10.0.0.1.
+func (s *site) secondLink() {
+	s.t.Helper()
+	must(s.t, s.node.Links.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth1"}, PeerName: "eth1", PeerNamespace: netlink.NsFd(s.router.Fd())}))
+	s.node.AddAddr("eth1", "10.0.0.2/24")
+	s.router.AddAddr("eth1", "10.0.0.1/24")
+	s.node.Up("eth1")
+	s.router.Up("eth1")
+	s.sysctl("ipv4/conf/eth1/arp_ignore", "0")
+	s.sysctl("ipv4/conf/eth1/rp_filter", "0")
+}
+
+// cut takes the carrier from the node's second link.
+func (s *site) cut() {
+	s.t.Helper()
+	changes, done := make(chan netlink.LinkUpdate, 64), make(chan struct{})
+	defer close(done)
+	must(s.t, netlink.LinkSubscribeAt(netns.NsHandle(s.node.Fd()), changes, done))
+	s.router.Down("eth1")
+	for c := range changes {
+		if c.Attrs().Name == "eth1" && c.Attrs().OperState != netlink.OperUp {
+			return
+		}
+	}
+}
+
+// hold has the node hold the VIP as its vipd does.
+func (s *site) hold() {
+	s.t.Helper()
+	s.noVIP()
+	n, err := netif.Open(s.node.Fd())
+	must(s.t, err)
+	defer n.Close()
+	must(s.t, n.Put(s.node.Link("eth0").Attrs().Index, s.vip, time.Minute))
+	held := holding("n1")
+	s.status = &held
+}
+
+// free has nobody hold the VIP.
+func (s *site) free() {
+	s.t.Helper()
+	s.noVIP()
+	s.status.Lease.Holder = ""
+}
+
+// furnish writes what is in the node's /etc, and starts all that listens.
+func (s *site) furnish() {
+	s.t.Helper()
+	resolv := ""
+	for _, server := range s.servers {
+		resolv += "nameserver " + server + "\n"
+	}
+	for path, text := range map[string]string{
+		"resolv.conf": resolv, "hosts": "127.0.0.1 localhost\n" + s.hosts, "nsswitch.conf": "hosts: files dns\n",
+		"kubernetes/pki/ca.crt": string(s.ca.pem), "kubernetes/kubelet.conf": kubeletConf(s.name),
+	} {
+		must(s.t, os.MkdirAll(filepath.Join(s.etc, filepath.Dir(path)), 0o755))
+		must(s.t, os.WriteFile(filepath.Join(s.etc, path), []byte(text), 0o644))
+	}
+	s.names.serve(s.t, s.router)
+	s.atVIP.serve(s.t, s.holder, ":6443")
+	s.own.serve(s.t, s.node, ":6443")
+	s.theirs.serve(s.t, s.stranger, ":6443")
+	if s.status != nil {
+		s.status.Configuration = map[string]string{"address": s.vip.String(), "port": "6443", "interface": "", "kubeconfig": "/etc/kubernetes/kubelet.conf"}
+		tells(*s.status).serve(s.t, s.node, "127.0.0.1:2112")
+	}
+}
+
+func kubeletConf(name string) string {
+	return `apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://` + name + `:6443"}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x
+users: [{name: u, user: {}}]
+`
+}
+
+// command is `vipd doctor` on the node.
+func (s *site) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(s.t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$1" /etc && shift && exec vipd doctor "$@"`, "sh", s.etc}, args...)...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), quickExit, "GODEBUG=netdns=go"} // as vipd is built
+	return cmd
+}
+
+// consult runs it to its end.
+func (s *site) consult(args ...string) (exit int, stdout string) {
+	s.t.Helper()
+	var out, errs bytes.Buffer
+	args = append(args, "--skip", "D27") // the clock is that of the machine on which the test runs
+	cmd := s.command(append(args, s.args...)...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	must(s.t, s.node.Do(cmd.Start)) // a child is born into the namespace of the thread
+	exit = exitStatus(cmd.Wait())
+	if errs.Len() > 0 {
+		s.t.Errorf("exit status %d, and on stderr: %s", exit, errs.String())
+	}
+	return exit, out.String()
+}
+
+// found is a finding in a document, but for the words of why and mend.
+type found struct{ ID, Severity, Mark, Seen string }
+
+// examined is the document of vipd doctor -o json.
+type examined struct {
+	Schema  string
+	Verdict []string
+	Results []struct {
+		ID, Unknown string
+		Findings    []struct {
+			found
+			Why  string
+			Mend []string
+		}
+	}
+}
+
+func (s *site) examine() (int, examined) {
+	s.t.Helper()
+	exit, text := s.consult("-o", "json")
+	var e examined
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		s.t.Fatalf("exit status %d, and no document: %v: %s", exit, err, text)
+	}
+	return exit, e
+}
+
+// diagnosis is a fault, and what the doctor has to say of it: all of its findings, with
+// a part of what was seen.
+type diagnosis struct {
+	name    string
+	fault   func(*site)
+	want    []found
+	unknown []string // IDs of checks that cannot look
+	verdict []string // a part of each sentence
+}
+
+const (
+	wrong  = "Something is wrong: see below."
+	better = "Nothing is broken, and something could be better."
+	isFine = "The VIP itself is fine inside 192.168.35.0/24."
+)
+
+// diagnose makes each fault on a site of its own.
+func diagnose(t *testing.T, all []diagnosis) {
+	t.Helper()
+	atOnce(t, all, func(d diagnosis) string { return d.name }, func(t *testing.T, d diagnosis) {
+		t.Helper()
+		s := newSite(t)
+		d.fault(s)
+		s.furnish()
+		exit, got := s.examine()
+		d.compare(t, exit, got)
+	})
+}
+
+// atOnce runs subtests four at a time: they mostly wait, and t.Parallel would run as many
+// as there are processors.
+func atOnce[T any](t *testing.T, all []T, name func(T) string, run func(*testing.T, T)) {
+	t.Helper()
+	var running sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	for _, one := range all {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			t.Run(name(one), func(t *testing.T) { run(t, one) })
+		})
+	}
+	running.Wait()
+}
+
+func (d diagnosis) compare(t *testing.T, exit int, got examined) {
+	t.Helper()
+	var findings []found
+	var unknown []string
+	for _, r := range got.Results {
+		if r.Unknown != "" {
+			unknown = append(unknown, r.ID)
+		}
+		for _, f := range r.Findings {
+			findings = append(findings, f.found)
+			if f.Why == "" || len(f.Mend) == 0 {
+				t.Errorf("%s %s: does not say why it matters, or what to do: %+v", f.ID, f.Mark, f)
+			}
+		}
+	}
+	part := cmp.Comparer(func(a, b string) bool { return holds(a, b) || holds(b, a) })
+	if diff := cmp.Diff(d.want, findings, part); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(d.unknown, unknown); diff != "" {
+		t.Errorf("checks that could not look (-want +got):\n%s\n%+v", diff, got)
+	}
+	if diff := cmp.Diff(d.verdict, got.Verdict, part); diff != "" {
+		t.Errorf("verdict (-want +got):\n%s", diff)
+	}
+	if want := d.exit(); exit != want {
+		t.Errorf("exit status %d, want %d", exit, want)
+	}
+}
+
+// holds tells whether a text has a part that may be several, with "..." between.
+func holds(text, part string) bool {
+	if part == "" {
+		return text == ""
+	}
+	for p := range strings.SplitSeq(part, "...") {
+		_, rest, ok := strings.Cut(text, p)
+		if !ok {
+			return false
+		}
+		text = rest
+	}
+	return true
+}
+
+// exit is the status that goes with the findings.
+func (d diagnosis) exit() int {
+	status := 0
+	for _, f := range d.want {
+		status = max(status, map[string]int{"info": 0, "warning": 1, "error": 2}[f.Severity])
+	}
+	return status
+}
+
+func TestDoctorFindsNothing(t *testing.T) {
+	well := []string{"All is well"}
+	diagnose(t, []diagnosis{
+		{name: "standby", fault: func(*site) {}, verdict: well},
+		{name: "holder", fault: (*site).hold, verdict: well},
+		{name: "no vipd", fault: func(s *site) { s.status, s.args = nil, []string{"--address", testVIP} }, verdict: well},
+		{name: "VIP by IP address", fault: func(s *site) { s.name, s.names = testVIP, nil }, verdict: well},
+		{name: "worker", fault: func(s *site) {
+			s.status, s.own, s.args = nil, server{}, []string{"--worker", "--address", testVIP}
+		}, verdict: well},
+		{name: "preflight", fault: func(s *site) {
+			s.noVIP()
+			s.status, s.own, s.atVIP, s.args = nil, server{}, server{}, []string{"--preflight", "--address", testVIP, "--name", siteName}
+			s.name = "localhost"
+		}, verdict: well},
+		// What looks like a fault, and is none.
+		{name: "gateway by a host route", fault: func(s *site) {
+			s.router.AddAddr("eth0", "10.9.9.1/32")
+			s.route(s.node, "delete default")
+			s.route(s.node, "add 10.9.9.1 dev eth0")
+			s.route(s.node, "add default via 10.9.9.1")
+		}, verdict: well},
+		{name: "gateway off-link that answers", fault: func(s *site) {
+			s.router.AddAddr("eth0", "10.9.9.1/32")
+			s.route(s.node, "replace default via 10.9.9.1 dev eth0 onlink")
+		}, verdict: well},
+		{name: "two default routes of different metric", fault: func(s *site) {
+			s.secondLink()
+			s.route(s.node, "add default via 10.0.0.1 metric 100")
+		}, verdict: well},
+		{name: "interface by its alternative name", fault: func(s *site) {
+			s.run(s.node, "ip", "link", "property", "add", "dev", "eth0", "altname", "enp11s0")
+			s.args = []string{"--interface", "enp11s0"}
+		}, verdict: well},
+		{name: "arp_ignore that still answers", fault: func(s *site) { s.sysctl("ipv4/conf/all/arp_ignore", "2") }, verdict: well},
+		{name: "rp_filter with the default route here", fault: func(s *site) { s.sysctl("ipv4/conf/all/rp_filter", "1") }, verdict: well},
+		{name: "rp_filter loose", fault: func(s *site) {
+			s.secondLink()
+			s.route(s.node, "replace default via 10.0.0.1")
+			s.sysctl("ipv4/conf/all/rp_filter", "2")
+			s.sysctl("ipv4/conf/eth0/rp_filter", "1")
+		}, verdict: well},
+		{name: "lease not read yet", fault: func(s *site) { s.status.Lease = status.Lease{} }, verdict: well},
+	})
+}
+
+// changing is what differs from one run to the next.
+var changing = regexp.MustCompile(`after \d+ ms`)
+
+// TestDoctorText shows what an operator reads.
+func TestDoctorText(t *testing.T) {
+	for name, fault := range map[string]func(*site){
+		"doctor-gateway.txt":  func(s *site) { s.route(s.node, "delete default") },
+		"doctor-firewall.txt": func(s *site) { s.firewall(s.holder, "reject with icmp type host-prohibited") },
+		"doctor-name.txt":     func(s *site) { s.names = nil },
+		"doctor-healthy.txt":  func(*site) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			fault(s)
+			s.furnish()
+			_, text := s.consult()
+			golden(t, name, changing.ReplaceAllString(text, "after N ms"))
+		})
+	}
+}

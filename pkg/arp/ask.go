@@ -1,0 +1,92 @@
+package arp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/mdlayher/ethernet"
+	"github.com/mdlayher/packet"
+)
+
+const (
+	// askTimes probes are sent, askGap apart, and the last one has as long to be
+	// answered. RFC 5227 section 1.1 has three as well, a second or two apart, for
+	// networks of 2008.
+	askTimes = 3
+	askGap   = 300 * time.Millisecond
+)
+
+// Ask asks who has addr, from an interface with the given MAC, and returns the MACs
+// that answer, in the order of their first answers: none, one, or several that do not
+// know of each other. It claims nothing and changes nothing: the frames are probes. The
+// kernel of this host does not answer itself. enough ends it at that many answers; 0
+// waits for all. It takes a second at most.
+func Ask(ctx context.Context, index int, mac net.HardwareAddr, addr netip.Addr, enough int) ([]net.HardwareAddr, error) {
+	conn, err := tap(index, []netip.Addr{addr})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	question, err := probe(addr, mac)
+	if err != nil {
+		return nil, err
+	}
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(asking, func() { _ = conn.SetReadDeadline(past) })()
+	sent := make(chan error, 1)
+	go func() { // ends with asking
+		defer cancel()
+		sent <- sendProbes(asking, conn, question)
+	}()
+	answers, err := collect(conn, addr, enough)
+	cancel()
+	// Of a question that was not asked to its end, silence says nothing.
+	if err = errors.Join(err, <-sent, ctx.Err()); err != nil && (enough == 0 || len(answers) < enough) {
+		return answers, fmt.Errorf("ask who has %s: %w", addr, err)
+	}
+	return answers, nil
+}
+
+// sendProbes asks as often as it should, and waits for answers to the last one.
+func sendProbes(ctx context.Context, conn *packet.Conn, question []byte) error {
+	for range askTimes {
+		if _, err := conn.WriteTo(question, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
+			return fmt.Errorf("send probe: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(askGap):
+		}
+	}
+	return nil
+}
+
+// past is a time at which nothing is waited for any more.
+var past = time.Unix(1, 0)
+
+// collect reads until it has enough, or the read deadline comes.
+func collect(conn *packet.Conn, addr netip.Addr, enough int) (answers []net.HardwareAddr, err error) {
+	frame := make([]byte, 256)
+	for enough == 0 || len(answers) < enough {
+		n, _, err := conn.ReadFrom(frame)
+		if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+			return answers, nil
+		}
+		if err != nil {
+			return answers, fmt.Errorf("read answers: %w", err)
+		}
+		c, ok := Parse(frame[:n])
+		known := slices.ContainsFunc(answers, func(m net.HardwareAddr) bool { return m.String() == c.MAC.String() })
+		if ok && c.Addr == addr && !known {
+			answers = append(answers, slices.Clone(c.MAC))
+		}
+	}
+	return answers, nil
+}

@@ -1,0 +1,83 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+)
+
+// verdict says in a sentence or two what the findings come to, together.
+func verdict(r Report, c *Case) []string {
+	found := func(id string, marks ...string) bool {
+		return slices.ContainsFunc(r.Findings(), func(f Finding) bool {
+			return f.ID == id && f.Severity == Error && (len(marks) == 0 || slices.Contains(marks, f.Mark))
+		})
+	}
+	reached := r.well("D14") && r.well("D15")
+	switch {
+	case found("D09", "several", "stranger"):
+		return []string{"Another machine answers for the VIP. vipd cannot help that: find the one that the lease does not name, by the MACs below, and take the address away there."}
+	case found("D15", "other CA", "no TLS"):
+		return []string{"Another cluster, or another machine, has the VIP: what answers there is not of this cluster."}
+	case found("D08"), found("D07"):
+		return []string{"The VIP is badly chosen: no manager of a VIP can make this address work here."}
+	case found("D05"), found("D06"):
+		return []string{"The interface of the VIP is not there, or has no carrier. Mend that first: the rest may follow from it."}
+	case found("D01"), found("D02"), found("D03"):
+		out := []string{"This is neither Cluster API nor vipd: the way out of this node's subnet is broken (the gateway)."}
+		if subnet, ok := c.Facts.subnet(c.Facts.VIP); ok && reached {
+			out = append(out, fmt.Sprintf("The VIP itself is fine inside %s.", subnet.Prefix.Masked()))
+		}
+		return out
+	case found("D14", "rejected"):
+		return []string{"A firewall rejects port " + fmt.Sprint(c.Facts.Port) + " of the VIP, most likely that of the node which holds it. ARP and vipd are in order: that node is reached."}
+	case found("D14", "nobody"):
+		return []string{"No node holds the VIP. On a control-plane node, `vipd status` says why."}
+	case found("D16") && found("D14", "refused"):
+		return []string{"The VIP is held, and the API server behind it does not run."}
+	case found("D15", "silent"):
+		return []string{"What has the VIP takes connections and does not answer: its API server hangs, or it is another machine."}
+	case onlyErrorIn(r, "D13") && reached:
+		return []string{"The VIP is healthy; only the name is wrong."}
+	case onlyErrorIn(r, "D13") && c.Mode == Preflight:
+		return []string{"Only the name of the VIP is wrong, of what can be told before kubeadm."}
+	}
+	return plainly(r)
+}
+
+// well tells whether a check has looked, and found nothing that is wrong.
+func (r Report) well(id string) bool {
+	return slices.ContainsFunc(r.Results, func(res Result) bool {
+		return res.ID == id && res.Unknown == "" && !slices.ContainsFunc(res.Findings, func(f Finding) bool { return f.Severity == Error })
+	})
+}
+
+// onlyErrorIn tells whether a check found something wrong, and no other did.
+func onlyErrorIn(r Report, id string) bool {
+	found := false
+	for _, f := range r.Findings() {
+		if f.Severity == Error && f.ID != id {
+			return false
+		}
+		found = found || f.Severity == Error
+	}
+	return found
+}
+
+// plainly is what is left to say where no case is known.
+func plainly(r Report) []string {
+	unknown := 0
+	for _, res := range r.Results {
+		if res.Unknown != "" {
+			unknown++
+		}
+	}
+	switch worst, found := r.Worst(); {
+	case found && worst == Error:
+		return []string{"Something is wrong: see below."}
+	case found:
+		return []string{"Nothing is broken, and something could be better."}
+	case unknown > 0:
+		return []string{fmt.Sprintf("Nothing was found to be wrong; %d of %d checks could not look.", unknown, len(r.Results))}
+	}
+	return []string{fmt.Sprintf("All is well: %d checks found nothing.", len(r.Results))}
+}
