@@ -192,9 +192,9 @@ func newDaemon(c config.Config, timing election.Timing, network *network, fence 
 	return d
 }
 
-// stands tells all who go by it of a new standing, the Manager first.
+// stands tells all who go by it of a new standing.
 func (d *daemon) stands(s election.Standing) {
-	d.report.stands(s) // what the Manager then tells of is put together with it
+	d.report.stands(s) // first, and quick: it is put together with what the Manager tells then
 	d.manager.Granted(toGrant(s))
 	d.monitor.Hold(s.Held)
 	d.ready.stands(s)

@@ -105,9 +105,7 @@ func (e *Elector) landed(r result) {
 	e.flight.cancel()
 	f := e.flight
 	e.flight = nil
-	if r.op == opHold {
-		e.tellWrite(r)
-	}
+	w, sent := e.outcome(r)
 	switch {
 	case r.op == opRead:
 		e.landedRead(r)
@@ -116,6 +114,9 @@ func (e *Elector) landed(r result) {
 		e.landedWrite(r, f)
 	default:
 		e.failedWrite(r)
+	}
+	if sent {
+		e.opts.Wrote(w) // behind what is urgent
 	}
 }
 
@@ -144,16 +145,18 @@ func (e *Elector) landedRead(r result) {
 	}
 }
 
-// tellWrite tells of a claim or a renewal before anything follows from it.
-func (e *Elector) tellWrite(r result) {
+// outcome is what a claim or a renewal came to, for one that was sent: how much of the
+// lease was left is known only before anything follows from it.
+func (e *Elector) outcome(r result) (w Write, sent bool) {
+	if r.op != opHold || errors.Is(r.err, errUnarmed) {
+		return w, false
+	}
 	now := e.now()
-	w := Write{Outcome: Renewed, Took: now.Sub(r.sent)}
+	w = Write{Outcome: Renewed, Took: now.Sub(r.sent)}
 	if e.stand.Held {
 		w.Left = e.stand.Until.Sub(now)
 	}
 	switch {
-	case errors.Is(r.err, errUnarmed):
-		return // it was not sent
 	case overtaken(r.err):
 		w.Outcome = Conflict
 	case r.err != nil:
@@ -161,7 +164,7 @@ func (e *Elector) tellWrite(r result) {
 	case r.sent.Add(e.opts.Timing.Hold()) <= now:
 		w.Outcome = Late
 	}
-	e.opts.Wrote(w)
+	return w, true
 }
 
 // overtaken tells whether a write met a newer version than it was made for.
@@ -171,7 +174,7 @@ func overtaken(err error) bool {
 
 func (e *Elector) landedWrite(r result, f *flight) {
 	if !e.view.older(r.lease) && e.view.observe(r.lease, e.now()) {
-		e.opts.Saw(e.view.sight())
+		defer e.opts.Saw(e.view.sight())
 	}
 	switch {
 	case r.op == opRelease:

@@ -373,7 +373,7 @@ func (e *Elector) observe(l *coordinationv1.Lease) {
 	if !e.view.observe(l, now) {
 		return
 	}
-	e.opts.Saw(e.view.sight())
+	defer e.opts.Saw(e.view.sight()) // behind what is urgent
 	e.warnNamesake()
 	v := &e.view
 	if e.stand.Held && !e.stillMine(e.stand.Term) {

@@ -146,16 +146,17 @@ func TestNews(t *testing.T) {
 		}
 		w.run()
 		w.grant(1, hold)
+		w.pass(10 * time.Millisecond)
 		w.grant(1, hold) // a renewal is no news
-		time.Sleep(7 * time.Millisecond)
+		w.pass(10 * time.Millisecond)
 		w.lost("n2")
 		if _, err := w.end(); err != nil {
 			t.Error(err)
 		}
 		want := []string{
 			"holding fence opened  0", "holding address added  7", "holding announced  7",
-			"withdrawing announcing ended  14", "withdrawing fence closed  14", "withdrawing address removed  14",
-			"standby lease released  14", // nothing was left to release, which Election knows
+			"withdrawing announcing ended  20", "withdrawing fence closed  20", "withdrawing address removed  20",
+			"standby lease released  20", // nothing was left to release, which Election knows
 		}
 		if d := cmp.Diff(want, told); d != "" {
 			t.Errorf("deeds (-want +got):\n%s", d)
