@@ -99,7 +99,7 @@ func TestHoldBackAfterACrash(t *testing.T) {
 		last := n3.standing().Until.Add(-c.timing.Hold())
 		n3.crash()
 		n, _ := c.awaitHolder("n3", 20*time.Second)
-		after := n.lastInterval().from.Sub(last)
+		after := n.since().Sub(last)
 		if want := c.timing.Lease + 3*time.Second; n != n2 || after < want || after > want+1100*time.Millisecond {
 			t.Errorf("%s took it %s after the last renewal, want %s or a renewal more", n.name, after, want)
 		}
