@@ -21,19 +21,7 @@ const pages = repository + "/pkg/doctor/pages"
 // TestTroubleshootingIsFresh keeps docs/troubleshooting.md what the doctor's own words
 // say.
 func TestTroubleshootingIsFresh(t *testing.T) {
-	path, want := filepath.Join(repository, "docs/troubleshooting.md"), troubleshooting(t)
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(want, string(got)); d != "" {
-		t.Errorf("%s is not what the pages say now (go test ./cmd/vipd -run TestTroubleshootingIsFresh -update):\n%s", path, d)
-	}
+	fresh(t, filepath.Join(repository, "docs/troubleshooting.md"), troubleshooting(t))
 }
 
 // troubleshooting puts the document together.

@@ -2,22 +2,17 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/vipd-io/vipd/pkg/config"
 	"github.com/vipd-io/vipd/pkg/manifest"
 )
-
-var update = flag.Bool("update", false, "write manifests/ anew")
 
 // manifests is how the files in manifests/ are made.
 var manifests = map[string][]string{
@@ -39,19 +34,7 @@ func written(t *testing.T, args ...string) string {
 
 func TestManifestsAreFresh(t *testing.T) {
 	for name, args := range manifests {
-		path, want := filepath.Join("../../manifests", name), written(t, args...)
-		if *update {
-			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff(want, string(got)); d != "" {
-			t.Errorf("%s is not what vipd writes now (go test ./cmd/vipd -run TestManifestsAreFresh -update):\n%s", path, d)
-		}
+		fresh(t, filepath.Join("../../manifests", name), written(t, args...))
 	}
 }
 
