@@ -54,6 +54,9 @@ type record struct {
 	noted   bool // it speaks of this holder and term
 }
 
+// ByVipd tells whether it was a vipd that wrote who holds a Lease.
+func ByVipd(l *coordinationv1.Lease) bool { return parse(l).noted }
+
 // parse reads a Lease, nil for one that does not exist. No content is an error:
 // whatever people and programs write there, an election has to go on from it.
 func parse(l *coordinationv1.Lease) record {

@@ -246,7 +246,7 @@ func (e *Elector) draft(o op) draft {
 		n.Released, n.Successor = true, e.release.successor
 	}
 	rec.HolderIdentity, rec.LeaderTransitions = v.self.Node, n.Term
-	if v.verdict == mine && v.lease.Spec.AcquireTime != nil {
+	if v.adopts() && v.lease.Spec.AcquireTime != nil {
 		rec.AcquireTime = metav1.Time{Time: v.lease.Spec.AcquireTime.Time}
 	}
 	if n.Released {
@@ -272,7 +272,7 @@ func (e *Elector) termFor() int {
 	if e.stand.Held {
 		return e.stand.Term
 	}
-	if e.view.verdict == mine {
+	if e.view.adopts() {
 		return e.view.record.term
 	}
 	return next(e.view.term)

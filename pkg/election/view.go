@@ -63,6 +63,10 @@ func (v *view) observe(l *coordinationv1.Lease, now boottime.Instant) bool {
 	return true
 }
 
+// adopts tells whether a claim goes on with our own record. One that is behind what was
+// seen came back with a snapshot of etcd: others have held since, in higher terms.
+func (v *view) adopts() bool { return v.verdict == mine && v.record.term >= v.term }
+
 // setMAC says which MAC is ours from now on. Until it is known, our own record
 // looks like a namesake's.
 func (v *view) setMAC(mac string) {

@@ -159,6 +159,25 @@ func TestTermOfNonsense(t *testing.T) {
 	}
 }
 
+// TestOwnRecordFromASnapshot: etcd restored from a snapshot brings a record of ours back
+// that another has held after. The claim is one of a higher term.
+func TestOwnRecordFromASnapshot(t *testing.T) {
+	n2 := Self{Node: "n2", MAC: "02:00:00:00:00:02", BootID: "boot-b"}
+	var b leases
+	e := &Elector{view: view{self: n1, own: own}}
+	now := boottime.Instant(0).Add(time.Hour)
+	for _, seen := range []struct {
+		by   Self
+		term int32
+		want int
+	}{{n1, 5, 5}, {n2, 6, 7}, {n1, 5, 7}, {n1, 7, 7}} {
+		e.view.observe(b.vipd(seen.by, seen.by.Node, 3, seen.term, false), now)
+		if got := e.termFor(); got != seen.want {
+			t.Errorf("after %s in term %d it claims in term %d, want %d", seen.by.Node, seen.term, got, seen.want)
+		}
+	}
+}
+
 func TestTiming(t *testing.T) {
 	ms := time.Millisecond
 	tests := []struct {
