@@ -145,7 +145,7 @@ func (c *consultation) examine(ctx context.Context, s *screen) error {
 		return err
 	}
 	defer host.close()
-	kase, err := c.kase(host)
+	kase, err := c.kase(ctx, host)
 	if err != nil {
 		return err
 	}

@@ -246,8 +246,16 @@ func TestDoctorAPIServer(t *testing.T) {
 			verdict: []string{wrong},
 		},
 		{
-			name:    "tells nothing to strangers",
-			fault:   own(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }),
+			name: "tells nothing to strangers",
+			fault: func(s *site) {
+				s.own = serverOf(s.certificate(), func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/readyz" {
+						w.WriteHeader(http.StatusUnauthorized)
+						return
+					}
+					s.objects.answer(w, r)
+				})
+			},
 			unknown: []string{"D16"},
 			verdict: []string{"Nothing was found to be wrong; 1 of "},
 		},

@@ -50,7 +50,10 @@ func failing(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "[+]ping ok\n[-]etcd failed: reason withheld\n[-]poststarthook/rbac failed: reason withheld\nreadyz check failed\n")
 }
 
-func hanging(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+func hanging(_ http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // or the server would not notice that the client is gone
+	<-r.Context().Done()
+}
 
 // tells is the vipd of the node.
 func tells(s status.Status) server {

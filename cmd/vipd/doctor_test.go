@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"net/netip"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/vipd-io/vipd/internal/nstest"
 	"github.com/vipd-io/vipd/pkg/netif"
@@ -41,6 +43,7 @@ type site struct {
 	own                            server         // listens on the node's port 6443
 	theirs                         server         // listens on the stranger's
 	ca                             authority
+	objects                        objects // that the node's API server has
 	args                           []string
 }
 
@@ -62,7 +65,8 @@ func newSite(t *testing.T) *site {
 	s.status = &standby
 	s.names = zone{siteName: s.vip}
 	s.atVIP = serverOf(s.certificate(), ready)
-	s.own = s.atVIP
+	s.objects = objects{lease: leaseBy("n2"), nodes: []*corev1.Node{nodeAt("n1", "192.168.35.11"), nodeAt("n2", "192.168.35.12")}}
+	s.own = serverOf(s.certificate(), s.objects.answer)
 	return s
 }
 
@@ -150,7 +154,7 @@ func (s *site) furnish() {
 	}
 	for path, text := range map[string]string{
 		"resolv.conf": resolv, "hosts": "127.0.0.1 localhost\n" + s.hosts, "nsswitch.conf": "hosts: files dns\n",
-		"kubernetes/pki/ca.crt": string(s.ca.pem), "kubernetes/kubelet.conf": kubeletConf(s.name),
+		"kubernetes/pki/ca.crt": string(s.ca.pem), "kubernetes/kubelet.conf": kubeletConf(s.name, s.ca.pem),
 	} {
 		must(s.t, os.MkdirAll(filepath.Join(s.etc, filepath.Dir(path)), 0o755))
 		must(s.t, os.WriteFile(filepath.Join(s.etc, path), []byte(text), 0o644))
@@ -160,15 +164,15 @@ func (s *site) furnish() {
 	s.own.serve(s.t, s.node, ":6443")
 	s.theirs.serve(s.t, s.stranger, ":6443")
 	if s.status != nil {
-		s.status.Configuration = map[string]string{"address": s.vip.String(), "port": "6443", "interface": "", "kubeconfig": "/etc/kubernetes/kubelet.conf"}
+		s.status.Configuration = map[string]string{"address": s.vip.String(), "port": "6443", "interface": "", "kubeconfig": "/etc/kubernetes/kubelet.conf", "lease-duration": "3s"}
 		tells(*s.status).serve(s.t, s.node, "127.0.0.1:2112")
 	}
 }
 
-func kubeletConf(name string) string {
+func kubeletConf(name string, ca []byte) string {
 	return `apiVersion: v1
 kind: Config
-clusters: [{name: c, cluster: {server: "https://` + name + `:6443"}}]
+clusters: [{name: c, cluster: {server: "https://` + name + `:6443", certificate-authority-data: ` + base64.StdEncoding.EncodeToString(ca) + `}}]
 contexts: [{name: x, context: {cluster: c, user: u}}]
 current-context: x
 users: [{name: u, user: {}}]

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,7 +43,7 @@ func openHost(vip netip.Addr) (*doctorsHost, error) {
 func (h *doctorsHost) close() { h.handle.Close() }
 
 // kase puts together what is known of this machine.
-func (c *consultation) kase(h *doctorsHost) (*doctor.Case, error) {
+func (c *consultation) kase(ctx context.Context, h *doctorsHost) (*doctor.Case, error) {
 	f := doctor.Facts{VIP: c.vip, Port: c.port, Name: c.name, Interface: c.link}
 	if f.Name == "" {
 		f.Name = endpointName()
@@ -50,27 +51,49 @@ func (c *consultation) kase(h *doctorsHost) (*doctor.Case, error) {
 	if err := h.network(&f); err != nil {
 		return nil, err
 	}
-	ca, err := os.ReadFile(c.ca)
-	switch {
-	case err == nil:
-		f.CA = ca
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("read the cluster's CA: %w", err)
+	var err error
+	if f.CA, err = c.authority(); err != nil {
+		return nil, err
 	}
 	if c.asked != nil {
 		f.Asked, f.Holder = true, c.asked.State == "holding"
 		f.LeaseKnown, f.LeaseHolder, f.Self = c.asked.Lease.Known, c.asked.Lease.Holder, c.asked.Node
-		for path := range strings.SplitSeq(c.asked.Configuration["kubeconfig"], ":") {
-			if path != "" { // as of an older vipd, which does not tell
-				f.Kubeconfigs = append(f.Kubeconfigs, kubeconfig(path))
-			}
+		if d, err := time.ParseDuration(c.asked.Configuration["lease-duration"]); err == nil {
+			f.LeaseDuration = d
+		}
+		for _, path := range c.kubeconfigs() {
+			f.Kubeconfigs = append(f.Kubeconfigs, kubeconfig(path))
 		}
 	}
 	return &doctor.Case{Mode: c.mode(), Facts: f, Questions: doctor.Questions{
 		Who: h.who, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
-		KubeVip: c.kubeVip, Clock: kernelClock,
+		KubeVip: c.kubeVip, Clock: kernelClock, Cluster: c.cluster(ctx),
 		Now: time.Now, //nolint:forbidigo // certificates have times of day
 	}}, nil
+}
+
+// authority are the certificates of the cluster's CA, nil if they are not here. vipd's
+// container sees them in its kubeconfig only.
+func (c *consultation) authority() ([]byte, error) {
+	ca, err := os.ReadFile(c.ca)
+	switch {
+	case err == nil && !x509.NewCertPool().AppendCertsFromPEM(ca):
+		return nil, fmt.Errorf("read the cluster's CA: there is no certificate in %s", c.ca)
+	case err == nil:
+		return ca, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("read the cluster's CA: %w", err)
+	}
+	for _, path := range c.kubeconfigs() {
+		file, err := clientcmd.LoadFromFile(path)
+		if err != nil {
+			continue // as D17 tells
+		}
+		if ca := kubeapi.Authority(file); x509.NewCertPool().AppendCertsFromPEM(ca) {
+			return ca, nil
+		}
+	}
+	return nil, nil
 }
 
 func (h *doctorsHost) network(f *doctor.Facts) error {

@@ -166,7 +166,7 @@ func (r Report) Findings() []Finding {
 var Checks = []Check{
 	noDefaultRoute, gatewaySilent, gatewayOffLink, severalDefaults, noSuchInterface, noCarrier, vipOffSubnet, vipIsSpecial,
 	vipTaken, orphanedVIP, nameWrong, vipUnreachable, wrongIdentity, apiServerNotReady, badCredentials,
-	strictSysctls, otherManager, clockUnsynchronised,
+	leaseInsane, strictSysctls, otherManager, nodeIPIsVIP, clockUnsynchronised,
 }
 
 // ByID finds a check.

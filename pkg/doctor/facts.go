@@ -29,6 +29,8 @@ type Facts struct {
 	// false if it could not read the lease. Self is the name of this node there.
 	LeaseHolder, Self string
 	LeaseKnown        bool
+	// LeaseDuration is what this node's vipd is set to, 0 if that is not known.
+	LeaseDuration time.Duration
 	// Kubeconfigs are those that vipd uses here.
 	Kubeconfigs []File
 	// CA are the certificates that the cluster's servers are signed with, in PEM; nil
@@ -78,6 +80,9 @@ type Questions struct {
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
 	// KubeVip is the manifest of a kube-vip among this node's static pods, "" for none.
 	KubeVip func() (path string, err error)
+	// Cluster asks an API server, once for all checks. It is nil where there are no
+	// credentials to ask with. Errors are ErrUntrusted and ErrNoAnswer, or others.
+	Cluster func(context.Context) (*Cluster, error)
 	// Clock tells whether the kernel's clock is kept right by something, and by how
 	// much it may be off.
 	Clock func() (synchronised bool, off time.Duration, err error)

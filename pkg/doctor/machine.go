@@ -28,7 +28,7 @@ type File struct {
 // year and is renewed by an upgrade, one of vipd's lasts a week and is renewed by itself.
 const soon = 48 * time.Hour
 
-var badCredentials = Check{ID: "D17", Title: "credentials", Modes: Node, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var badCredentials = Check{ID: "D17", Title: "credentials", Modes: Node, Look: func(ctx context.Context, c *Case) ([]Finding, error) {
 	var out []Finding
 	usable := 0
 	for _, f := range c.Facts.Kubeconfigs {
@@ -45,7 +45,8 @@ var badCredentials = Check{ID: "D17", Title: "credentials", Modes: Node, Look: f
 			out[i].Severity = min(out[i].Severity, Warning)
 		}
 	}
-	return out, nil
+	more, err := c.allowed(ctx)
+	return append(out, more...), err
 }}
 
 // credential judges one kubeconfig; ok tells whether it is of use.

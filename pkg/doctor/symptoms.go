@@ -31,7 +31,10 @@ var Symptoms = []Symptom{
 	{"no such host", []string{"D13"}, "the name has no record, ends in .local, or the name server is out of reach"},
 	{"kubeadm: cannot use \"0.0.0.0\" as the bind address", []string{"D01"}, "the node has no default route"},
 
-	{"nobody holds the VIP", []string{"D17", "D16", "D05", "D06", "D07", "D25"}, "vipd cannot campaign: no credentials, no API server, no interface, or kube-vip is in its way"},
+	{"nobody holds the VIP", []string{"D17", "D18", "D16", "D05", "D06", "D07", "D25"}, "vipd cannot campaign: no credentials, no API server, no interface, or kube-vip is in its way"},
+	{"the lease names a machine that is gone, or none of ours", []string{"D18"}, "no vipd runs or may write the Lease; or an old machine still does"},
+	{"INTERNAL-IP of a node is the VIP", []string{"D26"}, "kubelet was started without --node-ip while the node held the VIP"},
+	{"leases.coordination.k8s.io \"plndr-cp-lock\" is forbidden", []string{"D17"}, "vipd's RoleBinding is missing, or admin.conf has no rights yet"},
 	{"kubeadm init waits for the control plane and gives up", []string{"D16", "D17", "D25"}, "the API server does not come up, or nobody may take the VIP yet"},
 	{"the VIP answers in its own subnet only", []string{"D01", "D02", "D03", "D21"}, "answers to clients beyond it do not get out"},
 	{"the VIP answers some clients, or sometimes", []string{"D09", "D10", "D04"}, "two machines have it"},

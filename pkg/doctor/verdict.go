@@ -30,6 +30,14 @@ func verdict(r Report, c *Case) []string {
 		return out
 	case found("D14", "rejected"):
 		return []string{"A firewall rejects port " + fmt.Sprint(c.Facts.Port) + " of the VIP, most likely that of the node which holds it. ARP and vipd are in order: that node is reached."}
+	case found("D17", "forbidden") && r.well("D16"):
+		return []string{"Nobody may take the VIP: the API server runs, and vipd has no rights to the Lease. Until kubeadm has finished on the first node, that mends itself only if vipd makes its own credentials."}
+	case found("D17", "untrusted"):
+		return []string{"vipd's credentials are not of this node's cluster, and so it cannot hold the VIP."}
+	case found("D18", "stale") && !reached:
+		return []string{"No node holds the VIP: the lease has a holder that is gone, and no vipd that runs could take it."}
+	case found("D18", "stranger"):
+		return []string{"A machine that is no control-plane node of this cluster has the lease, and with it the VIP."}
 	case found("D14", "nobody"):
 		return []string{"No node holds the VIP. On a control-plane node, `vipd status` says why."}
 	case found("D16") && found("D14", "refused"):

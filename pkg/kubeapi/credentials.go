@@ -13,6 +13,7 @@ import (
 	"time"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	authorizationv1client "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	discoveryv1client "k8s.io/client-go/kubernetes/typed/discovery/v1"
@@ -51,6 +52,8 @@ type clients struct {
 	coordination coordinationv1client.CoordinationV1Interface
 	core         corev1client.CoreV1Interface
 	discovery    discoveryv1client.DiscoveryV1Interface
+	// authorization is for Inspect.
+	authorization authorizationv1client.AuthorizationV1Interface
 }
 
 func (c *Client) forget(n int) {
@@ -145,6 +148,20 @@ func currentUser(file *clientcmdapi.Config) *clientcmdapi.AuthInfo {
 // Expiry tells when the client certificate ends that a kubeconfig would have us use.
 func Expiry(file *clientcmdapi.Config) (end time.Time, ok bool) { return expiry(currentUser(file)) }
 
+// Authority are the certificates of the CA that a kubeconfig would have us trust, in PEM,
+// nil for none.
+func Authority(file *clientcmdapi.Config) []byte {
+	current := file.Contexts[file.CurrentContext]
+	if current == nil || file.Clusters[current.Cluster] == nil {
+		return nil
+	}
+	cluster := file.Clusters[current.Cluster]
+	if len(cluster.CertificateAuthorityData) == 0 && cluster.CertificateAuthority != "" {
+		return readBounded(cluster.CertificateAuthority)
+	}
+	return cluster.CertificateAuthorityData
+}
+
 // expiry reads a file with a certificate each time: kubelet renews its own in place.
 func expiry(user *clientcmdapi.AuthInfo) (end time.Time, ok bool) {
 	if user == nil {
@@ -212,6 +229,9 @@ func newClients(config *rest.Config) (*clients, error) {
 		return nil, err
 	}
 	if out.discovery, err = discoveryv1client.NewForConfigAndClient(config, h); err != nil {
+		return nil, err
+	}
+	if out.authorization, err = authorizationv1client.NewForConfigAndClient(config, h); err != nil {
 		return nil, err
 	}
 	return out, nil
