@@ -32,6 +32,10 @@ build: ## build bin/vipd, static
 demo: deps ## watch failovers in a real control plane on this machine (root; KEEP=1 leaves it running)
 	cd e2e && go run ./cmd/lab demo $(if $(filter-out 0,$(KEEP)),--keep)
 
+.PHONY: demo-doctor
+demo-doctor: deps ## see what vipd doctor says of three faults, in a minute (root)
+	@cd e2e && go run ./cmd/lab build && go run ./cmd/lab demo-doctor
+
 .PHONY: bench
 bench: deps ## measure vipd beside keepalived, RUNS=10 times, in AT_MOST=1h; writes docs/benchmarks (root)
 	cd e2e && go run ./cmd/lab bench --runs $(RUNS) --at-most $(AT_MOST) --write ../docs/benchmarks --readme ../README.md

@@ -105,6 +105,6 @@ func TestDoctorAsksTheCluster(t *testing.T) {
 		// What is not wrong, or told elsewhere.
 		{name: "no lease", fault: func(s *site) { s.objects.lease = nil }, verdict: []string{"All is well"}},
 		{name: "no API server here", fault: func(s *site) { s.own = server{} },
-			want: []found{{"D16", "error", "refused", "nothing listens"}}, verdict: []string{wrong}},
+			want: []found{{"D16", "error", "refused", "nothing listens"}}, verdict: []string{"The VIP works, and the API server of this node does not"}},
 	})
 }

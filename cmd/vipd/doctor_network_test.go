@@ -147,7 +147,7 @@ func TestDoctorNeighbours(t *testing.T) {
 			name:    "the VIP was left behind",
 			fault:   func(s *site) { s.node.AddAddr("eth0", testVIP+"/32") },
 			want:    []found{{"D10", "error", "", testVIP + "/32 is on eth0 of this node, and n2 holds the lease"}},
-			verdict: []string{wrong},
+			verdict: []string{"This node has the VIP without the lease"},
 		},
 	})
 }

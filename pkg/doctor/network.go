@@ -155,6 +155,9 @@ var vipIsSpecial = Check{ID: "D08", Title: "VIP of its own", Modes: everywhere, 
 
 var orphanedVIP = Check{ID: "D10", Title: "VIP left behind", Modes: Node, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	f := c.Facts
+	if !f.Asked {
+		return c.leftBehind()
+	}
 	if !f.LeaseKnown || f.Holder || f.LeaseHolder == "" || f.LeaseHolder == f.Self {
 		return nil, nil
 	}
@@ -169,6 +172,24 @@ var orphanedVIP = Check{ID: "D10", Title: "VIP left behind", Modes: Node, Look: 
 	}
 	return nil, nil
 }}
+
+// leftBehind looks for a VIP on a node whose vipd does not answer. One that a vipd put
+// there ends by itself, and may be held by one whose status is off.
+func (c *Case) leftBehind() ([]Finding, error) {
+	kubeVip, err := c.Questions.KubeVip()
+	if err != nil || kubeVip != "" { // D25 tells of it
+		return nil, err
+	}
+	for _, a := range c.Facts.Addresses {
+		if a.Prefix.Addr() == c.Facts.VIP && a.Prefix.IsSingleIP() && !a.Ours {
+			on := c.Facts.name(a.Index)
+			return []Finding{{Severity: Error, Mark: "no vipd", Seen: fmt.Sprintf("%s is on %s of this node, no vipd answers here, and no vipd put it there", a.Prefix, on),
+				Why:  "nothing takes it away when another node takes the VIP: then two have it. A kube-vip that was killed leaves it so, and a person may have added it",
+				Mend: []string{"who holds the lease? kubectl -n kube-system get lease plndr-cp-lock", fmt.Sprintf("if that is not this node: ip address delete %s dev %s", a.Prefix, on)}}}, nil
+		}
+	}
+	return nil, nil
+}
 
 var strictSysctls = Check{ID: "D21", Title: "kernel settings", Modes: Node | Preflight, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	l, ok := c.Facts.vipLink()

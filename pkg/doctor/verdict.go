@@ -18,6 +18,10 @@ func verdict(r Report, c *Case) []string {
 		return []string{"Another machine answers for the VIP. vipd cannot help that: find the one that the lease does not name, by the MACs below, and take the address away there."}
 	case found("D15", "other CA", "no TLS"):
 		return []string{"Another cluster, or another machine, has the VIP: what answers there is not of this cluster."}
+	case found("D10", "no vipd"):
+		return []string{"The VIP was left behind on this node, which may make two that have it: nothing here looks after it."}
+	case found("D10"):
+		return []string{"This node has the VIP without the lease; another one holds it."}
 	case found("D08"), found("D07"):
 		return []string{"The VIP is badly chosen: no manager of a VIP can make this address work here."}
 	case found("D05"), found("D06"):
@@ -42,6 +46,14 @@ func verdict(r Report, c *Case) []string {
 		return []string{"No node holds the VIP. On a control-plane node, `vipd status` says why."}
 	case found("D16") && found("D14", "refused"):
 		return []string{"The VIP is held, and the API server behind it does not run."}
+	case found("D16") && reached:
+		return []string{"The VIP works, and the API server of this node does not. It cannot take the VIP until that is mended."}
+	case found("D25"):
+		return []string{"kube-vip is still on this node, and vipd waits until it is gone."}
+	case found("D14", "silent") && r.well("D16"):
+		return []string{"What is sent to the VIP is dropped: by a firewall, on the way, or by a node that held it until a moment ago."}
+	case found("D14", "refused"):
+		return []string{"A machine has the VIP, and no API server runs on it."}
 	case found("D15", "silent"):
 		return []string{"What has the VIP takes connections and does not answer: its API server hangs, or it is another machine."}
 	case onlyErrorIn(r, "D13") && reached:

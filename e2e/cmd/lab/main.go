@@ -37,7 +37,7 @@ func newRoot(out *os.File) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newBuild(), newUp(out), newDown(out), newList(out), newDemo(out), newBench(out), newScale(out),
+	root.AddCommand(newBuild(), newUp(out), newDown(out), newList(out), newDemo(out), newDemoDoctor(out), newBench(out), newScale(out),
 		newChaos(out), newChaosReplay(out))
 	return root
 }

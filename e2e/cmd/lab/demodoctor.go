@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vipd-io/vipd/e2e/doctor"
+	"github.com/vipd-io/vipd/e2e/failover"
+	"github.com/vipd-io/vipd/e2e/lab"
+)
+
+// demoDoctorFaults are what the demo of the doctor shows.
+var demoDoctorFaults = []string{"gateway", "firewall", "stranger"}
+
+func newDemoDoctor(out *os.File) *cobra.Command {
+	return &cobra.Command{
+		Use:   "demo-doctor",
+		Short: "Show what vipd doctor says of three faults that are really made",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s := newScreen(out)
+			s.line("Starting three control-plane nodes: real etcd and kube-apiserver %s, and vipd.", lab.KubernetesVersion)
+			return lab.With(cmd.Context(), failover.LabOptions, func(l *lab.Lab) error { return demoDoctor(cmd.Context(), s, l) })
+		},
+	}
+}
+
+func demoDoctor(ctx context.Context, s *screen, l *lab.Lab) error {
+	site, err := doctor.New(ctx, l)
+	if err != nil {
+		return err
+	}
+	s.line("\n%s", s.bold("All is well"))
+	if err := s.consult(ctx, site, l.Nodes[0].Host, nil); err != nil {
+		return err
+	}
+	for i, name := range demoDoctorFaults {
+		f, err := doctor.ByName(name)
+		if err != nil {
+			return err
+		}
+		s.line("\n%s", s.bold(fmt.Sprintf("%d. %s", i+1, f.Title)))
+		s.line("   What people see: %s", f.Seen)
+		if err := s.show(ctx, site, f); err != nil {
+			return err
+		}
+	}
+	s.line("\nMended again. Ending the lab; nothing of it stays on this machine.")
+	return nil
+}
+
+// show makes a fault, has the doctor look, and mends it.
+func (s *screen) show(ctx context.Context, site *doctor.Site, f doctor.Fault) (err error) {
+	undo, on, args, err := f.Make(ctx, site)
+	if undo != nil {
+		defer func() { err = errors.Join(err, undo(context.WithoutCancel(ctx))) }()
+	}
+	if err != nil {
+		return err
+	}
+	return s.consult(ctx, site, on, args)
+}
+
+func (s *screen) consult(ctx context.Context, site *doctor.Site, on *lab.Host, args []string) error {
+	text, exit, err := site.Consult(ctx, on, args...)
+	if err != nil {
+		return err
+	}
+	s.line("   %s$ vipd doctor %s", on.Name, strings.Join(args, " "))
+	for line := range strings.Lines(text) {
+		s.line("   | %s", strings.TrimRight(line, "\n"))
+	}
+	s.line("   exit status %d", exit)
+	return nil
+}
