@@ -17,6 +17,9 @@ import (
 	"github.com/vipd-io/vipd/pkg/status"
 )
 
+// defaultCA is where kubeadm puts the certificate of the cluster's CA.
+const defaultCA = "/etc/kubernetes/pki/ca.crt"
+
 // consultation is how vipd doctor was called.
 type consultation struct {
 	name, ca          string
@@ -64,7 +67,7 @@ in how it was called.`,
 	f.Lookup("address").Usage = "virtual IP address that it is about (default: that of the vipd on this node)"
 	f.Lookup("status-address").Usage = "host:port at which the vipd on this node tells its status"
 	f.StringVar(&c.name, "name", "", "DNS name of the VIP (default: that of the server in kubelet's kubeconfig, if it is a name)")
-	f.StringVar(&c.ca, "ca", "/etc/kubernetes/pki/ca.crt", "certificate of the cluster's CA, to know the cluster by")
+	f.StringVar(&c.ca, "ca", defaultCA, "certificate of the cluster's CA, to know the cluster by")
 	f.BoolVar(&c.worker, "worker", false, "this node is a client of the VIP only")
 	f.BoolVar(&c.preflight, "preflight", false, "this is a control-plane node before kubeadm")
 	f.StringSliceVar(&c.opts.Only, "only", nil, "checks to make, such as D01,D14")

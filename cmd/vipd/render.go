@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/vipd-io/vipd/pkg/status"
 )
 
 // style is an SGR parameter (ECMA-48, 8.3.117).
@@ -92,6 +94,29 @@ func (p *page) problems(all []string) {
 			p.line(word{fmt.Sprintf("%-*s", indent, label), bold}, word{mark + l, yellow})
 			label = ""
 		}
+	}
+}
+
+// doctor lists findings. Of one that is content there is nothing to say.
+func (p *page) doctor(d *status.Doctor) {
+	if d == nil {
+		return
+	}
+	label := "Doctor"
+	for _, f := range d.Findings {
+		paint := yellow
+		if f.Severity == "error" {
+			paint = red
+		}
+		for i, l := range wrap(f.Seen, p.width-indent-2) {
+			text := "  " + l
+			if i == 0 {
+				text = "- " + l
+			}
+			p.line(word{fmt.Sprintf("%-*s", indent, label), bold}, word{text, paint})
+			label = ""
+		}
+		p.line(word{strings.Repeat(" ", indent), plain}, word{"  mend it: vipd doctor explain " + f.ID, plain})
 	}
 }
 

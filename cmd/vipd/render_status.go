@@ -35,6 +35,7 @@ func renderStatus(s status.Status, h *status.History, width int, colour bool) st
 	p.field("Holder", plain, holderLine(s))
 	p.field("This node", plain, fmt.Sprintf("%s: %s%s: %s", s.Node, s.State, since(s.Since, s.Time), s.Cause))
 	p.problems(s.Problems)
+	p.doctor(s.Doctor)
 	if s.Outage != nil {
 		p.field("Last outage", plain, outageLine(*s.Outage, s.Time))
 	}

@@ -140,6 +140,7 @@ type daemon struct {
 	events    *kubeapi.Events
 	prober    *reach.Prober  // nil for none
 	status    *status.Server // nil for none
+	physician *physician
 }
 
 func newDaemon(c config.Config, timing election.Timing, network *network, fence fence, alarm *boottime.Alarm, log *zap.Logger) *daemon {
@@ -184,6 +185,7 @@ func newDaemon(c config.Config, timing election.Timing, network *network, fence 
 	if c.ProbeInterval > 0 {
 		d.prober = reach.New(reach.Options{Ask: d.askVIP, Every: c.ProbeInterval, Idle: func() bool { return d.manager.Mine() }, Notify: d.report.dark})
 	}
+	d.physician = newPhysician(c, d.report.board, log.Named("doctor"))
 	if c.StatusAddress != "" {
 		live, ready := d.checks()
 		d.status = status.New(status.Options{Address: c.StatusAddress, Live: live, Ready: ready,
@@ -251,6 +253,7 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.directory.Run(parts) })
 	g.Go(func() error { return d.fence.watch(parts, d.log.Named("fence"), d.manager.Changed) })
 	g.Go(func() error { return d.events.Run(parts) })
+	g.Go(func() error { return d.physician.run(parts) })
 	if d.prober != nil {
 		g.Go(func() error { return d.prober.Run(parts) })
 	}

@@ -69,6 +69,8 @@ type Check struct {
 	Title string
 	// Modes are where it makes sense.
 	Modes Mode
+	// Cheap: it reads this machine and asks nobody, so that a daemon may make it at any time.
+	Cheap bool
 	// Look looks. The error is that it could not: that is no finding, and no health.
 	Look func(context.Context, *Case) ([]Finding, error)
 }
@@ -84,6 +86,8 @@ type Case struct {
 type Options struct {
 	// Only and Skip name checks; Only is for all if it is empty.
 	Only, Skip []string
+	// Cheap leaves out all others.
+	Cheap bool
 }
 
 // Result is what one check came to.
@@ -113,7 +117,7 @@ const patience = 4 * time.Second
 func Examine(ctx context.Context, c *Case, opts Options) Report {
 	r := Report{Schema: Schema, Results: []Result{}}
 	for _, check := range Checks {
-		if check.Modes&c.Mode == 0 || slices.Contains(opts.Skip, check.ID) || len(opts.Only) > 0 && !slices.Contains(opts.Only, check.ID) {
+		if check.Modes&c.Mode == 0 || opts.Cheap && !check.Cheap || slices.Contains(opts.Skip, check.ID) || len(opts.Only) > 0 && !slices.Contains(opts.Only, check.ID) {
 			continue
 		}
 		r.Results = append(r.Results, Result{ID: check.ID, Title: check.Title, Findings: []Finding{}})

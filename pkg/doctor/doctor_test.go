@@ -155,7 +155,13 @@ func TestVerdict(t *testing.T) {
 		{"?D16", Node, []string{"Nothing was found to be wrong; 1 of "}},
 		{"~D04", Node, []string{"Nothing is broken, and something could be better."}},
 		{"~D04 ?D16", Node, []string{"Nothing is broken, and something could be better."}},
-		{"D10", Node, []string{"Something is wrong: see below."}},
+		{"D10", Node, []string{"This node has the VIP without the lease"}},
+		{"D10/no-vipd", Node, []string{"The VIP was left behind on this node"}},
+		{"D17/forbidden D14/nobody", Node, []string{"Nobody may take the VIP"}},
+		{"D17/forbidden D16/refused", Node, []string{"The VIP works, and the API server of this node does not."}},
+		{"D18/stale D14/nobody", Node, []string{"No node holds the VIP: the lease has a holder that is gone"}},
+		{"D18/stale", Node, []string{"Something is wrong: see below."}}, // a clock is wrong
+		{"D25", Node, []string{"kube-vip is still on this node"}},
 		{"D01", Node, []string{"This is neither Cluster API nor vipd", fine}},
 		{"D02 D13/no-server", Node, []string{"This is neither Cluster API nor vipd", fine}},
 		{"D01 ?D14", Node, []string{"This is neither Cluster API nor vipd"}},
@@ -172,7 +178,7 @@ func TestVerdict(t *testing.T) {
 		{"D14/refused D16/refused", Node, []string{"The VIP is held, and the API server behind it does not run."}},
 		{"D13/no-record", Node, []string{"The VIP is healthy; only the name is wrong."}},
 		{"D13/no-record ~D04", Node, []string{"The VIP is healthy; only the name is wrong."}},
-		{"D13/no-record D16/failing", Node, []string{"Something is wrong"}},
+		{"D13/no-record D16/failing", Node, []string{"The VIP works, and the API server of this node does not."}},
 		{"D13/no-record ?D14", Node, []string{"Something is wrong"}},
 		{"D13/no-record", Preflight, []string{"Only the name of the VIP is wrong"}},
 	} {

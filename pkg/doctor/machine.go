@@ -28,7 +28,7 @@ type File struct {
 // year and is renewed by an upgrade, one of vipd's lasts a week and is renewed by itself.
 const soon = 48 * time.Hour
 
-var badCredentials = Check{ID: "D17", Title: "credentials", Modes: Node, Look: func(ctx context.Context, c *Case) ([]Finding, error) {
+var badCredentials = Check{ID: "D17", Title: "credentials", Modes: Node, Cheap: true, Look: func(ctx context.Context, c *Case) ([]Finding, error) {
 	var out []Finding
 	usable := 0
 	for _, f := range c.Facts.Kubeconfigs {
@@ -95,7 +95,7 @@ func renewed(path string) []string {
 	return []string{"vipd's container `credentials` renews it long before; its log says why not: " + credentialsLog}
 }
 
-var otherManager = Check{ID: "D25", Title: "one manager of the VIP", Modes: Node | Preflight, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var otherManager = Check{ID: "D25", Title: "one manager of the VIP", Modes: Node | Preflight, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	path, err := c.Questions.KubeVip()
 	if err != nil {
 		return nil, fmt.Errorf("look for kube-vip: %w", err)
@@ -112,7 +112,7 @@ var otherManager = Check{ID: "D25", Title: "one manager of the VIP", Modes: Node
 	return []Finding{f}, nil
 }}
 
-var clockUnsynchronised = Check{ID: "D27", Title: "clock", Modes: everywhere, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var clockUnsynchronised = Check{ID: "D27", Title: "clock", Modes: everywhere, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	synchronised, off, err := c.Questions.Clock()
 	if err != nil {
 		return nil, fmt.Errorf("ask the kernel about its clock: %w", err)

@@ -12,7 +12,7 @@ import (
 
 const everywhere = Node | Worker | Preflight
 
-var noDefaultRoute = Check{ID: "D01", Title: "default route", Modes: everywhere, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var noDefaultRoute = Check{ID: "D01", Title: "default route", Modes: everywhere, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	if len(c.Facts.defaults()) > 0 {
 		return nil, nil
 	}
@@ -69,7 +69,7 @@ func orNone(s string) string {
 	return s
 }
 
-var severalDefaults = Check{ID: "D04", Title: "one default route", Modes: everywhere, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var severalDefaults = Check{ID: "D04", Title: "one default route", Modes: everywhere, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	d := c.Facts.defaults()
 	if len(d) < 2 || d[0].Metric != d[1].Metric || d[0].Index == d[1].Index {
 		return nil, nil
@@ -83,7 +83,7 @@ var severalDefaults = Check{ID: "D04", Title: "one default route", Modes: everyw
 			"Cluster API: network.devices[].dhcp4Overrides.useRoutes: \"false\" in the VSphereMachineTemplate, or no gateway in its pool"}}}, nil
 }}
 
-var noSuchInterface = Check{ID: "D05", Title: "configured interface", Modes: Node | Preflight, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var noSuchInterface = Check{ID: "D05", Title: "configured interface", Modes: Node | Preflight, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	if _, ok := c.Facts.vipLink(); ok || c.Facts.Interface == "" {
 		return nil, nil
 	}
@@ -93,7 +93,7 @@ var noSuchInterface = Check{ID: "D05", Title: "configured interface", Modes: Nod
 			"or set network.devices[].deviceName in the VSphereMachineTemplate"}}}, nil
 }}
 
-var noCarrier = Check{ID: "D06", Title: "carrier", Modes: everywhere, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var noCarrier = Check{ID: "D06", Title: "carrier", Modes: everywhere, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	l, ok := c.Facts.vipLink()
 	if !ok || l.Up {
 		return nil, nil
@@ -103,7 +103,7 @@ var noCarrier = Check{ID: "D06", Title: "carrier", Modes: everywhere, Look: func
 			"outside, in vSphere: the network adapter is \"Connected\", and its port group exists on the VM's host", "on the node: ip link set " + l.Name + " up"}}}, nil
 }}
 
-var vipOffSubnet = Check{ID: "D07", Title: "VIP in a subnet of the node", Modes: Node | Preflight, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var vipOffSubnet = Check{ID: "D07", Title: "VIP in a subnet of the node", Modes: Node | Preflight, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	if _, ok := c.Facts.subnet(c.Facts.VIP); ok || c.Facts.special() != "" {
 		return nil, nil
 	}
@@ -143,7 +143,7 @@ func broadcast(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-var vipIsSpecial = Check{ID: "D08", Title: "VIP of its own", Modes: everywhere, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var vipIsSpecial = Check{ID: "D08", Title: "VIP of its own", Modes: everywhere, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	what := c.Facts.special()
 	if what == "" {
 		return nil, nil
@@ -191,7 +191,7 @@ func (c *Case) leftBehind() ([]Finding, error) {
 	return nil, nil
 }
 
-var strictSysctls = Check{ID: "D21", Title: "kernel settings", Modes: Node | Preflight, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var strictSysctls = Check{ID: "D21", Title: "kernel settings", Modes: Node | Preflight, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
 	l, ok := c.Facts.vipLink()
 	if !ok {
 		return nil, nil

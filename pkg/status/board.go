@@ -27,6 +27,8 @@ type Facts struct {
 	Conflicts     ConflictFacts
 	Repairs       int
 	Outage        OutageFacts
+	// Doctor is nil before the checks were made.
+	Doctor *Doctor
 }
 
 // LeaseFacts is Lease, with instants.
@@ -189,7 +191,7 @@ func (b *Board) status(f Facts, now boottime.Instant, wall time.Time) Status {
 	s := Status{
 		Schema: Schema, Time: at(now, now, wall), Node: b.opts.Node, Version: b.opts.Version, Started: b.started.Round(time.Microsecond).UTC(),
 		State: f.State, Since: at(f.Since, now, wall), Cause: f.Cause, Candidate: f.Candidate,
-		Interface: f.Interface, Repairs: f.Repairs, Configuration: b.opts.Configuration,
+		Interface: f.Interface, Repairs: f.Repairs, Doctor: f.Doctor, Configuration: b.opts.Configuration,
 		Lease: Lease{Namespace: b.opts.Namespace, Name: b.opts.Name, Known: f.Lease.Known, Holder: f.Lease.Holder, HolderMAC: f.Lease.MAC,
 			Term: f.Lease.Term, DurationSeconds: f.Lease.Duration.Seconds(), DeadlineMS: left.Milliseconds()},
 		Fence:         Fence{Kind: b.opts.FenceKind, Open: left > 0, OpenMS: left.Milliseconds()},

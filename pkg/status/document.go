@@ -57,6 +57,8 @@ type Status struct {
 	Repairs int `json:"repairs"`
 	// Outage is the last time this node could not reach the address, if it asks.
 	Outage *Outage `json:"outage,omitempty"`
+	// Doctor is what the doctor's cheap checks came to, nil before they were made.
+	Doctor *Doctor `json:"doctor,omitempty"`
 	// Certificates are the client certificates in use.
 	Certificates []Certificate `json:"certificates"`
 	// Configuration is what is in force, by the names of the flags.
@@ -159,6 +161,30 @@ type Outage struct {
 	Seconds float64 `json:"seconds"`
 	// Error is what came of the first question.
 	Error string `json:"error"`
+}
+
+// Doctor is what `vipd doctor` says of this machine, by those of its checks that ask
+// nobody.
+type Doctor struct {
+	// Time is when they were made.
+	Time time.Time `json:"time"`
+	// Verdict puts them together, a sentence each.
+	Verdict []string `json:"verdict"`
+	// Findings are the worst first.
+	Findings []Finding `json:"findings"`
+}
+
+// Finding is what one check says.
+type Finding struct {
+	// ID is the check's, such as D01: `vipd doctor explain D01`.
+	ID string `json:"id"`
+	// Severity is "info", "warning" or "error".
+	Severity string `json:"severity"`
+	// Seen is what was seen, Why why it matters.
+	Seen string `json:"seen"`
+	Why  string `json:"why"`
+	// Mend is what to do, a line each.
+	Mend []string `json:"mend"`
 }
 
 // Certificate is a client certificate.

@@ -187,6 +187,7 @@ var (
 	descPresent   = desc("address_present", "1 if the address is on this node, else 0.", "vip")
 	descFence     = desc("fence_open", "1 if the kernel lets this node answer for the VIP, else 0.")
 	descProblems  = desc("problems", "How many things are not as they should be, as GET /status lists them.")
+	descDoctor    = desc("doctor_findings", "How many things the doctor's checks of this machine found, by severity.", "severity")
 	descOutage    = desc("outage_seconds", "For how long the VIP has not answered this node, 0 if it answers or is not asked.")
 	descKnown     = desc("lease_known", "1 once the lease was read, else 0.")
 	descHolder    = desc("lease_holder_info", "1, with the name in the lease as this node sees it; no series while there is none.", "holder")
@@ -206,7 +207,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 type collector struct{ board *Board }
 
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descBuild, descInfo, descHolding, descState, descCandidate, descPresent, descFence, descProblems, descOutage, descKnown,
+	for _, d := range []*prometheus.Desc{descBuild, descInfo, descHolding, descState, descCandidate, descPresent, descFence, descProblems, descDoctor, descOutage, descKnown,
 		descHolder, descTerm, descAge, descDuration, descRemaining, descServer, descExpiry} {
 		out <- d
 	}
@@ -244,6 +245,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(descCandidate, one(s.Candidate))
 	gauge(descFence, one(s.Fence.Open))
 	gauge(descProblems, float64(len(s.Problems)))
+	found := make(map[string]float64)
+	if s.Doctor != nil {
+		for _, f := range s.Doctor.Findings {
+			found[f.Severity]++
+		}
+	}
+	for _, severity := range []string{"info", "warning", "error"} {
+		gauge(descDoctor, found[severity], severity)
+	}
 	gauge(descOutage, lasting(s.Outage))
 	c.lease(s.Lease, gauge)
 	for _, a := range s.APIServers {
