@@ -24,8 +24,10 @@ const defaultCA = "/etc/kubernetes/pki/ca.crt"
 type consultation struct {
 	name, ca          string
 	worker, preflight bool
-	opts              doctor.Options
-	output, color     string
+	// management is a kubeconfig; cluster is "namespace/name", "" for the only one.
+	management, cluster string
+	opts                doctor.Options
+	output, color       string
 
 	vip       netip.Addr
 	port      uint16
@@ -70,6 +72,8 @@ in how it was called.`,
 	f.StringVar(&c.ca, "ca", defaultCA, "certificate of the cluster's CA, to know the cluster by")
 	f.BoolVar(&c.worker, "worker", false, "this node is a client of the VIP only")
 	f.BoolVar(&c.preflight, "preflight", false, "this is a control-plane node before kubeadm")
+	f.StringVar(&c.management, "management-kubeconfig", "", "look at the objects of the management cluster instead of at this machine")
+	f.StringVar(&c.cluster, "cluster", "", "NAMESPACE/NAME of the cluster there (default: the only one)")
 	f.StringSliceVar(&c.opts.Only, "only", nil, "checks to make, such as D01,D14")
 	f.StringSliceVar(&c.opts.Skip, "skip", nil, "checks to leave out")
 	f.StringVarP(&c.output, "output", "o", "text", "text, json or yaml")
@@ -85,6 +89,9 @@ func (c *consultation) read(cmd *cobra.Command, environ []string) error {
 	if c.worker && c.preflight {
 		errs = append(errs, errors.New("--worker, --preflight: which of the two?"))
 	}
+	if c.management != "" && (c.worker || c.preflight) {
+		errs = append(errs, errors.New("--management-kubeconfig looks at no machine: leave --worker and --preflight out"))
+	}
 	for _, id := range append(slices.Clone(c.opts.Only), c.opts.Skip...) {
 		if _, err := doctor.ByID(id); err != nil {
 			errs = append(errs, fmt.Errorf("--only, --skip: %w", err))
@@ -97,7 +104,10 @@ func (c *consultation) read(cmd *cobra.Command, environ []string) error {
 	if errs = append(errs, err); errors.Join(errs...) != nil {
 		return errors.Join(errs...)
 	}
-	if listens != "" && !c.worker && !c.preflight {
+	if c.management != "" && len(values["address"]) == 0 {
+		return nil // the cluster tells it
+	}
+	if listens != "" && c.mode() == doctor.Node {
 		c.listening = reachable(listens)
 		c.ask(cmd.Context(), values)
 	}
@@ -137,6 +147,8 @@ func (c *consultation) mode() doctor.Mode {
 		return doctor.Worker
 	case c.preflight:
 		return doctor.Preflight
+	case c.management != "":
+		return doctor.Management
 	}
 	return doctor.Node
 }

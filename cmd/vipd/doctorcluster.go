@@ -28,9 +28,9 @@ import (
 // inspectTimeout bounds all that an API server is asked for.
 const inspectTimeout = 3 * time.Second
 
-// cluster asks this node's API server, as its vipd does. The checks that need the
+// inspector asks this node's API server, as its vipd does. The checks that need the
 // answer share it. It is nil where there are no credentials to ask with.
-func (c *consultation) cluster(ctx context.Context) func(context.Context) (*doctor.Cluster, error) {
+func (c *consultation) inspector(ctx context.Context) func(context.Context) (*doctor.Cluster, error) {
 	paths := c.kubeconfigs()
 	if len(paths) == 0 || c.mode() != doctor.Node {
 		return nil

@@ -45,6 +45,14 @@ func (h *doctorsHost) close() { h.handle.Close() }
 // kase puts together what is known of this machine.
 func (c *consultation) kase(ctx context.Context, h *doctorsHost) (*doctor.Case, error) {
 	f := doctor.Facts{VIP: c.vip, Port: c.port, Name: c.name, Interface: c.link}
+	if c.management != "" {
+		var err error
+		if f.Management, err = c.manage(ctx); err != nil {
+			return nil, err
+		}
+		f.VIP, f.Port = c.vip, c.port
+		return &doctor.Case{Mode: c.mode(), Facts: f}, nil
+	}
 	if f.Name == "" {
 		f.Name = endpointName()
 	}
@@ -67,7 +75,7 @@ func (c *consultation) kase(ctx context.Context, h *doctorsHost) (*doctor.Case, 
 	}
 	return &doctor.Case{Mode: c.mode(), Facts: f, Questions: doctor.Questions{
 		Who: h.who, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
-		KubeVip: c.kubeVip, Clock: kernelClock, Cluster: c.cluster(ctx),
+		KubeVip: c.kubeVip, Clock: kernelClock, Cluster: c.inspector(ctx),
 		Now: time.Now, //nolint:forbidigo // certificates have times of day
 	}}, nil
 }

@@ -104,6 +104,9 @@ func (m *Management) start(ctx context.Context, bin Binaries) (err error) {
 	if err := m.installStandIns(); err != nil {
 		return err
 	}
+	if err := m.installPools(); err != nil {
+		return err
+	}
 	return m.startProviders(ctx, bin)
 }
 

@@ -59,6 +59,8 @@ const (
 	Worker
 	// Preflight: a control-plane node before kubeadm.
 	Preflight
+	// Management: anywhere from where the management cluster is reached.
+	Management
 )
 
 // Check looks for one thing.
@@ -169,8 +171,8 @@ func (r Report) Findings() []Finding {
 // Checks are all there are, in the order of their IDs.
 var Checks = []Check{
 	noDefaultRoute, gatewaySilent, gatewayOffLink, severalDefaults, noSuchInterface, noCarrier, vipOffSubnet, vipIsSpecial,
-	vipTaken, orphanedVIP, nameWrong, vipUnreachable, wrongIdentity, apiServerNotReady, badCredentials,
-	leaseInsane, strictSysctls, otherManager, nodeIPIsVIP, clockUnsynchronised,
+	vipTaken, orphanedVIP, poolHandsOut, poolReuses, nameWrong, vipUnreachable, wrongIdentity, apiServerNotReady, badCredentials,
+	leaseInsane, strictSysctls, otherManager, nodeIPIsVIP, clockUnsynchronised, badFiles,
 }
 
 // ByID finds a check.

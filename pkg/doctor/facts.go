@@ -33,6 +33,8 @@ type Facts struct {
 	LeaseDuration time.Duration
 	// Kubeconfigs are those that vipd uses here.
 	Kubeconfigs []File
+	// Management is what the management cluster has; it is not nil in that Mode.
+	Management *Managed
 	// CA are the certificates that the cluster's servers are signed with, in PEM; nil
 	// if there is none here.
 	CA []byte

@@ -95,7 +95,10 @@ func renewed(path string) []string {
 	return []string{"vipd's container `credentials` renews it long before; its log says why not: " + credentialsLog}
 }
 
-var otherManager = Check{ID: "D25", Title: "one manager of the VIP", Modes: Node | Preflight, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var otherManager = Check{ID: "D25", Title: "one manager of the VIP", Modes: Node | Preflight | Management, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+	if c.Mode == Management {
+		return c.Facts.Management.ControlPlane.leftKubeVip(), nil
+	}
 	path, err := c.Questions.KubeVip()
 	if err != nil {
 		return nil, fmt.Errorf("look for kube-vip: %w", err)

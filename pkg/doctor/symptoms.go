@@ -14,7 +14,7 @@ type Symptom struct {
 // message, the cluster.
 var Symptoms = []Symptom{
 	{"VM has an IP but cannot ping the gateway", []string{"D02", "D03", "D06"}, "gateway or prefix of the IP pool is wrong, or the VM's port group or VLAN is"},
-	{"`ip route` shows no `default via`", []string{"D01"}, "the IP pool has no gateway, or a NetworkManager profile of the VM template has none"},
+	{"`ip route` shows no `default via`", []string{"D01", "D11"}, "the IP pool has no gateway, or a NetworkManager profile of the VM template has none"},
 	{"nmtui shows an empty gateway", []string{"D01", "D04"}, "as above: nmtui shows what was delivered, or a profile that competes with cloud-init's"},
 	{"CAPV: cluster is not reachable / no route to host", []string{"D14", "D01", "D16"},
 		"the management cluster cannot connect to the VIP: nobody holds it yet, or a node without default route cannot answer"},
@@ -32,6 +32,9 @@ var Symptoms = []Symptom{
 	{"kubeadm: cannot use \"0.0.0.0\" as the bind address", []string{"D01"}, "the node has no default route"},
 
 	{"nobody holds the VIP", []string{"D17", "D18", "D16", "D05", "D06", "D07", "D25"}, "vipd cannot campaign: no credentials, no API server, no interface, or kube-vip is in its way"},
+	{"a new machine has the address of the VIP", []string{"D11", "D09"}, "the IP pool contains the VIP and does not exclude it"},
+	{"a new machine cannot be reached at its address, for a while", []string{"D12"}, "it has that of a machine that was just deleted"},
+	{"vipd's manifest on a machine is not what was written", []string{"D30"}, "cloud-init took braces for Jinja, or the file is another cluster's"},
 	{"the lease names a machine that is gone, or none of ours", []string{"D18"}, "no vipd runs or may write the Lease; or an old machine still does"},
 	{"INTERNAL-IP of a node is the VIP", []string{"D26"}, "kubelet was started without --node-ip while the node held the VIP"},
 	{"leases.coordination.k8s.io \"plndr-cp-lock\" is forbidden", []string{"D17"}, "vipd's RoleBinding is missing, or admin.conf has no rights yet"},

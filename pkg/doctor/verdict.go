@@ -14,6 +14,20 @@ func verdict(r Report, c *Case) []string {
 	}
 	reached := r.well("D14") && r.well("D15")
 	switch {
+	case found("D11", "handed out"):
+		return []string{"A machine has the VIP as its own address: the IP pool gave it away."}
+	case found("D11", "gateway"):
+		return []string{"The VIP is badly chosen: it is the address of the router."}
+	case found("D11", "no gateway", "gateway outside"):
+		out := []string{"This is not a CAPV fault and not vipd: the IP pool has no gateway that its machines could reach."}
+		if found("D11", "contains") {
+			out = append(out, "And it will hand out the VIP.")
+		}
+		return out
+	case found("D11", "contains"):
+		return []string{"The IP pool will hand out the VIP, sooner or later."}
+	case found("D25", "both"):
+		return []string{"The KubeadmControlPlane makes machines with both kube-vip and vipd."}
 	case found("D09", "several", "stranger"):
 		return []string{"Another machine answers for the VIP. vipd cannot help that: find the one that the lease does not name, by the MACs below, and take the address away there."}
 	case found("D15", "other CA", "no TLS"):

@@ -1,0 +1,81 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// The checks of what makes the machines: the KubeadmControlPlane.
+
+// Managed is what the management cluster has of a cluster.
+type Managed struct {
+	Pools  []Pool
+	Handed []Handed
+	// ControlPlane is nil if the cluster has none of kubeadm's.
+	ControlPlane *ControlPlane
+}
+
+// ControlPlane is a KubeadmControlPlane, as far as the VIP goes.
+type ControlPlane struct {
+	Namespace, Name string
+	// Host and Port are the cluster's controlPlaneEndpoint, "" and 0 if it has none yet.
+	Host string
+	Port uint16
+	// Vipd is vipd's manifest in its files, nil for none.
+	Vipd *VipdFile
+	// KubeVip tells where kube-vip is mentioned: "file /etc/kubernetes/manifests/kube-vip.yaml".
+	KubeVip []string
+	// Lint is what would not arrive on a machine as it is, a sentence each.
+	Lint []string
+}
+
+// VipdFile is a manifest of vipd.
+type VipdFile struct {
+	Path    string
+	Address netip.Addr
+	Port    uint16
+}
+
+func (p *ControlPlane) name() string { return "KubeadmControlPlane " + p.Namespace + "/" + p.Name }
+
+func (p *ControlPlane) edit() string {
+	return fmt.Sprintf("kubectl -n %s edit kubeadmcontrolplane %s", p.Namespace, p.Name)
+}
+
+// leftKubeVip is the part of D25 that the management cluster has to tell.
+func (p *ControlPlane) leftKubeVip() []Finding {
+	if p == nil || len(p.KubeVip) == 0 {
+		return nil
+	}
+	f := Finding{Severity: Warning, Mark: "in the control plane", Seen: fmt.Sprintf("%s has kube-vip: %s", p.name(), strings.Join(p.KubeVip, ", ")), Why: "its machines come up with kube-vip, not with vipd",
+		Mend: []string{fmt.Sprintf("kubectl -n %s get kubeadmcontrolplane %s -o yaml > kcp.yaml; vipd manifest migrate kcp.yaml", p.Namespace, p.Name)}}
+	if p.Vipd != nil {
+		f.Severity, f.Mark, f.Why = Error, "both", "its machines come up with both, and vipd waits while kube-vip is there; a command that edits a file which is gone ends kubeadm"
+	}
+	return []Finding{f}
+}
+
+var badFiles = Check{ID: "D30", Title: "files of the KubeadmControlPlane", Modes: Management, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+	p := c.Facts.Management.ControlPlane
+	if p == nil {
+		return nil, nil
+	}
+	var out []Finding
+	for _, text := range p.Lint {
+		out = append(out, Finding{Severity: Error, Mark: "content", Seen: p.name() + ": " + text, Why: "the file does not arrive on the machines as it is written, or no machine is made at all",
+			Mend: []string{"vipd manifest kcp writes one that does", p.edit()}})
+	}
+	if v := p.Vipd; v != nil {
+		if host, err := netip.ParseAddr(p.Host); err == nil && host != v.Address {
+			out = append(out, Finding{Severity: Error, Mark: "address", Seen: fmt.Sprintf("%s puts up %s in %s, and the cluster's endpoint is %s", p.name(), v.Address, v.Path, host), Why: "everything goes to the endpoint, which nobody puts up",
+				Mend: []string{"in that file, env address: " + host.String(), p.edit()}})
+		}
+		if p.Port != 0 && p.Port != v.Port {
+			out = append(out, Finding{Severity: Error, Mark: "port", Seen: fmt.Sprintf("%s looks after port %d in %s, and the cluster's endpoint has port %d", p.name(), v.Port, v.Path, p.Port), Why: "vipd asks the API servers on a port at which none listens, and so no node is ready for the VIP",
+				Mend: []string{fmt.Sprintf("in that file, env VIPD_PORT: \"%d\"", p.Port), p.edit()}})
+		}
+	}
+	return out, nil
+}}
