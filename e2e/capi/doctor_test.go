@@ -51,8 +51,7 @@ func diagnose(t *testing.T, namespace string) (exit int, verdict string, found [
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), vipd, "doctor", "--management-kubeconfig", management.kubeconfig(), "--cluster", namespace+"/"+uat, "-o", "json")
 	out, err := cmd.Output()
-	var status *exec.ExitError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*exec.ExitError](err); ok {
 		exit = status.ExitCode()
 	}
 	var r struct {
