@@ -45,6 +45,9 @@ type site struct {
 	ca                             authority
 	objects                        objects // that the node's API server has
 	args                           []string
+	files                          map[string]string // of the node's /etc, beside what each has
+	kubeconfig                     string            // vipd's
+	before                         string            // a script that runs before the doctor, in its mount namespace
 }
 
 const siteName = "kube-api-server.uat.test"
@@ -63,6 +66,7 @@ func newSite(t *testing.T) *site {
 	}
 	standby := standbyOf("n1")
 	s.status = &standby
+	s.kubeconfig = "/etc/kubernetes/kubelet.conf"
 	s.names = zone{siteName: s.vip}
 	s.atVIP = serverOf(s.certificate(), ready)
 	s.objects = objects{lease: leaseBy("n2"), nodes: []*corev1.Node{nodeAt("n1", "192.168.35.11"), nodeAt("n2", "192.168.35.12")}}
@@ -156,17 +160,31 @@ func (s *site) furnish() {
 		"resolv.conf": resolv, "hosts": "127.0.0.1 localhost\n" + s.hosts, "nsswitch.conf": "hosts: files dns\n",
 		"kubernetes/pki/ca.crt": string(s.ca.pem), "kubernetes/kubelet.conf": kubeletConf(s.name, s.ca.pem),
 	} {
-		must(s.t, os.MkdirAll(filepath.Join(s.etc, filepath.Dir(path)), 0o755))
-		must(s.t, os.WriteFile(filepath.Join(s.etc, path), []byte(text), 0o644))
+		s.write(path, text)
+	}
+	for path, text := range s.files {
+		s.write(path, text)
 	}
 	s.names.serve(s.t, s.router)
 	s.atVIP.serve(s.t, s.holder, ":6443")
 	s.own.serve(s.t, s.node, ":6443")
 	s.theirs.serve(s.t, s.stranger, ":6443")
 	if s.status != nil {
-		s.status.Configuration = map[string]string{"address": s.vip.String(), "port": "6443", "interface": "", "kubeconfig": "/etc/kubernetes/kubelet.conf", "lease-duration": "3s"}
+		s.status.Configuration = map[string]string{"address": s.vip.String(), "port": "6443", "interface": "", "kubeconfig": s.kubeconfig, "lease-duration": "3s"}
 		tells(*s.status).serve(s.t, s.node, "127.0.0.1:2112")
 	}
+}
+
+// write writes a file of the node's /etc, or makes a folder if the path ends like one.
+func (s *site) write(path, text string) {
+	s.t.Helper()
+	full := filepath.Join(s.etc, path)
+	if strings.HasSuffix(path, "/") {
+		must(s.t, os.MkdirAll(full, 0o755))
+		return
+	}
+	must(s.t, os.MkdirAll(filepath.Dir(full), 0o755))
+	must(s.t, os.WriteFile(full, []byte(text), 0o644))
 }
 
 func kubeletConf(name string, ca []byte) string {
@@ -181,7 +199,7 @@ users: [{name: u, user: {}}]
 
 // command is `vipd doctor` on the node.
 func (s *site) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(s.t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$1" /etc && shift && exec vipd doctor "$@"`, "sh", s.etc}, args...)...)
+	cmd := exec.CommandContext(s.t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$1" /etc && eval "$2" && shift 2 && exec vipd doctor "$@"`, "sh", s.etc, "true; " + s.before}, args...)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), quickExit, "GODEBUG=netdns=go"} // as vipd is built
 	return cmd
 }

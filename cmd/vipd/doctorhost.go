@@ -75,7 +75,8 @@ func (c *consultation) kase(ctx context.Context, h *doctorsHost) (*doctor.Case, 
 	}
 	return &doctor.Case{Mode: c.mode(), Facts: f, Questions: doctor.Questions{
 		Who: h.who, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
-		KubeVip: c.kubeVip, Clock: kernelClock, Cluster: c.inspector(ctx),
+		KubeVip: c.kubeVip, StaticPods: func() ([]doctor.StaticPod, error) { return staticPodsIn(c.manifests()) }, Enforcing: enforcing, Bootstrap: bootstrap,
+		Clock: kernelClock, Cluster: c.inspector(ctx),
 		Now: time.Now, //nolint:forbidigo // certificates have times of day
 	}}, nil
 }
@@ -223,15 +224,19 @@ func kubeconfig(path string) doctor.File {
 
 // kubeVip looks where kubelet does, unless vipd was told to look elsewhere.
 func (c *consultation) kubeVip() (string, error) {
-	folder := "/etc/kubernetes/manifests"
-	if c.asked != nil && c.asked.Configuration["manifests"] != "" {
-		folder = c.asked.Configuration["manifests"]
-	}
-	path, err := kubeVipIn(folder)
+	path, err := kubeVipIn(c.manifests())
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	return path, err
+}
+
+// manifests is kubelet's folder of static pods.
+func (c *consultation) manifests() string {
+	if c.asked != nil && c.asked.Configuration["manifests"] != "" {
+		return c.asked.Configuration["manifests"]
+	}
+	return "/etc/kubernetes/manifests"
 }
 
 // kernelClock asks the kernel (adjtimex(2)), which whoever keeps its clock right tells.

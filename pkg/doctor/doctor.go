@@ -172,7 +172,7 @@ func (r Report) Findings() []Finding {
 var Checks = []Check{
 	noDefaultRoute, gatewaySilent, gatewayOffLink, severalDefaults, noSuchInterface, noCarrier, vipOffSubnet, vipIsSpecial,
 	vipTaken, orphanedVIP, poolHandsOut, poolReuses, nameWrong, vipUnreachable, wrongIdentity, apiServerNotReady, badCredentials,
-	leaseInsane, strictSysctls, otherManager, nodeIPIsVIP, clockUnsynchronised, badFiles,
+	leaseInsane, confinedPod, strictSysctls, otherManager, nodeIPIsVIP, clockUnsynchronised, badStaticPod, bootstrapping, badFiles,
 }
 
 // ByID finds a check.

@@ -85,6 +85,11 @@ type Questions struct {
 	// Cluster asks an API server, once for all checks. It is nil where there are no
 	// credentials to ask with. Errors are ErrUntrusted and ErrNoAnswer, or others.
 	Cluster func(context.Context) (*Cluster, error)
+	// StaticPods are vipd's among this node's, Enforcing tells whether SELinux is, and
+	// Bootstrap how far this machine has come. Each may be nil.
+	StaticPods func() ([]StaticPod, error)
+	Enforcing  func() (bool, error)
+	Bootstrap  func() (Bootstrap, error)
 	// Clock tells whether the kernel's clock is kept right by something, and by how
 	// much it may be off.
 	Clock func() (synchronised bool, off time.Duration, err error)

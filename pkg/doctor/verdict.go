@@ -50,6 +50,10 @@ func verdict(r Report, c *Case) []string {
 		return []string{"A firewall rejects port " + fmt.Sprint(c.Facts.Port) + " of the VIP, most likely that of the node which holds it. ARP and vipd are in order: that node is reached."}
 	case found("D17", "forbidden") && r.well("D16"):
 		return []string{"Nobody may take the VIP: the API server runs, and vipd has no rights to the Lease. Until kubeadm has finished on the first node, that mends itself only if vipd makes its own credentials."}
+	case found("D17", "missing", "directory", "empty", "broken", "expired"):
+		return []string{"vipd has no credentials that are of use, and so this node cannot hold the VIP."}
+	case found("D29", "failed"):
+		return []string{"kubeadm failed on this machine, and nothing starts it again: the VIP is not the first thing to mend here."}
 	case found("D17", "untrusted"):
 		return []string{"vipd's credentials are not of this node's cluster, and so it cannot hold the VIP."}
 	case found("D18", "stale") && !reached:
