@@ -64,6 +64,8 @@ func degraded() status.Status {
 	s.APIServers[1].Leaving = "its node is cordoned"
 	s.Problems = []string{"the API server of n3 (192.168.35.13:6443) is not ready: connection refused",
 		"another machine claims the VIP, at 02:00:00:23:00:63: find it and take the address away there"}
+	s.Doctor = &status.Doctor{Time: noon.Add(-3 * time.Second), Verdict: []string{"Nothing is broken, and something could be better."}, Findings: []status.Finding{
+		{ID: "D04", Severity: "warning", Seen: "2 default routes, of the same metric: 192.168.35.1 by eth0, 10.0.0.1 by eth1", Why: "which one is taken is chance", Mend: []string{"ip route"}}}}
 	return s
 }
 
