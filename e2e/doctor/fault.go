@@ -176,7 +176,7 @@ var staleLease = Fault{
 		undo := func(context.Context) error { return errors.Join(remove(), failover.Start(s.Lab)) }
 		return undo, n.Host, []string{"--address", lab.VIP.String()}, errors.Join(err, s.nobody(ctx))
 	},
-	Want: []Found{{ID: "D18", Mark: "stale"}, {ID: "D14", Mark: "nobody"}}, Verdict: "a holder that is gone",
+	Want: []Found{{ID: "D18", Mark: "stale"}}, Verdict: "a holder that is gone",
 }
 
 var kubeVip = Fault{
