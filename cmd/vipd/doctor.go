@@ -44,7 +44,7 @@ func newDoctorCommand() *cobra.Command {
 		Long: `Look for what keeps the VIP from working: on this machine, and from here.
 
 Nothing is changed, and nothing is sent that could move traffic. It takes five
-seconds at most, and needs CAP_NET_RAW for what it asks by ARP. What it is about, it
+seconds at most (--slow: 35), and needs CAP_NET_RAW for what it asks by ARP. What it is about, it
 learns from the vipd on this node; where there is none, give --address.
 
 Exit status: 0 all is well, 1 there are warnings, 2 there are errors, 64 a mistake
@@ -59,6 +59,9 @@ in how it was called.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.read(cmd, os.Environ()); err != nil {
 				return usageError{err}
+			}
+			if c.opts.Slow && newScreen(cmd.ErrOrStderr(), c.color).terminal {
+				fmt.Fprintf(cmd.ErrOrStderr(), "listening for %.0f s who claims %s ...\n", overhearFor.Seconds(), c.vip)
 			}
 			return c.examine(cmd.Context(), newScreen(cmd.OutOrStdout(), c.color))
 		},
@@ -76,6 +79,7 @@ in how it was called.`,
 	f.StringVar(&c.cluster, "cluster", "", "NAMESPACE/NAME of the cluster there (default: the only one)")
 	f.StringSliceVar(&c.opts.Only, "only", nil, "checks to make, such as D01,D14")
 	f.StringSliceVar(&c.opts.Skip, "skip", nil, "checks to leave out")
+	f.BoolVar(&c.opts.Slow, "slow", false, "listen for 30 s who claims the VIP, as well")
 	f.StringVarP(&c.output, "output", "o", "text", "text, json or yaml")
 	f.StringVar(&c.color, "color", "auto", "auto, always or never; auto heeds NO_COLOR")
 	cmd.AddCommand(newExplainCommand())

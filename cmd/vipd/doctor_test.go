@@ -32,13 +32,15 @@ import (
 type site struct {
 	t                              *testing.T
 	node, router, holder, stranger *nstest.NS
-	etc                            string // stands in place of the node's /etc
+	hub                            *nstest.NS // has the bridge, with port0 to port3 to the four
+	etc                            string     // stands in place of the node's /etc
 	vip                            netip.Addr
 	name                           string
 	hosts                          string         // of /etc/hosts
 	servers                        []string       // of /etc/resolv.conf
 	names                          zone           // what the router's name server says
 	status                         *status.Status // what vipd on the node says, nil if it does not run
+	tells                          string         // its --status-address
 	atVIP                          server         // listens on the holder's port 6443
 	own                            server         // listens on the node's port 6443
 	theirs                         server         // listens on the stranger's
@@ -56,7 +58,7 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, node: nstest.New(t), router: nstest.New(t), holder: nstest.New(t), stranger: nstest.New(t),
 		etc: t.TempDir(), vip: netip.MustParseAddr(testVIP), name: siteName, servers: []string{"192.168.35.1"}, ca: newAuthority(t, "kubernetes")}
-	nstest.Switch(t, []*nstest.NS{s.node, s.router, s.holder, s.stranger},
+	s.hub = nstest.Switch(t, []*nstest.NS{s.node, s.router, s.holder, s.stranger},
 		[]string{"192.168.35.11/24", "192.168.35.1/24", "192.168.35.12/24", "192.168.35.66/24"})
 	s.holder.AddAddr("eth0", testVIP+"/32")
 	s.route(s.node, "add default via 192.168.35.1")
@@ -170,7 +172,7 @@ func (s *site) furnish() {
 	s.own.serve(s.t, s.node, ":6443")
 	s.theirs.serve(s.t, s.stranger, ":6443")
 	if s.status != nil {
-		s.status.Configuration = map[string]string{"address": s.vip.String(), "port": "6443", "interface": "", "kubeconfig": s.kubeconfig, "lease-duration": "3s"}
+		s.status.Configuration = map[string]string{"address": s.vip.String(), "port": "6443", "interface": "", "kubeconfig": s.kubeconfig, "lease-duration": "3s", "status-address": s.tells}
 		tells(*s.status).serve(s.t, s.node, "127.0.0.1:2112")
 	}
 }

@@ -76,7 +76,7 @@ func (c *consultation) kase(ctx context.Context, h *doctorsHost) (*doctor.Case, 
 	return &doctor.Case{Mode: c.mode(), Facts: f, Questions: doctor.Questions{
 		Who: h.who, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
 		KubeVip: c.kubeVip, StaticPods: func() ([]doctor.StaticPod, error) { return staticPodsIn(c.manifests()) }, Enforcing: enforcing, Bootstrap: bootstrap,
-		Clock: kernelClock, Cluster: c.inspector(ctx),
+		Clock: kernelClock, Cluster: c.inspector(ctx), Peers: c.peers, Overhear: c.overhear(),
 		Now: time.Now, //nolint:forbidigo // certificates have times of day
 	}}, nil
 }

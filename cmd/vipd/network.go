@@ -26,6 +26,8 @@ type network struct {
 	// listen is told where the addresses belong, to hear who else claims them.
 	listen func(index int, mac net.HardwareAddr)
 
+	known neighbour
+
 	chosen  string // the last one chosen, for when its subnet is gone
 	unable  bool   // the kernel destroys no sockets, which was logged
 	outside bool   // the address lies in no subnet of the interface, which was logged

@@ -87,7 +87,7 @@ func metricNames(t *testing.T) []string {
 	t.Helper()
 	timing, err := election.NewTiming(3*time.Second, 0)
 	must(t, err)
-	r := newReporter(config.Config{Node: "n1"}, timing, "nftables", func() []status.Certificate { return []status.Certificate{{}} })
+	r := newReporter(config.Config{Node: "n1"}, timing, "nftables", func() []status.Certificate { return []status.Certificate{{}} }, nil)
 	return slices.Collect(maps.Keys(r.metrics.Names()))
 }
 

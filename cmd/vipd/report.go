@@ -37,10 +37,10 @@ type reporter struct {
 	conflict conflict
 }
 
-func newReporter(c config.Config, t election.Timing, fence string, certificates func() []status.Certificate) *reporter {
+func newReporter(c config.Config, t election.Timing, fence string, certificates func() []status.Certificate, neighbour func() string) *reporter {
 	r := &reporter{node: c.Node}
 	o := status.BoardOptions{Node: c.Node, Version: versionString(), Namespace: c.LeaseNamespace, Name: c.LeaseName, FenceKind: fence,
-		Configuration: inForce(c, t), Certificates: certificates}
+		Configuration: inForce(c, t), Certificates: certificates, Neighbour: neighbour}
 	for _, a := range c.Addresses {
 		o.VIPs = append(o.VIPs, status.VIP{Address: a.String(), Port: c.Port})
 	}

@@ -28,7 +28,7 @@ type listener struct {
 func listen(t *testing.T) *listener {
 	timing, err := election.NewTiming(3*time.Second, 0)
 	must(t, err)
-	l := &listener{t: t, reporter: newReporter(config.Config{Node: "n1"}, timing, "nftables", nil)}
+	l := &listener{t: t, reporter: newReporter(config.Config{Node: "n1"}, timing, "nftables", nil, nil)}
 	l.say = func(warning bool, reason, message string) {
 		l.said = append(l.said, fmt.Sprintf("%v %s %s", warning, reason, message))
 	}

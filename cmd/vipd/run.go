@@ -145,9 +145,9 @@ type daemon struct {
 
 func newDaemon(c config.Config, timing election.Timing, network *network, fence fence, alarm *boottime.Alarm, log *zap.Logger) *daemon {
 	d := &daemon{log: log, network: network, fence: fence, alarm: alarm, vip: netip.AddrPortFrom(c.Addresses[0], c.Port).String()}
-	d.report = newReporter(c, timing, fence.kind(), func() []status.Certificate { return certificates(d.api.Expiry()) })
+	d.report = newReporter(c, timing, fence.kind(), func() []status.Certificate { return certificates(d.api.Expiry()) }, network.neighbour)
 	d.announcer = arp.New(arp.Options{Mine: func() bool { return d.manager.Mine() }, Insist: timing.Lease, Sent: d.report.announced, Log: log.Named("arp")})
-	d.listener = arp.NewListener(arp.ListenerOptions{Addresses: c.Addresses, Heard: d.heard, Log: log.Named("arp")})
+	d.listener = arp.NewListener(arp.ListenerOptions{Addresses: c.Addresses, Heard: d.heard, Listens: d.report.listens, Log: log.Named("arp")})
 	network.listen = d.listener.Watch
 	api := kubeapi.New(kubeapi.Options{Server: c.APIServer, Kubeconfigs: c.Kubeconfigs, Hedge: timing.Attempt / 3,
 		UserAgent: "vipd/" + versionString(), Broken: d.broken, Asked: d.report.asked, Log: log.Named("kubeapi")})
@@ -232,6 +232,7 @@ func (d *daemon) askVIP(ctx context.Context) (bool, error) {
 // heard passes on what machines other than this one claim.
 func (d *daemon) heard(claim arp.Claim) {
 	if !d.network.ownMAC(claim.MAC) {
+		d.report.heard(claim.MAC.String(), claim.Announces)
 		d.manager.Claimed(claim.MAC.String())
 	}
 }

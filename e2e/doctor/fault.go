@@ -32,7 +32,7 @@ type Fault struct {
 }
 
 // Faults are all there are.
-var Faults = []Fault{noGateway, firewall, stranger, noAPIServer, noRights, staleLease, kubeVip, nodeIP, otherDuration, orphan, otherCA}
+var Faults = []Fault{noGateway, firewall, stranger, noAPIServer, noRights, staleLease, kubeVip, nodeIP, otherDuration, orphan, otherCA, noAnnouncements}
 
 // ByName finds one.
 func ByName(name string) (Fault, error) {
@@ -92,12 +92,14 @@ var firewall = Fault{
 var stranger = Fault{
 	Name: "stranger", Title: "Another machine has the VIP as its own address.", Seen: "the VIP answers some clients, or sometimes",
 	Make: func(ctx context.Context, s *Site) (func(context.Context) error, *lab.Host, []string, error) {
-		_, n, err := s.roles(ctx)
+		holder, n, err := s.roles(ctx)
 		if err != nil {
 			return nil, nil, nil, err
 		}
 		other := s.Clients[1]
-		undo := func(context.Context) error { return other.RemoveAddress(lab.VIP) }
+		undo := func(context.Context) error {
+			return errors.Join(other.RemoveAddress(lab.VIP), newHolder(holder))
+		}
 		return undo, n.Host, nil, other.AddAddress(lab.VIP)
 	},
 	Want: []Found{{ID: "D09", Mark: "several"}}, Verdict: "Another machine answers for the VIP",
@@ -249,14 +251,16 @@ var otherDuration = Fault{
 var orphan = Fault{
 	Name: "orphan", Title: "A killed manager left the VIP behind on a node.", Seen: "the VIP answers some clients, or sometimes",
 	Make: func(ctx context.Context, s *Site) (func(context.Context) error, *lab.Host, []string, error) {
-		_, n, err := s.roles(ctx)
+		holder, n, err := s.roles(ctx)
 		if err != nil {
 			return nil, nil, nil, err
 		}
 		if _, err := n.Vipd.Stop(5 * time.Second); err != nil {
 			return nil, nil, nil, err
 		}
-		undo := func(context.Context) error { return errors.Join(n.RemoveAddress(lab.VIP), n.StartVipd()) }
+		undo := func(context.Context) error {
+			return errors.Join(n.RemoveAddress(lab.VIP), n.StartVipd(), newHolder(holder))
+		}
 		return undo, n.Host, []string{"--address", lab.VIP.String()}, n.AddAddress(lab.VIP)
 	},
 	Want: []Found{{ID: "D10", Mark: "no vipd"}}, Verdict: "left behind on this node",

@@ -74,8 +74,9 @@ func Pair(t testing.TB, a, b *NS, addrA, addrB string) {
 }
 
 // Switch joins namespaces by a bridge in one of its own. Each gets a link eth0
-// with its address, in the order given.
-func Switch(t testing.TB, nodes []*NS, addrs []string) {
+// with its address, in the order given; their ends at the bridge are port0, port1 ...
+// It returns the bridge's namespace.
+func Switch(t testing.TB, nodes []*NS, addrs []string) *NS {
 	t.Helper()
 	hub := New(t)
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
@@ -93,6 +94,7 @@ func Switch(t testing.TB, nodes []*NS, addrs []string) {
 		n.Up("eth0")
 		hub.Up(port.Name)
 	}
+	return hub
 }
 
 // Link looks a link up by name.

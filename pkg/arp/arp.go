@@ -119,7 +119,7 @@ func (a *Announcer) Probe(t Target) {
 // Run sends what is due after the first frames, until ctx ends.
 func (a *Announcer) Run(ctx context.Context) error {
 	defer a.Silence()
-	timer := time.NewTimer(refresh)
+	timer := time.NewTimer(Refresh)
 	defer timer.Stop()
 	step := 0
 	for {

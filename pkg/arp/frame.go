@@ -58,6 +58,8 @@ func frame(op arp.Operation, mac net.HardwareAddr, sender netip.Addr, target net
 type Claim struct {
 	Addr netip.Addr
 	MAC  net.HardwareAddr
+	// Announces: it is gratuitous, for all to hear, and neither question nor answer.
+	Announces bool
 }
 
 // Parse reads the claim in an Ethernet frame. ok is false for frames that claim
@@ -76,5 +78,5 @@ func Parse(b []byte) (c Claim, ok bool) {
 		!p.SenderIP.Is4() || p.SenderIP.IsUnspecified() {
 		return Claim{}, false
 	}
-	return Claim{Addr: p.SenderIP, MAC: p.SenderHardwareAddr}, true
+	return Claim{Addr: p.SenderIP, MAC: p.SenderHardwareAddr, Announces: p.TargetIP == p.SenderIP}, true
 }

@@ -38,6 +38,9 @@ type ListenerOptions struct {
 	Addresses []netip.Addr
 	// Heard is told of each claim by a MAC that is not ours. It must not block.
 	Heard func(Claim)
+	// Listens, if set, is told when it begins to listen on an interface, and when it
+	// does no more. It must not block.
+	Listens func(bool)
 	// Log may be nil.
 	Log *zap.Logger
 	// Listen opens a socket that reads ARP frames, Ethernet headers included, on
@@ -63,13 +66,23 @@ type Listener struct {
 	mac   net.HardwareAddr
 	conn  ReadConn // the one that Run reads, nil if none
 
-	told map[[6]byte]boottime.Instant // Run's: when a MAC was told of, within quiet
+	told map[kind]boottime.Instant // Run's: when one was told of, within quiet
+}
+
+// kind is what is told of once within quiet. A busy holder asks for its clients many
+// times a second; its announcements are not to get lost among that.
+type kind struct {
+	mac       [6]byte
+	announces bool
 }
 
 // NewListener returns a listener that listens nowhere.
 func NewListener(opts ListenerOptions) *Listener {
 	if opts.Heard == nil {
 		opts.Heard = func(Claim) {}
+	}
+	if opts.Listens == nil {
+		opts.Listens = func(bool) {}
 	}
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
@@ -80,7 +93,7 @@ func NewListener(opts ListenerOptions) *Listener {
 	if opts.Listen == nil {
 		opts.Listen = func(index int) (ReadConn, error) { return tap(index, opts.Addresses) }
 	}
-	return &Listener{opts: opts, wake: make(chan struct{}, 1), told: make(map[[6]byte]boottime.Instant)}
+	return &Listener{opts: opts, wake: make(chan struct{}, 1), told: make(map[kind]boottime.Instant)}
 }
 
 // Watch tells on which interface to listen, 0 being none, and which MAC is ours
@@ -139,6 +152,8 @@ func (l *Listener) listen(ctx context.Context, index int) error {
 	if conn == nil || err != nil {
 		return err
 	}
+	l.opts.Listens(true)
+	defer l.opts.Listens(false)
 	buf := make([]byte, 128)
 	for {
 		n, _, err := conn.ReadFrom(buf)
@@ -201,12 +216,12 @@ func (l *Listener) hear(frame []byte) (told bool) {
 		return false
 	}
 	now := l.opts.Now()
-	maps.DeleteFunc(l.told, func(_ [6]byte, at boottime.Instant) bool { return now.Sub(at) >= quiet })
-	mac := [6]byte(c.MAC)
-	if _, before := l.told[mac]; before || len(l.told) == strangers {
+	maps.DeleteFunc(l.told, func(_ kind, at boottime.Instant) bool { return now.Sub(at) >= quiet })
+	one := kind{[6]byte(c.MAC), c.Announces}
+	if _, before := l.told[one]; before || len(l.told) == strangers {
 		return false
 	}
-	l.told[mac] = now
+	l.told[one] = now
 	l.opts.Heard(c)
 	return true
 }

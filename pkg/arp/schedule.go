@@ -14,9 +14,9 @@ const (
 	// be learning.
 	settle = 5 * time.Second
 
-	// refresh is the time between frames afterwards: switches forget a MAC after
+	// Refresh is the time between frames afterwards: switches forget a MAC after
 	// 300 s by default, many routers keep an ARP entry for longer than that.
-	refresh = 30 * time.Second
+	Refresh = 30 * time.Second
 )
 
 // pause tells how long after the frames of a step, the first being 0, those of
@@ -32,5 +32,5 @@ func pause(step int, insist time.Duration) time.Duration {
 	if opened+time.Duration(step-len(opening))*time.Second < max(settle, insist) {
 		return time.Second
 	}
-	return refresh
+	return Refresh
 }

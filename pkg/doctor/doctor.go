@@ -11,6 +11,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -82,6 +83,10 @@ type Case struct {
 	Mode      Mode
 	Facts     Facts
 	Questions Questions
+
+	whoHas    sync.Once // see whoHasVIP
+	haveVIP   []net.HardwareAddr
+	whoHasErr error
 }
 
 // Options say what to look for.
@@ -90,6 +95,8 @@ type Options struct {
 	Only, Skip []string
 	// Cheap leaves out all others.
 	Cheap bool
+	// Slow gives the checks more time, for those that listen.
+	Slow bool
 }
 
 // Result is what one check came to.
@@ -112,7 +119,10 @@ type Report struct {
 const Schema = "v1"
 
 // patience bounds a check; together they take no longer, as all look at once.
-const patience = 4 * time.Second
+const (
+	patience     = 4 * time.Second
+	slowPatience = 34 * time.Second
+)
 
 // Examine looks for everything at once. No check disturbs another: they only read,
 // and ask.
@@ -126,15 +136,19 @@ func Examine(ctx context.Context, c *Case, opts Options) Report {
 	}
 	var all sync.WaitGroup
 	for i := range r.Results {
-		all.Go(func() { r.Results[i].look(ctx, c) })
+		all.Go(func() { r.Results[i].look(ctx, c, opts) })
 	}
 	all.Wait()
 	r.Verdict = verdict(r, c)
 	return r
 }
 
-func (r *Result) look(ctx context.Context, c *Case) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (r *Result) look(ctx context.Context, c *Case, opts Options) {
+	long := patience
+	if opts.Slow {
+		long = slowPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, long)
 	defer cancel()
 	check, _ := ByID(r.ID)
 	findings, err := check.Look(ctx, c)
@@ -172,7 +186,7 @@ func (r Report) Findings() []Finding {
 var Checks = []Check{
 	noDefaultRoute, gatewaySilent, gatewayOffLink, severalDefaults, noSuchInterface, noCarrier, vipOffSubnet, vipIsSpecial,
 	vipTaken, orphanedVIP, poolHandsOut, poolReuses, nameWrong, vipUnreachable, wrongIdentity, apiServerNotReady, badCredentials,
-	leaseInsane, confinedPod, strictSysctls, otherManager, nodeIPIsVIP, clockUnsynchronised, badStaticPod, bootstrapping, badFiles,
+	leaseInsane, confinedPod, strictSysctls, twoMACs, deafPeer, otherManager, nodeIPIsVIP, clockUnsynchronised, badStaticPod, bootstrapping, badFiles,
 }
 
 // ByID finds a check.

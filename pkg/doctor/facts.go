@@ -85,6 +85,11 @@ type Questions struct {
 	// Cluster asks an API server, once for all checks. It is nil where there are no
 	// credentials to ask with. Errors are ErrUntrusted and ErrNoAnswer, or others.
 	Cluster func(context.Context) (*Cluster, error)
+	// Peers asks the nodes of the control plane what they see of the VIP; nil where there is
+	// no vipd to ask for them.
+	Peers func(context.Context) (Peers, error)
+	// Overhear listens for a while who claims the VIP, oldest first; nil if there is no time.
+	Overhear func(context.Context, Link) ([]Sighting, error)
 	// StaticPods are vipd's among this node's, Enforcing tells whether SELinux is, and
 	// Bootstrap how far this machine has come. Each may be nil.
 	StaticPods func() ([]StaticPod, error)

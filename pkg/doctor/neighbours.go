@@ -76,11 +76,10 @@ var vipTaken = Check{ID: "D09", Title: "VIP at one machine", Modes: Node | Prefl
 	if !ok || !l.Up || c.Facts.special() != "" { // D06 and D08 tell
 		return nil, nil
 	}
-	macs, err := c.Questions.Who(ctx, l, c.Facts.VIP, 0)
+	macs, err := c.whoHasVIP(ctx, l)
 	if err != nil {
-		return nil, fmt.Errorf("ask %s for the VIP: %w", l.Name, err)
+		return nil, err
 	}
-	macs = slices.DeleteFunc(macs, func(m net.HardwareAddr) bool { return c.Facts.own(m) })
 	at := join(macs)
 	mend := []string{"find the machine by its MAC: vipd doctor explain D09 has a command for vSphere; else the switch's table of MACs",
 		"unless the lease names it (vipd status): take the address away there, and exclude it from DHCP and from IPAM pools (spec.excludedAddresses)"}
@@ -102,6 +101,18 @@ var vipTaken = Check{ID: "D09", Title: "VIP at one machine", Modes: Node | Prefl
 	}
 	return nil, nil
 }}
+
+// whoHasVIP are the other machines that answer for the VIP, asked once for all checks.
+func (c *Case) whoHasVIP(ctx context.Context, l Link) ([]net.HardwareAddr, error) {
+	c.whoHas.Do(func() {
+		macs, err := c.Questions.Who(ctx, l, c.Facts.VIP, 0)
+		if err != nil {
+			c.whoHasErr = fmt.Errorf("ask %s for the VIP: %w", l.Name, err)
+		}
+		c.haveVIP = slices.DeleteFunc(macs, func(m net.HardwareAddr) bool { return c.Facts.own(m) })
+	})
+	return c.haveVIP, c.whoHasErr
+}
 
 // own tells whether an interface of this machine has the MAC.
 func (f Facts) own(mac net.HardwareAddr) bool {

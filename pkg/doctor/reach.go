@@ -31,6 +31,7 @@ var vipUnreachable = Check{ID: "D14", Title: "connection to the VIP", Modes: Nod
 	dialing, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
 	to := netip.AddrPortFrom(c.Facts.VIP, c.Facts.Port).String()
+	elsewhere := c.elsewhere(ctx)
 	began := c.Questions.Now()
 	conn, err := c.Questions.Dial(dialing, "tcp", to)
 	took := c.Questions.Now().Sub(began)
@@ -63,14 +64,42 @@ var vipUnreachable = Check{ID: "D14", Title: "connection to the VIP", Modes: Nod
 		f.Mark, f.Seen = "refused", fmt.Sprintf("%s: connection refused, after %d ms", to, took.Milliseconds())
 		f.Why = "a machine has the address, and nothing listens on the port there, or its firewall rejects it: the API server of the holder does not run, or the machine is another one"
 		f.Mend = []string{"which machine: ip neighbour show " + c.Facts.VIP.String(), "on it: vipd doctor; crictl ps -a --name kube-apiserver; nft list ruleset | grep -n reject"}
+	case dialing.Err() != nil && c.nobody(ctx, 0):
+		// The kernel goes by the neighbour that it had, for some seconds.
+		f.Mark, f.Seen = "nobody", fmt.Sprintf("%s: no answer in %.1f s, and none by ARP", to, took.Seconds())
+		f.Why = "nobody answers ARP for the VIP: the node that held it is gone, and no other one holds it"
+		f.Mend = []string{"on a control-plane node: vipd status", "there, is vipd running? crictl ps -a --name vipd; if it is not: journalctl -u kubelet"}
 	default:
 		f.Mark, f.Seen = "silent", fmt.Sprintf("%s: no answer in %.1f s", to, took.Seconds())
 		f.Why = "what is sent is dropped without a word: by a firewall, or since the holder has no way back to this machine (no default route there)"
 		f.Mend = []string{"on the node that holds the VIP: vipd doctor", "from a host in the VIP's own subnet: curl -k https://" + to + "/livez; if that works, it is the way back",
 			"Ubuntu with ufw, on each control-plane node: ufw status; ufw allow " + fmt.Sprint(c.Facts.Port) + "/tcp"}
 	}
+	select {
+	case nodes := <-elsewhere:
+		if len(nodes) > 0 {
+			f.Why += fmt.Sprintf(". It answers %s: look for what is between this node and the holder", strings.Join(nodes, ", "))
+		}
+	case <-ctx.Done():
+	}
 	return []Finding{f}, nil
 }}
+
+// elsewhere sends the peers that the VIP answers, by their own word, asked meanwhile.
+func (c *Case) elsewhere(ctx context.Context) <-chan []string {
+	out := make(chan []string, 1)
+	go func() {
+		p, _ := c.peers(ctx) // who cannot be asked has nothing to add
+		var nodes []string
+		for _, v := range p.Views {
+			if v.Reaches && !v.Self {
+				nodes = append(nodes, v.Node)
+			}
+		}
+		out <- nodes
+	}()
+	return out
+}
 
 // nobody tells whether it is ARP that failed, after some time, and not a machine that
 // said something, at once. If another program asked already, as kubelet does again and
@@ -90,7 +119,7 @@ func (c *Case) nobody(ctx context.Context, took time.Duration) bool {
 	if !ok || !l.Up {
 		return ok
 	}
-	macs, err := c.Questions.Who(ctx, l, c.Facts.VIP, 1)
+	macs, err := c.whoHasVIP(ctx, l)
 	return err == nil && len(macs) == 0
 }
 

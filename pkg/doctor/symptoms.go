@@ -43,6 +43,8 @@ var Symptoms = []Symptom{
 	{"a machine was made, and is no node", []string{"D29", "D01", "D13"}, "kubeadm has failed on it, or is still at work"},
 	{"kubeadm init waits for the control plane and gives up", []string{"D16", "D17", "D25", "D29"}, "the API server does not come up, or nobody may take the VIP yet"},
 	{"the VIP answers in its own subnet only", []string{"D01", "D02", "D03", "D21"}, "answers to clients beyond it do not get out"},
-	{"the VIP answers some clients, or sometimes", []string{"D09", "D10", "D04"}, "two machines have it"},
+	{"the VIP answers some clients, or sometimes", []string{"D09", "D10", "D23", "D04"}, "two machines have it"},
+	{"the VIP is lost now and then, and comes back by itself", []string{"D23", "D09"}, "another machine claims it at times: an earlier manager, another cluster"},
+	{"after a failover the VIP stays dark for some clients, for up to minutes", []string{"D24"}, "a switch drops gratuitous ARP: SpoofGuard, ARP inspection, another port group"},
 	{"the VIP answers nobody, though a node holds it", []string{"D07", "D08", "D21", "D14"}, "ARP cannot work for this address, or a firewall drops"},
 }

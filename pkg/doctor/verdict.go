@@ -30,6 +30,8 @@ func verdict(r Report, c *Case) []string {
 		return []string{"The KubeadmControlPlane makes machines with both kube-vip and vipd."}
 	case found("D09", "several", "stranger"):
 		return []string{"Another machine answers for the VIP. vipd cannot help that: find the one that the lease does not name, by the MACs below, and take the address away there."}
+	case found("D23"):
+		return []string{"Another machine claims the VIP now and then, or is taken for its holder: find it by the MAC below, and take the address away there."}
 	case found("D15", "other CA", "no TLS"):
 		return []string{"Another cluster, or another machine, has the VIP: what answers there is not of this cluster."}
 	case found("D10", "no vipd"):
@@ -48,6 +50,8 @@ func verdict(r Report, c *Case) []string {
 		return out
 	case found("D14", "rejected"):
 		return []string{"A firewall rejects port " + fmt.Sprint(c.Facts.Port) + " of the VIP, most likely that of the node which holds it. ARP and vipd are in order: that node is reached."}
+	case found("D24"):
+		return []string{"The network between the nodes drops announcements of the VIP. vipd sends them, and cannot mend that: it is the switch, the port group, or a filter in front of one."}
 	case found("D17", "forbidden") && r.well("D16"):
 		return []string{"Nobody may take the VIP: the API server runs, and vipd has no rights to the Lease. Until kubeadm has finished on the first node, that mends itself only if vipd makes its own credentials."}
 	case found("D17", "missing", "directory", "empty", "broken", "expired"):

@@ -25,6 +25,7 @@ type Facts struct {
 	APIServers    []APIServer
 	Announcements AnnouncementFacts
 	Conflicts     ConflictFacts
+	Heard         HeardFacts
 	Repairs       int
 	Outage        OutageFacts
 	// Doctor is nil before the checks were made.
@@ -56,6 +57,19 @@ type ConflictFacts struct {
 	Last  boottime.Instant
 }
 
+// HeardFacts is Heard, with instants. Since is 0 while this node does not listen.
+type HeardFacts struct {
+	Since    boottime.Instant
+	Machines []MachineFacts
+}
+
+// MachineFacts is Machine, with instants. Announced is 0 if it did not.
+type MachineFacts struct {
+	MAC                   string
+	Frames, Announcements int
+	Last, Announced       boottime.Instant
+}
+
 // OutageFacts is Outage, with instants. Began is 0 if there was none, Ended is 0
 // while it lasts.
 type OutageFacts struct {
@@ -75,6 +89,8 @@ type BoardOptions struct {
 	Configuration map[string]string
 	// Certificates tells of those in use; nil for none.
 	Certificates func() []Certificate
+	// Neighbour is Heard's; nil for none.
+	Neighbour func() string
 	// Now is the clock; nil is CLOCK_BOOTTIME. Wall is the time of day, for people.
 	Now  boottime.Clock
 	Wall func() time.Time
@@ -105,6 +121,9 @@ func NewBoard(opts BoardOptions) *Board {
 	}
 	if opts.Certificates == nil {
 		opts.Certificates = func() []Certificate { return nil }
+	}
+	if opts.Neighbour == nil {
+		opts.Neighbour = func() string { return "" }
 	}
 	return &Board{opts: opts, started: opts.Wall(), facts: Facts{State: "standby", Since: opts.Now(), Cause: "started"}, changed: make(chan struct{})}
 }
@@ -162,7 +181,7 @@ func (b *Board) Status() Status {
 
 // Documents are the present Status and History, of one moment.
 func (b *Board) Documents() (Status, History) {
-	certificates := b.opts.Certificates()
+	certificates, neighbour := b.opts.Certificates(), b.opts.Neighbour()
 	b.mu.Lock()
 	f, changes := b.facts, slices.Clone(b.history)
 	b.mu.Unlock()
@@ -173,6 +192,7 @@ func (b *Board) Documents() (Status, History) {
 	now, wall := b.opts.Now(), b.opts.Wall()
 	s := b.status(f, now, wall)
 	s.Certificates = append([]Certificate{}, certificates...)
+	s.Heard.Neighbour = neighbour
 	s.Problems = problems(s, f, now)
 	s.Health = health(s)
 	return s, History{Schema: Schema, Time: s.Time, Node: s.Node, Changes: changes}
@@ -198,6 +218,11 @@ func (b *Board) status(f Facts, now boottime.Instant, wall time.Time) Status {
 		APIServers:    append([]APIServer{}, f.APIServers...),
 		Announcements: Announcements{Sent: f.Announcements.Sent, Failed: f.Announcements.Failed, Last: when(f.Announcements.Last), Error: f.Announcements.Error},
 		Conflicts:     Conflicts{Count: f.Conflicts.Count, MAC: f.Conflicts.MAC, Last: when(f.Conflicts.Last)},
+		Heard:         Heard{Since: when(f.Heard.Since), Machines: make([]Machine, 0, len(f.Heard.Machines))},
+	}
+	for _, m := range f.Heard.Machines {
+		s.Heard.Machines = append(s.Heard.Machines, Machine{MAC: m.MAC, Frames: m.Frames, Announcements: m.Announcements,
+			Last: at(m.Last, now, wall), LastAnnounced: when(m.Announced)})
 	}
 	if f.Lease.Known {
 		s.Lease.HolderSince, s.Lease.RenewedMS = at(f.Lease.HolderSince, now, wall), now.Sub(f.Lease.Seen).Milliseconds()

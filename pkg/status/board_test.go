@@ -55,6 +55,7 @@ func TestStatusOfAHolder(t *testing.T) {
 		Lease: Lease{Namespace: "kube-system", Name: "plndr-cp-lock", Known: true, Holder: "n1", HolderMAC: "02:00:00:00:00:01", HolderSince: when(time.Minute),
 			Term: 7, DurationSeconds: 3, RenewedMS: 400, DeadlineMS: 2400},
 		Fence:         Fence{Kind: "nftables", Open: true, OpenMS: 2400},
+		Heard:         Heard{Machines: []Machine{}},
 		APIServers:    []APIServer{{Node: "n1", Server: "127.0.0.1:6443", Local: true, State: "ready"}, {Node: "n2", Server: "192.168.35.12:6443", State: "ready"}},
 		Certificates:  []Certificate{{Kubeconfig: "/etc/kubernetes/vipd.conf", Expires: time.Date(2026, 12, 3, 0, 0, 0, 0, time.UTC)}},
 		Configuration: map[string]string{"port": "6443"},

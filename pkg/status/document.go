@@ -53,6 +53,8 @@ type Status struct {
 	Announcements Announcements `json:"announcements"`
 	// Conflicts are claims of the address by machines that are not this one.
 	Conflicts Conflicts `json:"conflicts"`
+	// Heard is what this node hears of who has the address.
+	Heard Heard `json:"heard"`
 	// Repairs counts what was put right after somebody else changed it.
 	Repairs int `json:"repairs"`
 	// Outage is the last time this node could not reach the address, if it asks.
@@ -149,6 +151,34 @@ type Conflicts struct {
 	// MAC is the last one's, and Last when it was heard.
 	MAC  string     `json:"mac,omitempty"`
 	Last *time.Time `json:"last,omitempty"`
+}
+
+// Heard is what ARP on this node's link says of who has the address. What this node
+// says itself is not in it.
+type Heard struct {
+	// Since is since when this node listens, missing if it does not.
+	Since *time.Time `json:"since,omitempty"`
+	// Neighbour is the MAC to which the kernel sends what is for the address, "" if it
+	// does not or was not confirmed of late.
+	Neighbour string `json:"neighbour,omitempty"`
+	// Machines are those that claimed the address, the last one first; no more than MaxMachines.
+	Machines []Machine `json:"machines"`
+}
+
+// MaxMachines is how many a Heard has.
+const MaxMachines = 8
+
+// Machine is one that claimed the address.
+type Machine struct {
+	MAC string `json:"mac"`
+	// Frames counts its claims, and Announcements those that are gratuitous; of several
+	// within 50 ms it counts one.
+	Frames        int `json:"frames"`
+	Announcements int `json:"announcements"`
+	// Last is when the last claim was heard, and LastAnnounced the last announcement,
+	// missing if there was none.
+	Last          time.Time  `json:"last"`
+	LastAnnounced *time.Time `json:"lastAnnounced,omitempty"`
 }
 
 // Outage is a time in which the address did not answer this node.

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/vipd-io/vipd/internal/nstest"
+	"github.com/vipd-io/vipd/pkg/arp"
+	"github.com/vipd-io/vipd/pkg/status"
+)
+
+// In these tests n2 is a real vipd, a standby that no API server answers: it listens. The
+// node's own status is a stand-in; e2e/doctor has a whole control plane.
+
+// standby runs vipd as n2, and returns what it says once it has listened for so long.
+func (s *site) standby(long time.Duration) func() status.Status {
+	s.t.Helper()
+	h := &host{NS: s.holder, t: s.t}
+	h.start("--node-name", "n2", "--status-address", ":2112")
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (c net.Conn, err error) {
+		err = s.holder.Do(func() error {
+			c, err = (&net.Dialer{}).DialContext(ctx, network, address)
+			return err
+		})
+		return c, err
+	}}}
+	ask := func() (st status.Status) {
+		answer, err := client.Get("http://127.0.0.1:2112/status")
+		if err != nil {
+			return st
+		}
+		defer func() { _ = answer.Body.Close() }()
+		must(s.t, json.NewDecoder(answer.Body).Decode(&st))
+		return st
+	}
+	s.await("n2 listens", func() bool {
+		st := ask()
+		return st.Heard.Since != nil && st.Time.Sub(*st.Heard.Since) > long
+	})
+	return ask
+}
+
+func (s *site) await(what string, is func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("not so within 30 s: %s", what)
+		}
+	}
+}
+
+// announce has a machine announce the VIP once.
+func (s *site) announce(ns *nstest.NS) {
+	s.t.Helper()
+	l := ns.Link("eth0").Attrs()
+	a := arp.New(arp.Options{Mine: func() bool { return true }, Listen: func(int) (arp.Conn, error) { return ns.Frames("eth0", 0), nil },
+		Sent: func(err error) { must(s.t, err) }})
+	a.Announce(arp.Target{Index: l.Index, MAC: l.HardwareAddr, Addresses: []netip.Addr{s.vip}})
+	a.Silence()
+}
+
+// holdFor has the node hold the VIP, as it says, for a while, and announce it some time ago.
+func (s *site) holdFor(long, announced time.Duration) {
+	s.t.Helper()
+	s.hold()
+	s.tells = ":2112"
+	s.status.Since, s.status.Lease.HolderSince = noon.Add(-long), noon.Add(-long)
+	s.status.Interface.MAC = s.node.Link("eth0").Attrs().HardwareAddr.String()
+	s.status.Announcements = status.Announcements{Sent: 9, Last: new(noon.Add(-announced))}
+}
+
+// dropsARP has the switch drop what the node says of the VIP by ARP to the other node.
+func (s *site) dropsARP() {
+	s.t.Helper()
+	s.run(s.hub, "nft", "add table bridge filter; add chain bridge filter forward { type filter hook forward priority filter; }; "+
+		"add rule bridge filter forward iifname port0 oifname port2 arp saddr ip "+testVIP+" counter drop")
+}
+
+func (s *site) mac(ns *nstest.NS) string { return ns.Link("eth0").Attrs().HardwareAddr.String() }
+
+func TestDoctorAsksPeers(t *testing.T) {
+	const dropped, rival, well = "The network between the nodes drops announcements", "Another machine claims the VIP now and then", "All is well"
+	diagnose(t, []diagnosis{
+		{name: "the switch drops announcements", fault: func(s *site) {
+			s.holdFor(7*time.Second, 4*time.Second)
+			s.dropsARP()
+			s.standby(7 * time.Second)
+			s.announce(s.node)
+		}, want: []found{{"D24", "error", "deaf", "n2 does not hear n1 announce " + testVIP + " (...): not once in 7s"}}, verdict: []string{dropped}},
+		{name: "announcements are heard", fault: func(s *site) {
+			s.holdFor(7*time.Second, 4*time.Second)
+			ask := s.standby(0)
+			s.announce(s.node)
+			s.await("n2 has listened", func() bool { st := ask(); return st.Time.Sub(*st.Heard.Since) > 7*time.Second })
+		}, verdict: []string{well}},
+		{name: "too early to tell", fault: func(s *site) {
+			s.holdFor(7*time.Second, 500*time.Millisecond)
+			s.dropsARP()
+			s.standby(0)
+		}, verdict: []string{well}},
+		{name: "peers that tell on loopback only", fault: func(s *site) {
+			s.holdFor(7*time.Second, 4*time.Second)
+			s.dropsARP()
+			s.tells = "127.0.0.1:2112"
+			s.standby(7 * time.Second)
+		}, verdict: []string{well}},
+		{name: "a stranger claims it at times", fault: func(s *site) {
+			s.holdFor(time.Minute, 4*time.Second)
+			ask := s.standby(0)
+			s.announce(s.node)
+			s.announce(s.stranger)
+			s.await("n2 hears it", func() bool { return len(ask().Heard.Machines) == 2 })
+		}, want: []found{{"D23", "error", "rival", "two machines claim " + testVIP + ": ... (n1, which holds the lease) and ...: n2 has heard it once"}}, verdict: []string{rival}},
+		{name: "a stranger claimed it under an earlier holder", fault: func(s *site) {
+			s.holdFor(7*time.Second, 4*time.Second)
+			ask := s.standby(0)
+			s.announce(s.stranger)
+			s.announce(s.node)
+			s.await("n2 has listened", func() bool { st := ask(); return st.Time.Sub(*st.Heard.Since) > 7*time.Second })
+		}, verdict: []string{well}},
+		{name: "a stranger answers as well", fault: func(s *site) { // which D09 tells
+			s.holdFor(time.Minute, 4*time.Second)
+			ask := s.standby(0)
+			s.stranger.AddAddr("eth0", testVIP+"/32")
+			s.announce(s.node)
+			s.announce(s.stranger)
+			s.await("n2 hears it", func() bool { return len(ask().Heard.Machines) == 2 })
+		}, want: []found{{"D09", "error", "stranger", "this node holds the VIP, and ... answers"}}, verdict: []string{"Another machine answers for the VIP."}},
+		{name: "a peer's kernel sends elsewhere", fault: func(s *site) {
+			s.holdFor(5*time.Minute, 4*time.Second)
+			ask := s.standby(0)
+			s.announce(s.node)
+			s.holder.SetNeighbour("eth0", s.vip, s.stranger.Link("eth0").Attrs().HardwareAddr)
+			s.await("n2 tells of it", func() bool { return ask().Heard.Neighbour == s.mac(s.stranger) })
+		}, want: []found{{"D23", "error", "rival", "n2 sends there what is for the VIP"}}, verdict: []string{rival}},
+		{name: "this standby hears nothing of the holder", fault: func(s *site) {
+			s.status.Lease.HolderMAC = s.mac(s.holder)
+			s.status.Heard = status.Heard{Since: new(noon.Add(-time.Hour))}
+		}, want: []found{{"D24", "error", "deaf", "n1 does not hear n2 announce " + testVIP + " (...): not once in 1h0m0s"}}, verdict: []string{dropped}},
+		{name: "this standby hears the holder", fault: func(s *site) {
+			s.status.Lease.HolderMAC = s.mac(s.holder)
+			s.status.Heard = status.Heard{Since: new(noon.Add(-time.Hour)),
+				Machines: []status.Machine{{MAC: s.mac(s.holder), Frames: 9, Announcements: 9, Last: noon.Add(-time.Second), LastAnnounced: new(noon.Add(-25 * time.Second))}}}
+		}, verdict: []string{well}},
+		{name: "this standby is answered by another machine", fault: func(s *site) {
+			s.status.Lease.HolderMAC = s.mac(s.router) // n2 as the lease has it is not who answers
+		}, want: []found{{"D23", "error", "rival", "it answers this node now, and the holder does not"}}, verdict: []string{rival}},
+	})
+}
+
+// TestDoctorListens: with --slow, a machine without a vipd hears two that claim the VIP in
+// turn.
+func TestDoctorListens(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.status, s.own, s.args = nil, server{}, []string{"--worker", "--address", testVIP, "--slow"}
+	s.furnish()
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for _, ns := range []*nstest.NS{s.holder, s.stranger, s.holder, s.stranger} {
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Second):
+				s.announce(ns)
+			}
+		}
+	}()
+	exit, got := s.examine()
+	close(done)
+	<-ended
+	diagnosis{want: []found{{"D23", "error", "in turn", "2 machines claim " + testVIP + " in turn: "}}, verdict: []string{"Another machine claims the VIP now and then"}}.compare(t, exit, got)
+}
