@@ -168,6 +168,7 @@ func (c *consultation) examine(ctx context.Context, s *screen) error {
 	if err != nil {
 		return err
 	}
+	kase.Questions.Guest, kase.Questions.Profile = guestTold(ctx), profile // not in the daemon, which starts no process
 	report := doctor.Examine(ctx, kase, c.opts)
 	text := renderReport(report, s.colour)
 	if c.output != "text" {

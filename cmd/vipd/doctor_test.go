@@ -34,6 +34,8 @@ type site struct {
 	node, router, holder, stranger *nstest.NS
 	hub                            *nstest.NS // has the bridge, with port0 to port3 to the four
 	etc                            string     // stands in place of the node's /etc
+	volatile                       string     // and this of its /run
+	bin                            string     // is first in its PATH
 	vip                            netip.Addr
 	name                           string
 	hosts                          string         // of /etc/hosts
@@ -57,7 +59,7 @@ const siteName = "kube-api-server.uat.test"
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, node: nstest.New(t), router: nstest.New(t), holder: nstest.New(t), stranger: nstest.New(t),
-		etc: t.TempDir(), vip: netip.MustParseAddr(testVIP), name: siteName, servers: []string{"192.168.35.1"}, ca: newAuthority(t, "kubernetes")}
+		etc: t.TempDir(), volatile: volatile(t), bin: t.TempDir(), vip: netip.MustParseAddr(testVIP), name: siteName, servers: []string{"192.168.35.1"}, ca: newAuthority(t, "kubernetes")}
 	s.hub = nstest.Switch(t, []*nstest.NS{s.node, s.router, s.holder, s.stranger},
 		[]string{"192.168.35.11/24", "192.168.35.1/24", "192.168.35.12/24", "192.168.35.66/24"})
 	s.holder.AddAddr("eth0", testVIP+"/32")
@@ -201,8 +203,9 @@ users: [{name: u, user: {}}]
 
 // command is `vipd doctor` on the node.
 func (s *site) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(s.t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$1" /etc && eval "$2" && shift 2 && exec vipd doctor "$@"`, "sh", s.etc, "true; " + s.before}, args...)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), quickExit, "GODEBUG=netdns=go"} // as vipd is built
+	cmd := exec.CommandContext(s.t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$1" /etc && mount --bind "$2" /run && eval "$3" && shift 3 && exec vipd doctor "$@"`,
+		"sh", s.etc, s.volatile, "true; " + s.before}, args...)...)
+	cmd.Env = []string{"PATH=" + s.bin + ":" + os.Getenv("PATH"), quickExit, "GODEBUG=netdns=go"} // as vipd is built
 	return cmd
 }
 

@@ -74,14 +74,14 @@ func (m managementCluster) list(ctx context.Context, group, resource string, ver
 
 // manage learns what the management cluster has of a cluster ("namespace/name", "" for
 // the only one), and what the VIP is if it is not given.
-func (c *consultation) manage(ctx context.Context) (*doctor.Managed, error) {
+func (c *consultation) manage(ctx context.Context) (*doctor.ManagementCluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, managementTimeout)
 	defer cancel()
 	m, err := openManagement(c.management)
 	if err != nil {
 		return nil, usageError{err}
 	}
-	out := &doctor.Managed{}
+	out := &doctor.ManagementCluster{}
 	if out.ControlPlane, err = m.controlPlane(ctx, c.cluster); err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ type Facts struct {
 	// Kubeconfigs are those that vipd uses here.
 	Kubeconfigs []File
 	// Management is what the management cluster has; it is not nil in that Mode.
-	Management *Managed
+	Management *ManagementCluster
 	// CA are the certificates that the cluster's servers are signed with, in PEM; nil
 	// if there is none here.
 	CA []byte
@@ -95,6 +95,11 @@ type Questions struct {
 	StaticPods func() ([]StaticPod, error)
 	Enforcing  func() (bool, error)
 	Bootstrap  func() (Bootstrap, error)
+	// Guest is what this virtual machine was told of its network by those who made it;
+	// nil if it was told nothing, or nobody can tell.
+	Guest func(context.Context) (*Guest, error)
+	// Profile is NetworkManager's view of a link; nil where it does not manage it.
+	Profile func(context.Context, Link) (*Managed, error)
 	// Clock tells whether the kernel's clock is kept right by something, and by how
 	// much it may be off.
 	Clock func() (synchronised bool, off time.Duration, err error)

@@ -9,8 +9,8 @@ import (
 
 // The checks of what makes the machines: the KubeadmControlPlane.
 
-// Managed is what the management cluster has of a cluster.
-type Managed struct {
+// ManagementCluster is what the management cluster has of a cluster.
+type ManagementCluster struct {
 	Pools  []Pool
 	Handed []Handed
 	// ControlPlane is nil if the cluster has none of kubeadm's.

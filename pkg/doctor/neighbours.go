@@ -27,7 +27,7 @@ var gatewaySilent = Check{ID: "D02", Title: "gateway answers", Modes: everywhere
 var gatewayOffLink = Check{ID: "D03", Title: "gateway on the link", Modes: everywhere, Look: func(ctx context.Context, c *Case) ([]Finding, error) {
 	return c.silentGateways(ctx, false, func(r Route, l Link) Finding {
 		return Finding{Severity: Error,
-			Seen: fmt.Sprintf("the gateway %s is in no subnet of %s, which has %s, and does not answer ARP there", r.Gateway, l.Name, orNone(c.Facts.addresses(r.Index))),
+			Seen: fmt.Sprintf("the gateway %s is in no subnet of %s, which has %s, and does not answer ARP there%s", r.Gateway, l.Name, orNone(c.Facts.addresses(r.Index)), c.delivered(ctx, r.Gateway)),
 			Why:  "hosts on this link do not answer for an address of another subnet, so what is sent there goes nowhere; answers to clients of the VIP beyond this subnet do, too",
 			Mend: []string{"compare prefix and gateway of the pool; a prefix of 32 or 25 is the usual cause:",
 				"kubectl -n NAMESPACE get inclusterippool POOL -o jsonpath='{.spec.prefix} {.spec.gateway}'",

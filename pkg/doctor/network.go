@@ -12,12 +12,12 @@ import (
 
 const everywhere = Node | Worker | Preflight
 
-var noDefaultRoute = Check{ID: "D01", Title: "default route", Modes: everywhere, Cheap: true, Look: func(_ context.Context, c *Case) ([]Finding, error) {
+var noDefaultRoute = Check{ID: "D01", Title: "default route", Modes: everywhere, Cheap: true, Look: func(ctx context.Context, c *Case) ([]Finding, error) {
 	if len(c.Facts.defaults()) > 0 {
 		return nil, nil
 	}
 	where := c.Facts.interfaces()
-	return []Finding{{Severity: Error, Seen: fmt.Sprintf("there is no default route; this node has %s, and nothing leads beyond that", where),
+	f := Finding{Severity: Error, Seen: fmt.Sprintf("there is no default route; this node has %s, and nothing leads beyond that", where),
 		Why: "kubeadm refuses to start (cannot use \"0.0.0.0\" as the bind address), images cannot be pulled, and hosts outside of these subnets, such as a management cluster, " +
 			"get no answer from this node. The VIP itself does not need it: hosts in its own subnet reach it",
 		Mend: []string{
@@ -26,7 +26,9 @@ var noDefaultRoute = Check{ID: "D01", Title: "default route", Modes: everywhere,
 			`kubectl -n NAMESPACE patch inclusterippool POOL --type=merge -p '{"spec":{"gateway":"GATEWAY"}}'`,
 			"then replace the machines, as what was handed out does not change: clusterctl alpha rollout restart kubeadmcontrolplane/NAME -n NAMESPACE",
 			"(a rollout waits until the management cluster reaches the VIP; if it never did, see: vipd doctor explain D01)",
-		}}}, nil
+		}}
+	c.blame(ctx, &f)
+	return []Finding{f}, nil
 }}
 
 // likelyName is the interface that a default route would be on: that of the VIP, or

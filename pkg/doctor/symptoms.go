@@ -15,7 +15,7 @@ type Symptom struct {
 var Symptoms = []Symptom{
 	{"VM has an IP but cannot ping the gateway", []string{"D02", "D03", "D06"}, "gateway or prefix of the IP pool is wrong, or the VM's port group or VLAN is"},
 	{"`ip route` shows no `default via`", []string{"D01", "D11"}, "the IP pool has no gateway, or a NetworkManager profile of the VM template has none"},
-	{"nmtui shows an empty gateway", []string{"D01", "D04"}, "as above: nmtui shows what was delivered, or a profile that competes with cloud-init's"},
+	{"nmtui shows an empty gateway", []string{"D01", "D22", "D04"}, "as above: nmtui shows what was delivered, or a profile that competes with cloud-init's"},
 	{"CAPV: cluster is not reachable / no route to host", []string{"D14", "D01", "D16"},
 		"the management cluster cannot connect to the VIP: nobody holds it yet, or a node without default route cannot answer"},
 	{"workers cannot join: VIP or its DNS name out of reach", []string{"D13", "D14", "D15"}, "the name leads nowhere, or a firewall on the holder; run it on the worker, with --worker"},
@@ -36,6 +36,8 @@ var Symptoms = []Symptom{
 	{"a new machine cannot be reached at its address, for a while", []string{"D12"}, "it has that of a machine that was just deleted"},
 	{"vipd's manifest on a machine is not what was written", []string{"D30"}, "cloud-init took braces for Jinja, or the file is another cluster's"},
 	{"the lease names a machine that is gone, or none of ours", []string{"D18"}, "no vipd runs or may write the Lease; or an old machine still does"},
+	{"cloud-init reports errors, and the node has its network", []string{"D31", "D22"}, "it did not wait for the network, as CAPV tells it for static addresses"},
+	{"the gateway or the address is gone after a reboot", []string{"D22", "D01"}, "another NetworkManager profile than cloud-init's was taken"},
 	{"INTERNAL-IP of a node is the VIP", []string{"D26"}, "kubelet was started without --node-ip while the node held the VIP"},
 	{"leases.coordination.k8s.io \"plndr-cp-lock\" is forbidden", []string{"D17"}, "vipd's RoleBinding is missing, or admin.conf has no rights yet"},
 	{"vipd's pod does not come up, and kubectl shows none", []string{"D28", "D25"}, "kubelet refuses the manifest, and says so in its own log only"},

@@ -42,12 +42,14 @@ func verdict(r Report, c *Case) []string {
 		return []string{"The VIP is badly chosen: no manager of a VIP can make this address work here."}
 	case found("D05"), found("D06"):
 		return []string{"The interface of the VIP is not there, or has no carrier. Mend that first: the rest may follow from it."}
+	case found("D01", "no gateway delivered"):
+		return c.fineInside(reached, "This is not a CAPV fault and not vipd: the IP pool has no gateway.")
+	case found("D01", "VM-wide routes"):
+		return c.fineInside(reached, "This is not vipd: the VSphereMachineTemplate has routes for the whole machine, and cloud-init cannot read them.")
+	case found("D01", "not applied"):
+		return c.fineInside(reached, "This is neither CAPV nor vipd: the gateway was delivered, and this guest (cloud-init, NetworkManager, netplan) does not have it.")
 	case found("D01"), found("D02"), found("D03"):
-		out := []string{"This is neither Cluster API nor vipd: the way out of this node's subnet is broken (the gateway)."}
-		if subnet, ok := c.Facts.subnet(c.Facts.VIP); ok && reached {
-			out = append(out, fmt.Sprintf("The VIP itself is fine inside %s.", subnet.Prefix.Masked()))
-		}
-		return out
+		return c.fineInside(reached, "This is neither Cluster API nor vipd: the way out of this node's subnet is broken (the gateway).")
 	case found("D14", "rejected"):
 		return []string{"A firewall rejects port " + fmt.Sprint(c.Facts.Port) + " of the VIP, most likely that of the node which holds it. ARP and vipd are in order: that node is reached."}
 	case found("D24"):
@@ -84,6 +86,15 @@ func verdict(r Report, c *Case) []string {
 		return []string{"Only the name of the VIP is wrong, of what can be told before kubeadm."}
 	}
 	return plainly(r)
+}
+
+// fineInside adds to what is wrong beyond the subnet that the VIP is not, if it was reached.
+func (c *Case) fineInside(reached bool, verdict string) []string {
+	out := []string{verdict}
+	if subnet, ok := c.Facts.subnet(c.Facts.VIP); ok && reached {
+		out = append(out, fmt.Sprintf("The VIP itself is fine inside %s.", subnet.Prefix.Masked()))
+	}
+	return out
 }
 
 // well tells whether a check has looked, and found nothing that is wrong.
