@@ -107,7 +107,7 @@ func TestDoctorConnection(t *testing.T) {
 				s.sysctlOf(s.router, "ipv4/conf/all/forwarding", "1")
 			},
 			want:    []found{{"D14", "error", "no route beyond", "10.1.2.3:6443: network is unreachable, after "}},
-			verdict: []string{wrong},
+			verdict: []string{"This machine, or a router on the way, has no route to the VIP."},
 		},
 		{
 			name:    "nobody holds the VIP",

@@ -49,9 +49,9 @@ type site struct {
 	ca                             authority
 	objects                        objects // that the node's API server has
 	args                           []string
-	files                          map[string]string // of the node's /etc, beside what each has
-	kubeconfig                     string            // vipd's
-	before                         string            // a script that runs before the doctor, in its mount namespace
+	kubeconfig                     string            // that vipd on the node has
+	files                          map[string]string // of the node's, more of them, by path
+	context                        string            // of SELinux, a stand-in; "" for what there is
 }
 
 const siteName = "kube-api-server.uat.test"
@@ -59,7 +59,8 @@ const siteName = "kube-api-server.uat.test"
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, node: nstest.New(t), router: nstest.New(t), holder: nstest.New(t), stranger: nstest.New(t),
-		etc: t.TempDir(), volatile: volatile(t), bin: t.TempDir(), vip: netip.MustParseAddr(testVIP), name: siteName, servers: []string{"192.168.35.1"}, ca: newAuthority(t, "kubernetes")}
+		etc: t.TempDir(), volatile: volatile(t), bin: t.TempDir(), vip: netip.MustParseAddr(testVIP), name: siteName, servers: []string{"192.168.35.1"}, ca: newAuthority(t, "kubernetes"),
+		kubeconfig: "/etc/kubernetes/kubelet.conf", files: map[string]string{}}
 	s.hub = nstest.Switch(t, []*nstest.NS{s.node, s.router, s.holder, s.stranger},
 		[]string{"192.168.35.11/24", "192.168.35.1/24", "192.168.35.12/24", "192.168.35.66/24"})
 	s.holder.AddAddr("eth0", testVIP+"/32")
@@ -70,7 +71,6 @@ func newSite(t *testing.T) *site {
 	}
 	standby := standbyOf("n1")
 	s.status = &standby
-	s.kubeconfig = "/etc/kubernetes/kubelet.conf"
 	s.names = zone{siteName: s.vip}
 	s.atVIP = serverOf(s.certificate(), ready)
 	s.objects = objects{lease: leaseBy("n2"), nodes: []*corev1.Node{nodeAt("n1", "192.168.35.11"), nodeAt("n2", "192.168.35.12")}}
@@ -164,10 +164,8 @@ func (s *site) furnish() {
 		"resolv.conf": resolv, "hosts": "127.0.0.1 localhost\n" + s.hosts, "nsswitch.conf": "hosts: files dns\n",
 		"kubernetes/pki/ca.crt": string(s.ca.pem), "kubernetes/kubelet.conf": kubeletConf(s.name, s.ca.pem),
 	} {
-		s.write(path, text)
-	}
-	for path, text := range s.files {
-		s.write(path, text)
+		must(s.t, os.MkdirAll(filepath.Join(s.etc, filepath.Dir(path)), 0o755))
+		must(s.t, os.WriteFile(filepath.Join(s.etc, path), []byte(text), 0o600))
 	}
 	s.names.serve(s.t, s.router)
 	s.atVIP.serve(s.t, s.holder, ":6443")
@@ -177,18 +175,6 @@ func (s *site) furnish() {
 		s.status.Configuration = map[string]string{"address": s.vip.String(), "port": "6443", "interface": "", "kubeconfig": s.kubeconfig, "lease-duration": "3s", "status-address": s.tells}
 		tells(*s.status).serve(s.t, s.node, "127.0.0.1:2112")
 	}
-}
-
-// write writes a file of the node's /etc, or makes a folder if the path ends like one.
-func (s *site) write(path, text string) {
-	s.t.Helper()
-	full := filepath.Join(s.etc, path)
-	if strings.HasSuffix(path, "/") {
-		must(s.t, os.MkdirAll(full, 0o755))
-		return
-	}
-	must(s.t, os.MkdirAll(filepath.Dir(full), 0o755))
-	must(s.t, os.WriteFile(full, []byte(text), 0o644))
 }
 
 func kubeletConf(name string, ca []byte) string {
@@ -203,8 +189,8 @@ users: [{name: u, user: {}}]
 
 // command is `vipd doctor` on the node.
 func (s *site) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(s.t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `mount --bind "$1" /etc && mount --bind "$2" /run && eval "$3" && shift 3 && exec vipd doctor "$@"`,
-		"sh", s.etc, s.volatile, "true; " + s.before}, args...)...)
+	cmd := exec.CommandContext(s.t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `set -e; mount --bind "$1" /etc; mount --bind "$2" /run; ` + s.mounts() + `shift 2; exec vipd doctor "$@"`,
+		"sh", s.etc, s.volatile}, args...)...)
 	cmd.Env = []string{"PATH=" + s.bin + ":" + os.Getenv("PATH"), quickExit, "GODEBUG=netdns=go"} // as vipd is built
 	return cmd
 }

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,8 +76,8 @@ func (c *consultation) kase(ctx context.Context, h *doctorsHost) (*doctor.Case, 
 	}
 	return &doctor.Case{Mode: c.mode(), Facts: f, Questions: doctor.Questions{
 		Who: h.who, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
-		KubeVip: c.kubeVip, StaticPods: func() ([]doctor.StaticPod, error) { return staticPodsIn(c.manifests()) }, Enforcing: enforcing, Bootstrap: bootstrap,
-		Clock: kernelClock, Cluster: c.inspector(ctx), Peers: c.peers, Overhear: c.overhear(),
+		KubeVip: c.kubeVip, Clock: kernelClock, Cluster: c.inspector(ctx), Peers: c.peers, Overhear: c.overhear(),
+		StaticPods: c.staticPods, Kubernetes: c.kubernetesVersion, SELinux: selinux, Bootstrap: bootstrap,
 		Now: time.Now, //nolint:forbidigo // certificates have times of day
 	}}, nil
 }
@@ -214,12 +215,22 @@ func kubeconfig(path string) doctor.File {
 		return f
 	}
 	file, err := clientcmd.LoadFromFile(path)
+	if errors.Is(err, fs.ErrPermission) && allowed(info) {
+		f.Denied = true
+		return f
+	}
 	if err != nil {
 		f.Broken = "it is not readable as one" // the library's error quotes it, and it may be a key
 		return f
 	}
 	f.Expires, _ = kubeapi.Expiry(file)
 	return f
+}
+
+// allowed tells whether a file's mode lets this process read it, groups left aside.
+func allowed(info fs.FileInfo) bool {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (int(owner.Uid) == os.Geteuid() && info.Mode().Perm()&0o400 != 0 || info.Mode().Perm()&0o004 != 0)
 }
 
 // kubeVip looks where kubelet does, unless vipd was told to look elsewhere.
@@ -229,14 +240,6 @@ func (c *consultation) kubeVip() (string, error) {
 		return "", nil
 	}
 	return path, err
-}
-
-// manifests is kubelet's folder of static pods.
-func (c *consultation) manifests() string {
-	if c.asked != nil && c.asked.Configuration["manifests"] != "" {
-		return c.asked.Configuration["manifests"]
-	}
-	return "/etc/kubernetes/manifests"
 }
 
 // kernelClock asks the kernel (adjtimex(2)), which whoever keeps its clock right tells.

@@ -186,8 +186,8 @@ func (r Report) Findings() []Finding {
 var Checks = []Check{
 	noDefaultRoute, gatewaySilent, gatewayOffLink, severalDefaults, noSuchInterface, noCarrier, vipOffSubnet, vipIsSpecial,
 	vipTaken, orphanedVIP, poolHandsOut, poolReuses, nameWrong, vipUnreachable, wrongIdentity, apiServerNotReady, badCredentials,
-	leaseInsane, confinedPod, strictSysctls, competingProfile, twoMACs, deafPeer, otherManager, nodeIPIsVIP, clockUnsynchronised, badStaticPod, bootstrapping,
-	badFiles, cloudInitDidNotWait,
+	leaseInsane, selinuxDenies, strictSysctls, competingProfile, twoMACs, deafPeer, otherManager, nodeIPIsVIP, clockUnsynchronised, staticPodRefused,
+	bootstrapState, badFiles, cloudInitDidNotWait,
 }
 
 // ByID finds a check.

@@ -174,6 +174,11 @@ func TestVerdict(t *testing.T) {
 		{"D15/other-CA", Worker, []string{"Another cluster, or another machine, has the VIP"}},
 		{"D15/silent", Worker, []string{"What has the VIP takes connections and does not answer"}},
 		{"D14/rejected", Worker, []string{"A firewall rejects port 6443 of the VIP"}},
+		{"D14/silent", Worker, []string{"What is sent to the VIP is dropped"}},
+		{"D14/refused", Worker, []string{"A machine has the VIP, and no API server runs on it."}},
+		{"D14/no-route-beyond", Worker, []string{"This machine, or a router on the way, has no route to the VIP."}},
+		{"D20/denied D14/nobody", Node, []string{"SELinux keeps vipd from its files"}},
+		{"D28/references D14/nobody", Node, []string{"kubelet does not run the manager of the VIP"}},
 		{"D14/nobody D16/refused", Node, []string{"No node holds the VIP."}},
 		{"D14/refused D16/refused", Node, []string{"The VIP is held, and the API server behind it does not run."}},
 		{"D13/no-record", Node, []string{"The VIP is healthy; only the name is wrong."}},
@@ -216,6 +221,34 @@ func reportOf(mode Mode, words string) Report {
 		r.Results = append(r.Results, res)
 	}
 	return r
+}
+
+// TestSELinuxDenies: no mount and no other stand-in makes the kernel say EACCES to root
+// for a file whose mode allows it, so what it is told of one is made up.
+func TestSELinuxDenies(t *testing.T) {
+	for _, enforcing := range []bool{true, false} {
+		k := &Case{Mode: Node, Facts: Facts{Kubeconfigs: []File{{Path: "/etc/vipd/kubeconfig", Mode: 0o600, Size: 1, Denied: true}}},
+			Questions: Questions{Now: time.Now, SELinux: func() (SELinux, error) {
+				return SELinux{Enforcing: enforcing, Context: "system_u:system_r:vipd_t:s0"}, nil
+			}}}
+		got, err := selinuxDenies.Look(t.Context(), k)
+		if err != nil || (len(got) == 1 && got[0].Mark == "denied") != enforcing {
+			t.Errorf("enforcing %v: findings %+v, error %v", enforcing, got, err)
+		}
+		got, err = badCredentials.Look(t.Context(), k)
+		if err != nil || len(got) != 1 || got[0].Mark != "denied" || got[0].Severity != Error {
+			t.Errorf("findings %+v, error %v; want one with mark denied", got, err)
+		}
+	}
+}
+
+// TestNothingToLookAt: without what would be asked there is nothing to find.
+func TestNothingToLookAt(t *testing.T) {
+	for _, check := range []Check{selinuxDenies, staticPodRefused, bootstrapState} {
+		if got, err := check.Look(t.Context(), &Case{Mode: Node}); err != nil || got != nil {
+			t.Errorf("%s: findings %+v, error %v", check.ID, got, err)
+		}
+	}
 }
 
 // TestNoRouteToHost: ARP that fails early, since another program asked already, is no

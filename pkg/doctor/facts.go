@@ -82,6 +82,14 @@ type Questions struct {
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
 	// KubeVip is the manifest of a kube-vip among this node's static pods, "" for none.
 	KubeVip func() (path string, err error)
+	// StaticPods are the manifests of vipd and kube-vip on this node.
+	StaticPods func() ([]StaticPod, error)
+	// Kubernetes is the version of it on this node, "" and 0 if that is not known.
+	Kubernetes func() (version string, minor int)
+	// SELinux is the state of it.
+	SELinux func() (SELinux, error)
+	// Bootstrap is nil on a machine that Cluster API did not make, or that it has done with.
+	Bootstrap func() (*Bootstrap, error)
 	// Cluster asks an API server, once for all checks. It is nil where there are no
 	// credentials to ask with. Errors are ErrUntrusted and ErrNoAnswer, or others.
 	Cluster func(context.Context) (*Cluster, error)
@@ -90,11 +98,6 @@ type Questions struct {
 	Peers func(context.Context) (Peers, error)
 	// Overhear listens for a while who claims the VIP, oldest first; nil if there is no time.
 	Overhear func(context.Context, Link) ([]Sighting, error)
-	// StaticPods are vipd's among this node's, Enforcing tells whether SELinux is, and
-	// Bootstrap how far this machine has come. Each may be nil.
-	StaticPods func() ([]StaticPod, error)
-	Enforcing  func() (bool, error)
-	Bootstrap  func() (Bootstrap, error)
 	// Guest is what this virtual machine was told of its network by those who made it;
 	// nil if it was told nothing, or nobody can tell.
 	Guest func(context.Context) (*Guest, error)

@@ -20,13 +20,20 @@ type File struct {
 	Size    int64
 	// Expires is the end of the client certificate in it, zero if there is none.
 	Expires time.Time
+	// Denied: it may not be read, though its mode would allow it.
+	Denied bool
 	// Broken says why it is not readable as a kubeconfig, "" if it is.
 	Broken string
 }
 
 // soon is when the end of a certificate is worth a word: one of kubeadm's lasts a
 // year and is renewed by an upgrade, one of vipd's lasts a week and is renewed by itself.
-const soon = 48 * time.Hour
+func soon(path string) time.Duration {
+	if kubeadms(path) {
+		return 30 * 24 * time.Hour
+	}
+	return 48 * time.Hour
+}
 
 var badCredentials = Check{ID: "D17", Title: "credentials", Modes: Node, Cheap: true, Look: func(ctx context.Context, c *Case) ([]Finding, error) {
 	var out []Finding
@@ -61,12 +68,18 @@ func credential(f File, now time.Time) (finding *Finding, ok bool) {
 			Mend: append([]string{"rmdir " + f.Path + "; a hostPath of type File instead of none keeps it from happening again"}, written(f.Path)...)}, false
 	case f.Size == 0:
 		return &Finding{Severity: Error, Mark: "empty", Seen: f.Path + " is empty", Why: why, Mend: append([]string{"rm " + f.Path}, written(f.Path)...)}, false
+	case f.Denied:
+		return &Finding{Severity: Error, Mark: "denied", Seen: f.Path + " may not be read, though its mode would allow it", Why: why,
+			Mend: []string{"is it SELinux (D20) or AppArmor? ls -lZ " + f.Path + "; journalctl -k | grep -i denied"}}, false
 	case f.Broken != "":
 		return &Finding{Severity: Error, Mark: "broken", Seen: f.Path + " is no kubeconfig: " + f.Broken, Why: why, Mend: []string{"kubectl --kubeconfig " + f.Path + " config view"}}, false
 	case !f.Expires.IsZero() && now.After(f.Expires):
 		return &Finding{Severity: Error, Mark: "expired", Seen: fmt.Sprintf("the certificate in %s ended at %s", f.Path, stamp(f.Expires)), Why: why, Mend: renewed(f.Path)}, false
-	case !f.Expires.IsZero() && f.Expires.Sub(now) < soon:
+	case !f.Expires.IsZero() && f.Expires.Sub(now) < soon(f.Path):
 		return &Finding{Severity: Warning, Mark: "expires", Seen: fmt.Sprintf("the certificate in %s ends at %s", f.Path, stamp(f.Expires)), Why: "after that, " + why, Mend: renewed(f.Path)}, true
+	case f.Mode.Perm()&0o004 != 0:
+		return &Finding{Severity: Warning, Mark: "readable", Seen: fmt.Sprintf("%s may be read by every user of this node (mode %04o)", f.Path, f.Mode.Perm()),
+			Why: "who reads it may write the Lease, and take the VIP from all nodes; with one of kubeadm's, all of the cluster", Mend: []string{"chmod 600 " + f.Path, "and where it is written with that mode: files of the KubeadmControlPlane, or a command"}}, true
 	}
 	return nil, true
 }

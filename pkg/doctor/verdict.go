@@ -58,14 +58,16 @@ func verdict(r Report, c *Case) []string {
 		return []string{"Nobody may take the VIP: the API server runs, and vipd has no rights to the Lease. Until kubeadm has finished on the first node, that mends itself only if vipd makes its own credentials."}
 	case found("D17", "missing", "directory", "empty", "broken", "expired"):
 		return []string{"vipd has no credentials that are of use, and so this node cannot hold the VIP."}
-	case found("D29", "failed"):
-		return []string{"kubeadm failed on this machine, and nothing starts it again: the VIP is not the first thing to mend here."}
 	case found("D17", "untrusted"):
 		return []string{"vipd's credentials are not of this node's cluster, and so it cannot hold the VIP."}
 	case found("D18", "stale") && !reached:
 		return []string{"No node holds the VIP: the lease has a holder that is gone, and no vipd that runs could take it."}
 	case found("D18", "stranger"):
 		return []string{"A machine that is no control-plane node of this cluster has the lease, and with it the VIP."}
+	case found("D20"):
+		return []string{"SELinux keeps vipd from its files on this node, and so it cannot hold the VIP."}
+	case found("D28") && !reached:
+		return []string{"kubelet does not run the manager of the VIP on this node as its manifest stands."}
 	case found("D14", "nobody"):
 		return []string{"No node holds the VIP. On a control-plane node, `vipd status` says why."}
 	case found("D16") && found("D14", "refused"):
@@ -74,7 +76,9 @@ func verdict(r Report, c *Case) []string {
 		return []string{"The VIP works, and the API server of this node does not. It cannot take the VIP until that is mended."}
 	case found("D25"):
 		return []string{"kube-vip is still on this node, and vipd waits until it is gone."}
-	case found("D14", "silent") && r.well("D16"):
+	case found("D14", "no route", "no route beyond"):
+		return []string{"This machine, or a router on the way, has no route to the VIP. That is the network's, and neither vipd's nor Cluster API's."}
+	case found("D14", "silent") && !found("D16"):
 		return []string{"What is sent to the VIP is dropped: by a firewall, on the way, or by a node that held it until a moment ago."}
 	case found("D14", "refused"):
 		return []string{"A machine has the VIP, and no API server runs on it."}
