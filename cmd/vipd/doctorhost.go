@@ -52,7 +52,13 @@ func (c *consultation) kase(ctx context.Context, h *doctorsHost) (*doctor.Case, 
 			return nil, err
 		}
 		f.VIP, f.Port = c.vip, c.port
-		return &doctor.Case{Mode: c.mode(), Facts: f}, nil
+		if p := f.Management.ControlPlane; f.Name == "" && p != nil {
+			if _, err := netip.ParseAddr(p.Host); err != nil {
+				f.Name = p.Host
+			}
+		}
+		return &doctor.Case{Mode: c.mode(), Facts: f, Questions: doctor.Questions{Resolvers: resolvers, Lookup: lookup, Dial: (&net.Dialer{}).DialContext,
+			Now: time.Now}}, nil //nolint:forbidigo // certificates have times of day
 	}
 	if f.Name == "" {
 		f.Name = endpointName()

@@ -28,7 +28,7 @@ const (
 	managementTimeout = 4 * time.Second
 	// pageSize is how many objects are asked for at once, maxObjects how many are
 	// looked at of a kind.
-	pageSize, maxObjects = 500, 5000
+	pageSize, maxObjects = 500, 50_000
 	clusterLabel         = "cluster.x-k8s.io/cluster-name"
 )
 
@@ -63,8 +63,11 @@ func (m managementCluster) list(ctx context.Context, group, resource string, ver
 			if err != nil {
 				return nil, fmt.Errorf("list %s.%s: %w", resource, group, err)
 			}
-			if out = append(out, page.Items...); page.GetContinue() == "" || len(out) >= maxObjects {
+			if out = append(out, page.Items...); page.GetContinue() == "" {
 				return out, nil
+			}
+			if len(out) >= maxObjects {
+				return out, fmt.Errorf("list %s.%s: there are more than %d, and the rest was not looked at", resource, group, maxObjects)
 			}
 			opts.Continue = page.GetContinue()
 		}
@@ -85,12 +88,10 @@ func (c *consultation) manage(ctx context.Context) (*doctor.ManagementCluster, e
 	if out.ControlPlane, err = m.controlPlane(ctx, c.cluster); err != nil {
 		return nil, err
 	}
-	if out.Pools, err = m.pools(ctx); err != nil {
-		return nil, err
-	}
-	if out.Handed, err = m.handed(ctx); err != nil {
-		return nil, err
-	}
+	var pools, handed error
+	out.Pools, pools = m.pools(ctx)
+	out.Handed, handed = m.handed(ctx)
+	out.Unread = errors.Join(pools, handed)
 	return out, c.learnVIP(out.ControlPlane)
 }
 
@@ -119,10 +120,14 @@ func (m managementCluster) controlPlane(ctx context.Context, cluster string) (*d
 	if err != nil {
 		return nil, err
 	}
+	clusters, err := m.list(ctx, "cluster.x-k8s.io", "clusters", "v1beta2", "v1beta1")
+	if err != nil {
+		return nil, err
+	}
 	var mine []unstructured.Unstructured
 	var names []string
 	for _, u := range all {
-		name := u.GetNamespace() + "/" + u.GetLabels()[clusterLabel]
+		name := u.GetNamespace() + "/" + clusterName(u, clusters)
 		names = append(names, name)
 		if cluster == "" || cluster == name {
 			mine = append(mine, u)
@@ -137,15 +142,26 @@ func (m managementCluster) controlPlane(ctx context.Context, cluster string) (*d
 		return nil, nil
 	}
 	p := controlPlaneOf(mine[0])
-	clusters, err := m.list(ctx, "cluster.x-k8s.io", "clusters", "v1beta2", "v1beta1")
 	for _, u := range clusters {
-		if u.GetNamespace() == p.Namespace && u.GetName() == mine[0].GetLabels()[clusterLabel] {
+		if u.GetNamespace() == p.Namespace && u.GetName() == clusterName(mine[0], clusters) {
 			p.Host, _, _ = unstructured.NestedString(u.Object, "spec", "controlPlaneEndpoint", "host")
 			port, _, _ := unstructured.NestedInt64(u.Object, "spec", "controlPlaneEndpoint", "port")
 			p.Port = uint16(port)
 		}
 	}
-	return p, err
+	return p, nil
+}
+
+// clusterName is the name of the cluster whose control plane it is: by the cluster's own
+// word, else by the label that Cluster API puts on it.
+func clusterName(controlPlane unstructured.Unstructured, clusters []unstructured.Unstructured) string {
+	for _, u := range clusters {
+		name, _, _ := unstructured.NestedString(u.Object, "spec", "controlPlaneRef", "name")
+		if u.GetNamespace() == controlPlane.GetNamespace() && name == controlPlane.GetName() {
+			return u.GetName()
+		}
+	}
+	return controlPlane.GetLabels()[clusterLabel]
 }
 
 // controlPlaneOf reads the files and commands of a KubeadmControlPlane.
@@ -159,7 +175,9 @@ func controlPlaneOf(u unstructured.Unstructured) *doctor.ControlPlane {
 		if strings.Contains(path, "kube-vip") || mentionsKubeVip(content) {
 			p.KubeVip = append(p.KubeVip, "file "+path)
 		}
-		if v := vipdFile(path, content); v != nil {
+		if line := jinjaComment(content); line > 0 {
+			p.Lint = append(p.Lint, fmt.Sprintf("files[%d], %s: line %d has \"{#\", which cloud-init takes for the begin of a Jinja comment", i, path, line))
+		} else if v := vipdFile(path, content); v != nil {
 			p.Vipd = v
 			if err := manifest.Lint(fmt.Sprintf("files[%d], %s", i, path), content); err != nil {
 				p.Lint = append(p.Lint, strings.Split(err.Error(), "\n")...)
@@ -186,6 +204,16 @@ func contentOf(file map[string]any) string {
 		return string(b)
 	}
 	return content
+}
+
+// jinjaComment is the line of the first one, 0 for none. Unlike {{ and {%, nobody writes
+// it on purpose: it is what ${#list[@]} of a shell looks like.
+func jinjaComment(content string) int {
+	before, _, found := strings.Cut(content, "{#")
+	if !found {
+		return 0
+	}
+	return 1 + strings.Count(before, "\n")
 }
 
 func mentionsKubeVip(content string) bool {
@@ -216,11 +244,10 @@ func vipdFile(path, content string) *doctor.VipdFile {
 
 // pools are those of the in-cluster IPAM provider.
 func (m managementCluster) pools(ctx context.Context) (out []doctor.Pool, err error) {
+	var errs []error
 	for _, kind := range []string{"inclusterippools", "globalinclusterippools"} {
 		all, err := m.list(ctx, "ipam.cluster.x-k8s.io", kind, "v1alpha2")
-		if err != nil {
-			return nil, err
-		}
+		errs = append(errs, err)
 		known := len(all) > 0 && m.knowsReuse(ctx, kind)
 		for _, u := range all {
 			p := doctor.Pool{Kind: strings.TrimSuffix(kind, "s"), Namespace: u.GetNamespace(), Name: u.GetName(), ReuseKnown: known}
@@ -234,7 +261,7 @@ func (m managementCluster) pools(ctx context.Context) (out []doctor.Pool, err er
 			out = append(out, p)
 		}
 	}
-	return out, nil
+	return out, errors.Join(errs...)
 }
 
 // knowsReuse tells whether this provider has the setting, by its CRD. Who may not read

@@ -70,8 +70,7 @@ func TestFaults(t *testing.T) {
 			if undo != nil {
 				defer func() {
 					must(t, undo(context.WithoutCancel(t.Context())))
-					_, err := failover.Ready(context.WithoutCancel(t.Context()), shared.Lab)
-					must(t, err)
+					must(t, shared.settle(context.WithoutCancel(t.Context())))
 				}()
 			}
 			must(t, err)

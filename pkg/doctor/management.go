@@ -13,6 +13,8 @@ import (
 type ManagementCluster struct {
 	Pools  []Pool
 	Handed []Handed
+	// Unread says which of them could not be read, or not all; nil if all were.
+	Unread error
 	// ControlPlane is nil if the cluster has none of kubeadm's.
 	ControlPlane *ControlPlane
 }
@@ -67,8 +69,11 @@ var badFiles = Check{ID: "D30", Title: "files of the KubeadmControlPlane", Modes
 		out = append(out, Finding{Severity: Error, Mark: "content", Seen: p.name() + ": " + text, Why: "the file does not arrive on the machines as it is written, or no machine is made at all",
 			Mend: []string{"vipd manifest kcp writes one that does", p.edit()}})
 	}
+	if v := p.Vipd; v != nil && !v.Address.IsValid() {
+		out = append(out, Finding{Severity: Error, Mark: "no address", Seen: fmt.Sprintf("%s has no address that could be read in %s", p.name(), v.Path), Why: "vipd does not start without one", Mend: []string{"in that file, env address: the VIP", p.edit()}})
+	}
 	if v := p.Vipd; v != nil {
-		if host, err := netip.ParseAddr(p.Host); err == nil && host != v.Address {
+		if host, err := netip.ParseAddr(p.Host); err == nil && v.Address.IsValid() && host != v.Address {
 			out = append(out, Finding{Severity: Error, Mark: "address", Seen: fmt.Sprintf("%s puts up %s in %s, and the cluster's endpoint is %s", p.name(), v.Address, v.Path, host), Why: "everything goes to the endpoint, which nobody puts up",
 				Mend: []string{"in that file, env address: " + host.String(), p.edit()}})
 		}

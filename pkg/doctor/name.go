@@ -14,7 +14,7 @@ import (
 // The check of the DNS name: what each name server says, and what programs of this
 // machine get.
 
-var nameWrong = Check{ID: "D13", Title: "name of the VIP", Modes: everywhere, Look: func(ctx context.Context, c *Case) ([]Finding, error) {
+var nameWrong = Check{ID: "D13", Title: "name of the VIP", Modes: everywhere | Management, Look: func(ctx context.Context, c *Case) ([]Finding, error) {
 	f := c.Facts
 	if f.Name == "" {
 		return nil, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -120,21 +121,21 @@ var poolHandsOut = Check{ID: "D11", Title: "IP pools", Modes: Management, Look: 
 	for _, p := range m.Pools {
 		out = append(out, p.judge(vip)...)
 	}
-	return out, nil
+	return out, m.Unread
 }}
 
 // judge looks at one pool.
 func (p Pool) judge(vip netip.Addr) (out []Finding) {
 	subnet, known := p.subnet()
-	if within(p.Addresses, vip) && !within(p.Excluded, vip) {
-		f := Finding{Severity: Error, Mark: "contains", Seen: fmt.Sprintf("%s contains the VIP %s, and does not exclude it", p.name(), vip),
-			Why:  "the provider keeps back the gateway, and the subnet's first and last address, and no other: sooner or later a machine gets the VIP",
-			Mend: []string{p.patch(fmt.Sprintf(`{"excludedAddresses":["%s"]}`, vip)), "excludedAddresses, with a d: another spelling is dropped without a word. A merge replaces the list: name what is in it already, too"}}
-		if p.Gateway == vip {
-			f.Mark, f.Seen, f.Why = "gateway", fmt.Sprintf("the VIP %s is the gateway of %s", vip, p.name()), "two machines would have the address: the router and the holder"
-			f.Mend = []string{"choose another VIP, or mend the gateway: " + p.patch(`{"gateway":"GATEWAY"}`)}
-		}
-		out = append(out, f)
+	switch {
+	case p.Gateway == vip:
+		out = append(out, Finding{Severity: Error, Mark: "gateway", Seen: fmt.Sprintf("the VIP %s is the gateway of %s", vip, p.name()), Why: "two machines would have the address: the router and the holder",
+			Mend: []string{"choose another VIP, or mend the gateway: " + p.patch(`{"gateway":"GATEWAY"}`)}})
+	case within(p.Addresses, vip) && !within(p.Excluded, vip):
+		out = append(out, Finding{Severity: Error, Mark: "contains", Seen: fmt.Sprintf("%s contains the VIP %s, and does not exclude it", p.name(), vip),
+			Why: "the provider keeps back the gateway, and the subnet's first and last address, and no other: sooner or later a machine gets the VIP",
+			Mend: []string{p.patch(fmt.Sprintf(`{"excludedAddresses":["%s"]}`, strings.Join(append(slices.Clone(p.Excluded), vip.String()), `","`))),
+				"excludedAddresses, with a d: another spelling is dropped without a word. The patch replaces the list, and has what was in it"}})
 	}
 	if !known || !subnet.Contains(vip) {
 		return out // a pool of machines elsewhere

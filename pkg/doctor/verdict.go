@@ -19,7 +19,10 @@ func verdict(r Report, c *Case) []string {
 	case found("D11", "gateway"):
 		return []string{"The VIP is badly chosen: it is the address of the router."}
 	case found("D11", "no gateway", "gateway outside"):
-		out := []string{"This is not a CAPV fault and not vipd: the IP pool has no gateway that its machines could reach."}
+		out := []string{"This is not a CAPV fault and not vipd: the IP pool has no gateway."}
+		if !found("D11", "no gateway") {
+			out[0] = "This is not a CAPV fault and not vipd: the IP pool has a gateway that its machines cannot reach."
+		}
 		if found("D11", "contains") {
 			out = append(out, "And it will hand out the VIP.")
 		}
