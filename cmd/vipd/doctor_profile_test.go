@@ -228,7 +228,7 @@ func TestDoctorProfiles(t *testing.T) {
 			fault:   func(s *site) { s.networkManager(&standInNetworkManager{refuses: true}) },
 			unknown: []string{"D22"}, verdict: []string{"Nothing was found to be wrong; 1 of"},
 		},
-		{name: "a bus that says nothing", fault: (*site).muteBus, unknown: []string{"D22"}, verdict: []string{"Nothing was found to be wrong; 1 of"}},
+		{name: "a bus that says nothing", fault: (*site).muteBus, unknown: []string{"D19", "D22"}, verdict: []string{"Nothing was found to be wrong; 2 of"}},
 		// What is well.
 		{name: "only cloud-init's", fault: manages(100, 0, cloudInits()), verdict: []string{well}},
 		{name: "a default route among its routes", fault: manages(100, 0, templates("route=192.168.35.1")), verdict: []string{well}},

@@ -133,8 +133,8 @@ func TestDoctorConnection(t *testing.T) {
 				s.hold()
 				s.firewall(s.node, "ip daddr "+testVIP+" reject with icmp type host-prohibited")
 			},
-			want:    []found{{"D14", "error", "rejected", testVIP + ":6443: no route to host, after "}},
-			verdict: []string{firewall},
+			want:    []found{{"D14", "error", "rejected", testVIP + ":6443: no route to host, after "}, {"D19", "error", "firewalld", "firewalld keeps 6443/tcp closed on eth0"}},
+			verdict: []string{"This node holds the VIP, and its own firewall keeps clients from port 6443."},
 		},
 		{
 			name:    "a firewall drops",

@@ -82,7 +82,7 @@ func (c *consultation) kase(ctx context.Context, h *doctorsHost) (*doctor.Case, 
 	}
 	return &doctor.Case{Mode: c.mode(), Facts: f, Questions: doctor.Questions{
 		Who: h.who, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
-		KubeVip: c.kubeVip, Clock: kernelClock, Cluster: c.inspector(ctx), Peers: c.peers, Overhear: c.overhear(),
+		KubeVip: c.kubeVip, Clock: kernelClock, Firewall: c.firewall, Cluster: c.inspector(ctx), Peers: c.peers, Overhear: c.overhear(),
 		StaticPods: c.staticPods, Kubernetes: c.kubernetesVersion, SELinux: selinux, Bootstrap: bootstrap,
 		Now: time.Now, //nolint:forbidigo // certificates have times of day
 	}}, nil

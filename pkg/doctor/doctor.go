@@ -186,7 +186,7 @@ func (r Report) Findings() []Finding {
 var Checks = []Check{
 	noDefaultRoute, gatewaySilent, gatewayOffLink, severalDefaults, noSuchInterface, noCarrier, vipOffSubnet, vipIsSpecial,
 	vipTaken, orphanedVIP, poolHandsOut, poolReuses, nameWrong, vipUnreachable, wrongIdentity, apiServerNotReady, badCredentials,
-	leaseInsane, selinuxDenies, strictSysctls, competingProfile, twoMACs, deafPeer, otherManager, nodeIPIsVIP, clockUnsynchronised, staticPodRefused,
+	leaseInsane, portClosed, selinuxDenies, strictSysctls, competingProfile, twoMACs, deafPeer, otherManager, nodeIPIsVIP, clockUnsynchronised, staticPodRefused,
 	bootstrapState, badFiles, cloudInitDidNotWait,
 }
 

@@ -106,6 +106,8 @@ type Questions struct {
 	// Clock tells whether the kernel's clock is kept right by something, and by how
 	// much it may be off.
 	Clock func() (synchronised bool, off time.Duration, err error)
+	// Firewall looks at this machine's own, for what comes in by a link to the VIP's port.
+	Firewall func(ctx context.Context, link Link) (Firewall, error)
 	// Now is the time of day.
 	Now func() time.Time
 }

@@ -18,10 +18,10 @@ var Symptoms = []Symptom{
 	{"nmtui shows an empty gateway", []string{"D01", "D22", "D04"}, "as above: nmtui shows what was delivered, or a profile that competes with cloud-init's"},
 	{"CAPV: cluster is not reachable / no route to host", []string{"D14", "D01", "D16"},
 		"the management cluster cannot connect to the VIP: nobody holds it yet, or a node without default route cannot answer"},
-	{"workers cannot join: VIP or its DNS name out of reach", []string{"D13", "D14", "D15"}, "the name leads nowhere, or a firewall on the holder; run it on the worker, with --worker"},
+	{"workers cannot join: VIP or its DNS name out of reach", []string{"D13", "D14", "D15", "D19"}, "the name leads nowhere, or a firewall on the holder; run it on the worker, with --worker"},
 
 	{"no route to host, after 3 seconds", []string{"D14", "D05", "D06", "D17"}, "nobody answers ARP for the VIP: no node holds it"},
-	{"no route to host, at once", []string{"D14"}, "the holder's firewall rejects the port, as firewalld does"},
+	{"no route to host, at once", []string{"D14", "D19"}, "the holder's firewall rejects the port, as firewalld does"},
 	{"connection refused", []string{"D14", "D16"}, "the VIP is held, and the API server there does not run"},
 	{"context deadline exceeded, i/o timeout", []string{"D14", "D01", "D21"}, "packets are dropped on the way, or the holder has no way back (no default route)"},
 	{"network is unreachable", []string{"D01", "D07"}, "this machine has no route to the VIP"},
@@ -49,5 +49,6 @@ var Symptoms = []Symptom{
 	{"the VIP answers some clients, or sometimes", []string{"D09", "D10", "D23", "D04"}, "two machines have it"},
 	{"the VIP is lost now and then, and comes back by itself", []string{"D23", "D09"}, "another machine claims it at times: an earlier manager, another cluster"},
 	{"after a failover the VIP stays dark for some clients, for up to minutes", []string{"D24"}, "a switch drops gratuitous ARP: SpoofGuard, ARP inspection, another port group"},
-	{"the VIP answers nobody, though a node holds it", []string{"D07", "D08", "D21", "D14"}, "ARP cannot work for this address, or a firewall drops"},
+	{"the VIP answers on the node that holds it, and nobody else", []string{"D19"}, "that node's firewall: what comes by the loopback passes it"},
+	{"the VIP answers nobody, though a node holds it", []string{"D19", "D07", "D08", "D21", "D14"}, "ARP cannot work for this address, or a firewall drops"},
 }

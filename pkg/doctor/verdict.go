@@ -53,6 +53,10 @@ func verdict(r Report, c *Case) []string {
 		return c.fineInside(reached, "This is neither CAPV nor vipd: the gateway was delivered, and this guest (cloud-init, NetworkManager, netplan) does not have it.")
 	case found("D01"), found("D02"), found("D03"):
 		return c.fineInside(reached, "This is neither Cluster API nor vipd: the way out of this node's subnet is broken (the gateway).")
+	case found("D19") && c.Facts.Holder:
+		return []string{"This node holds the VIP, and its own firewall keeps clients from port " + fmt.Sprint(c.Facts.Port) + ". ARP and vipd are in order."}
+	case found("D19") && found("D14", "rejected", "silent"):
+		return []string{"Firewalls keep clients from port " + fmt.Sprint(c.Facts.Port) + ": this node's does, and most likely that of the node which holds the VIP. ARP and vipd are in order."}
 	case found("D14", "rejected"):
 		return []string{"A firewall rejects port " + fmt.Sprint(c.Facts.Port) + " of the VIP, most likely that of the node which holds it. ARP and vipd are in order: that node is reached."}
 	case found("D24"):
@@ -75,6 +79,8 @@ func verdict(r Report, c *Case) []string {
 		return []string{"No node holds the VIP. On a control-plane node, `vipd status` says why."}
 	case found("D16") && found("D14", "refused"):
 		return []string{"The VIP is held, and the API server behind it does not run."}
+	case found("D16", "refused", "silent") && found("D19") && reached:
+		return []string{"The VIP works, and this node cannot take it: its API server does not answer, and its firewall keeps clients from port " + fmt.Sprint(c.Facts.Port) + ", this node perhaps among them."}
 	case found("D16") && reached:
 		return []string{"The VIP works, and the API server of this node does not. It cannot take the VIP until that is mended."}
 	case found("D25"):
@@ -87,6 +93,8 @@ func verdict(r Report, c *Case) []string {
 		return []string{"A machine has the VIP, and no API server runs on it."}
 	case found("D15", "silent"):
 		return []string{"What has the VIP takes connections and does not answer: its API server hangs, or it is another machine."}
+	case found("D19") && reached:
+		return []string{"The VIP works until this node takes it: its firewall keeps clients from port " + fmt.Sprint(c.Facts.Port) + "."}
 	case onlyErrorIn(r, "D13") && reached:
 		return []string{"The VIP is healthy; only the name is wrong."}
 	case onlyErrorIn(r, "D13") && c.Mode == Preflight:

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Faults of this node's own firewall. What it makes of rulesets is held against the
+// kernel in pkg/firewall.
+
+func TestDoctorFirewall(t *testing.T) {
+	const (
+		later = "The VIP works until this node takes it: its firewall keeps clients from port 6443."
+		here  = "This node holds the VIP, and its own firewall keeps clients from port 6443."
+		well  = "All is well"
+	)
+	rules := func(text string) func(*site) { return func(s *site) { s.run(s.node, "nft", text) } }
+	input := "table inet filter { chain input { type filter hook input priority filter; policy "
+	preflight := func(s *site) {
+		s.noVIP()
+		s.status, s.own, s.atVIP, s.args, s.name = nil, server{}, server{}, []string{"--preflight", "--address", testVIP, "--name", siteName}, "localhost"
+	}
+	diagnose(t, []diagnosis{
+		{name: "rejects", fault: rules(input + "accept; iif eth0 tcp dport 6443 reject; }; }"),
+			want: []found{{"D19", "error", "rule", "the nftables rule with handle 2 in chain inet filter input rejects what comes to 6443/tcp on eth0"}}, verdict: []string{later}},
+		{name: "rejects this node, too", fault: rules(input + "accept; tcp dport 6443 reject; }; }"),
+			want: []found{{"D16", "error", "refused", "nothing listens"}, {"D19", "error", "rule", "rejects"}}, verdict: []string{"The VIP works, and this node cannot take it: its API server does not answer, and its firewall"}},
+		{name: "rejects on the holder", fault: func(s *site) {
+			s.hold()
+			rules(input + "accept; iif lo accept; tcp dport 6443 reject; }; }")(s)
+		}, want: []found{{"D19", "error", "rule", "the nftables rule with handle 3 in chain inet filter input rejects"}}, verdict: []string{here}},
+		{name: "policy", fault: rules(input + "drop; ct state established,related accept; iif lo accept; meta l4proto icmp accept; tcp dport 22 accept; udp sport 53 accept; }; }"),
+			want: []found{{"D19", "error", "policy", "the policy of the nftables chain inet filter input drops what comes to 6443/tcp on eth0, and no rule lets it in"}}, verdict: []string{later}},
+		{name: "set in a jump", fault: rules("table inet filter { chain closed { tcp dport { 6443, 10250 } drop; }; }; " + input + "accept; iifname eth0 jump closed; }; }"),
+			want: []found{{"D19", "error", "rule", "in chain inet filter closed drops"}}, verdict: []string{later}},
+		{name: "iptables", fault: func(s *site) {
+			s.run(s.node, "iptables-nft", "-A", "INPUT", "-i", "eth0", "-p", "tcp", "-m", "multiport", "--dports", "6443,10250", "-j", "REJECT")
+		}, want: []found{{"D19", "error", "rule", "in chain ip filter INPUT rejects"}}, verdict: []string{later}},
+		{name: "ufw", fault: func(s *site) {
+			for _, line := range []string{"-N ufw-user-input", "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT", "-A INPUT -i lo -j ACCEPT", "-A INPUT -j ufw-user-input", "-A ufw-user-input -p tcp --dport 22 -j ACCEPT", "-P INPUT DROP"} {
+				s.run(s.node, "iptables-nft", strings.Fields(line)...)
+			}
+		}, want: []found{{"D19", "error", "ufw", "the policy of the nftables chain ip filter INPUT drops"}}, verdict: []string{later}},
+		{name: "here and on the holder", fault: func(s *site) {
+			s.firewall(s.holder, "reject with icmp type host-prohibited")
+			rules(input + "accept; iif eth0 tcp dport 6443 reject; }; }")(s)
+		}, want: []found{{"D14", "error", "rejected", "no route to host"}, {"D19", "error", "rule", "rejects"}}, verdict: []string{"Firewalls keep clients from port 6443: this node's does, and most likely that of the node which holds the VIP."}},
+		{name: "before kubeadm", fault: func(s *site) { preflight(s); rules(input + "accept; tcp dport 6443 reject; }; }")(s) },
+			want: []found{{"D19", "warning", "rule", "rejects"}}, verdict: []string{better}},
+
+		{name: "policy with an accept", fault: rules(input + "drop; ct state established,related accept; iif lo accept; meta l4proto icmp accept; tcp dport { 22, 6443 } accept; }; }"), verdict: []string{well}},
+		{name: "another port", fault: rules(input + "accept; tcp dport 22 reject; }; }"), verdict: []string{well}},
+		{name: "some clients", fault: rules(input + "accept; ip saddr 10.0.0.0/8 tcp dport 6443 drop; }; }"), verdict: []string{well}},
+		{name: "vipd's fence", fault: rules("table ip vipd-" + testVIP + " { chain receives { type filter hook input priority filter; ip daddr " + testVIP + " drop; }; }"), verdict: []string{well}},
+		{name: "worker", fault: func(s *site) {
+			s.status, s.own, s.args = nil, server{}, []string{"--worker", "--address", testVIP}
+			rules(input + "accept; tcp dport 6443 reject; }; }")(s)
+		}, verdict: []string{well}},
+	})
+}
+
+// TestDoctorFirewallD runs Debian's firewalld on the node, on a system bus of its own.
+func TestDoctorFirewallD(t *testing.T) {
+	const closed, later = "firewalld's zone public, which eth0 is in, keeps 6443/tcp closed", "The VIP works until this node takes it"
+	diagnose(t, []diagnosis{
+		{name: "as installed", fault: func(s *site) { s.firewalld() }, want: []found{{"D19", "error", "firewalld", closed}}, verdict: []string{later}},
+		{name: "another zone", fault: func(s *site) { s.firewalld("--zone=dmz", "--change-interface=eth0") },
+			want: []found{{"D19", "error", "firewalld", "zone dmz"}}, verdict: []string{later}},
+		{name: "with rules that nftables does not show", fault: func(s *site) { s.firewalld(); s.run(s.node, "nft", "flush ruleset") },
+			want: []found{{"D19", "error", "firewalld", closed}}, verdict: []string{later}},
+		{name: "unasked", fault: func(s *site) {
+			s.firewalld()
+			must(s.t, os.Remove(filepath.Join(s.volatile, "dbus/system_bus_socket")))
+		},
+			want: []found{{"D19", "error", "firewalld", "firewalld keeps 6443/tcp closed on eth0"}}, verdict: []string{later}},
+		{name: "port open", fault: func(s *site) { s.firewalld("--add-port=6443/tcp") }, verdict: []string{"All is well"}},
+		{name: "ports open", fault: func(s *site) { s.firewalld("--add-port=6000-7000/tcp"); s.run(s.node, "nft", "flush ruleset") }, verdict: []string{"All is well"}},
+		{name: "service open", fault: func(s *site) { s.firewalld("--add-service=kube-control-plane"); s.run(s.node, "nft", "flush ruleset") }, verdict: []string{"All is well"}},
+		{name: "zone trusted", fault: func(s *site) {
+			s.firewalld("--zone=trusted", "--change-interface=eth0")
+			s.run(s.node, "nft", "flush ruleset")
+		}, verdict: []string{"All is well"}},
+		{name: "some clients", fault: func(s *site) {
+			s.firewalld(`--add-rich-rule=rule family=ipv4 source address=10.0.0.0/8 port port=6443 protocol=tcp accept`)
+			s.run(s.node, "nft", "flush ruleset")
+		}, verdict: []string{"All is well"}},
+		{name: "a bus without firewalld", fault: func(s *site) { s.bus() }, verdict: []string{"All is well"}},
+	})
+}
+
+// firewalld has the node's firewalld do what firewall-cmd is told.
+func (s *site) firewalld(words ...string) {
+	s.t.Helper()
+	bus := s.bus()
+	socket := "DBUS_SYSTEM_BUS_ADDRESS=unix:path=" + filepath.Join(s.volatile, "dbus/system_bus_socket")
+	must(s.t, bus.AddMatchSignal(dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, "org.fedoraproject.FirewallD1")))
+	owned := make(chan *dbus.Signal, 8)
+	bus.Signal(owned)
+	folder := s.t.TempDir()
+	// Its own /etc/firewalld, /run and log; --system-config alone does not do for the last.
+	cmd := exec.CommandContext(s.t.Context(), "unshare", "--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/log && exec firewalld --nofork --nopid --system-config="$1" --log-file="$1/log"`, "sh", folder)
+	cmd.Env = append(os.Environ(), socket)
+	must(s.t, s.node.Do(cmd.Start))
+	s.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	<-owned // it takes its name before it has loaded its rules
+	client := func(words ...string) {
+		cmd := exec.CommandContext(s.t.Context(), "firewall-cmd", words...)
+		cmd.Env = append(os.Environ(), socket)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			s.t.Errorf("firewall-cmd %v: %v: %s", words, err, out)
+		}
+	}
+	client("--state")
+	if len(words) > 0 {
+		client(words...)
+	}
+}
