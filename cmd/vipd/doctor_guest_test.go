@@ -88,7 +88,7 @@ func TestDoctorTold(t *testing.T) {
 				s.deliver(staticAddress, "gateway4: 192.168.35.1\n  routes: [{to: 10.0.0.0/8, via: 192.168.35.2, metric: 0}]")
 				s.cloudInit(`"RuntimeError(\"No handler found for command 'routes'\")"`)
 			},
-			want:    []found{{"D01", "error", "VM-wide routes", no + "CAPV delivered routes for the whole machine...No handler found for command 'routes'"}},
+			want:    []found{{"D01", "error", "VM routes", no + "CAPV delivered routes for the whole machine...No handler found for command 'routes'"}},
 			verdict: []string{"This is not vipd: the VSphereMachineTemplate has routes", isFine},
 		},
 		{

@@ -165,6 +165,12 @@ func TestVerdict(t *testing.T) {
 		{"D01", Node, []string{"This is neither Cluster API nor vipd", fine}},
 		{"D02 D13/no-server", Node, []string{"This is neither Cluster API nor vipd", fine}},
 		{"D01 ?D14", Node, []string{"This is neither Cluster API nor vipd"}},
+		{"D01/no-gateway-delivered", Node, []string{"This is not a CAPV fault and not vipd: the IP pool has no gateway.", fine}},
+		{"D01/not-applied D14/silent", Node, []string{"This is neither CAPV nor vipd: the gateway was delivered"}},
+		{"D01/VM-routes", Node, []string{"This is not vipd: the VSphereMachineTemplate has routes", fine}},
+		{"D11/no-gateway D11/contains", Management, []string{"This is not a CAPV fault and not vipd: the IP pool has no gateway.", "And it will hand out the VIP."}},
+		{"D11/gateway-outside", Management, []string{"This is not a CAPV fault and not vipd: the IP pool has a gateway that its machines cannot reach."}},
+		{"D11/contains D25/both", Management, []string{"The IP pool will hand out the VIP"}},
 		{"D01 D14/nobody", Node, []string{"This is neither Cluster API nor vipd"}},
 		{"D01", Preflight, []string{"This is neither Cluster API nor vipd"}}, // the VIP was not looked for
 		{"D05 D01 D14/no-route", Node, []string{"The interface of the VIP is not there"}},

@@ -67,7 +67,7 @@ func (c *Case) blame(ctx context.Context, f *Finding) {
 
 // vmRoutes: CAPV writes them where cloud-init does not know them, and it stops there.
 func (c *Case) vmRoutes(g *Guest, f *Finding) {
-	f.Mark = "VM-wide routes"
+	f.Mark = "VM routes"
 	f.Seen += ". CAPV delivered routes for the whole machine, which stop cloud-init before it has set up any interface" + recorded(g)
 	f.Mend = []string{f.Mend[0],
 		"for good: move spec.template.spec.network.routes of the VSphereMachineTemplate to network.devices[].routes, or give the pool a gateway; then replace the machines:",

@@ -84,7 +84,7 @@ func (s story) network() []string {
 		return []string{"The interface of the VIP is not there, or has no carrier. Mend that first: the rest may follow from it."}
 	case s.found("D01", "no gateway delivered"):
 		return s.fineInside("This is not a CAPV fault and not vipd: the IP pool has no gateway.")
-	case s.found("D01", "VM-wide routes"):
+	case s.found("D01", "VM routes"):
 		return s.fineInside("This is not vipd: the VSphereMachineTemplate has routes for the whole machine, and cloud-init cannot read them.")
 	case s.found("D01", "not applied"):
 		return s.fineInside("This is neither CAPV nor vipd: the gateway was delivered, and this guest (cloud-init, NetworkManager, netplan) does not have it.")
