@@ -218,6 +218,9 @@ func (e *Elector) failedWrite(r result) {
 		e.conflicts++
 		return
 	}
+	if r.op == opHold && !e.stand.Held {
+		e.doubt = true // what is claimed may be another version by now, with a number that was given again
+	}
 	e.failed(r.err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/vipd-io/vipd/pkg/boottime"
@@ -91,11 +92,14 @@ func (v *view) judge() verdict {
 	return v.record.verdict(self)
 }
 
+// same tells whether two are one version. Its number alone does not: etcd restored from a
+// snapshot gives numbers again.
 func same(a, b *coordinationv1.Lease) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.UID == b.UID && a.ResourceVersion == b.ResourceVersion
+	return a.UID == b.UID && a.ResourceVersion == b.ResourceVersion && equality.Semantic.DeepEqual(a.Spec, b.Spec) &&
+		a.Annotations[Annotation] == b.Annotations[Annotation]
 }
 
 // claimable is the instant from which the record just observed may be claimed.

@@ -178,6 +178,26 @@ func TestOwnRecordFromASnapshot(t *testing.T) {
 	}
 }
 
+// TestNumberGivenAgain: after etcd was restored from a snapshot, another version may have
+// the number of one that was seen. It is news, and is waited out from now on.
+func TestNumberGivenAgain(t *testing.T) {
+	n2 := Self{Node: "n2", MAC: "02:00:00:00:00:02", BootID: "boot-b"}
+	var b leases
+	v := view{self: n1, own: own}
+	first, later := boottime.Instant(0).Add(time.Hour), boottime.Instant(0).Add(time.Hour+time.Minute)
+	l := b.vipd(n2, "n2", 3, 5, false)
+	v.observe(l, first)
+	again := l.DeepCopy()
+	if v.observe(again, later) {
+		t.Error("the same version is news")
+	}
+	renewed := metav1.NewMicroTime(time.Unix(1700000000, 0))
+	again.Spec.RenewTime = &renewed
+	if !v.observe(again, later) || v.from != later.Add(3*time.Second) {
+		t.Errorf("another version with the number of the first may be claimed from %v, want %v", v.from, later.Add(3*time.Second))
+	}
+}
+
 func TestTiming(t *testing.T) {
 	ms := time.Millisecond
 	tests := []struct {
