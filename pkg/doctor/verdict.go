@@ -95,7 +95,7 @@ func (s story) network() []string {
 	case s.found("D19") && s.found("D14", "rejected", "silent"):
 		return []string{"Firewalls keep clients from port " + s.port() + ": this node's does, and most likely that of the node which holds the VIP. ARP and vipd are in order."}
 	case s.found("D14", "rejected"):
-		return []string{"A firewall rejects port " + s.port() + " of the VIP, most likely that of the node which holds it. ARP and vipd are in order: that node is s.reached."}
+		return []string{"A firewall rejects port " + s.port() + " of the VIP, most likely that of the node which holds it. ARP and vipd are in order: that node is reached."}
 	case s.found("D24"):
 		return []string{"The network between the nodes drops announcements of the VIP. vipd sends them, and cannot mend that: it is the switch, the port group, or a filter in front of one."}
 	}
