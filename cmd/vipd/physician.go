@@ -47,6 +47,7 @@ func newPhysician(c config.Config, board *status.Board, log *zap.Logger) *physic
 		if err != nil {
 			return doctor.Report{}, err
 		}
+		kase.Questions.Cluster = nil // what the API server says, vipd hears anyway
 		return doctor.Examine(ctx, kase, doctor.Options{Cheap: true}), nil
 	}}
 }
