@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"time"
@@ -100,7 +101,11 @@ func settledIn(ctx context.Context, r *run) error {
 	if l.Spec.AcquireTime == nil {
 		return nil
 	}
-	return wait.For(ctx, 7*time.Second-time.Since(l.Spec.AcquireTime.Time))
+	held := time.Since(l.Spec.AcquireTime.Time)
+	if held < 0 {
+		return fmt.Errorf("the Lease says that it was acquired at %v, in the future", l.Spec.AcquireTime)
+	}
+	return wait.For(ctx, 7*time.Second-held)
 }
 
 func restoreForeign(ctx context.Context, r *run) error { return r.holder.RestoreForeign(ctx) }

@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/zap"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
@@ -114,6 +115,7 @@ type Elector struct {
 	view      view
 	candidate Candidate
 	stand     Standing
+	acquired  metav1.Time      // what our last write says of when we claimed
 	writtenRV string           // the version that our last good write made
 	sentAt    boottime.Instant // of the last good write
 	readAt    boottime.Instant // of the last answer to a read

@@ -535,10 +535,12 @@ func TestDamagedLeaseIsPutRight(t *testing.T) {
 				c.awaitHolder("", 10*time.Second)
 				c.join("n2")
 				time.Sleep(1500 * time.Millisecond)
+				acquired := *c.server.Lease().Spec.AcquireTime
 				damage(&c.server)
 				time.Sleep(50 * time.Millisecond)
 				l := c.server.Lease()
-				if l == nil || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != "n1" || *l.Spec.LeaseDurationSeconds != 3 {
+				if l == nil || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != "n1" || *l.Spec.LeaseDurationSeconds != 3 ||
+					l.Spec.AcquireTime == nil || !l.Spec.AcquireTime.Equal(&acquired) {
 					t.Errorf("lease was not put right: %+v", l)
 				}
 				time.Sleep(10 * time.Second)

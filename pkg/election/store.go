@@ -246,8 +246,9 @@ func (e *Elector) draft(o op) draft {
 		n.Released, n.Successor = true, e.release.successor
 	}
 	rec.HolderIdentity, rec.LeaderTransitions = v.self.Node, n.Term
-	if v.adopts() && v.lease.Spec.AcquireTime != nil {
-		rec.AcquireTime = metav1.Time{Time: v.lease.Spec.AcquireTime.Time}
+	rec.AcquireTime = e.acquiredBy(wall)
+	if o == opHold {
+		e.acquired = rec.AcquireTime
 	}
 	if n.Released {
 		// As client-go's electors release: no name, one second.
@@ -258,6 +259,18 @@ func (e *Elector) draft(o op) draft {
 		panic("encode annotation: " + err.Error()) // strings and ints
 	}
 	return draft{record: rec, annotations: map[string]string{Annotation: string(b), MoveAnnotation: e.answer}}
+}
+
+// acquiredBy is since when the Lease is ours: as we claimed it, whatever was written
+// over it since, or as a record says that we go on with.
+func (e *Elector) acquiredBy(now metav1.Time) metav1.Time {
+	if e.stand.Held {
+		return e.acquired
+	}
+	if at := e.view.acquired(); e.view.adopts() && !at.IsZero() && !at.After(now.Time) {
+		return metav1.Time{Time: at}
+	}
+	return now
 }
 
 // note is what we say of ourselves in a term.

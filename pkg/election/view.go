@@ -68,6 +68,14 @@ func (v *view) observe(l *coordinationv1.Lease, now boottime.Instant) bool {
 // seen came back with a snapshot of etcd: others have held since, in higher terms.
 func (v *view) adopts() bool { return v.verdict == mine && v.record.term >= v.term }
 
+// acquired is when the Lease says that its holder took it, zero for never.
+func (v *view) acquired() time.Time {
+	if v.lease == nil || v.lease.Spec.AcquireTime == nil {
+		return time.Time{}
+	}
+	return v.lease.Spec.AcquireTime.Time
+}
+
 // setMAC says which MAC is ours from now on. Until it is known, our own record
 // looks like a namesake's.
 func (v *view) setMAC(mac string) {
