@@ -74,8 +74,8 @@ var Faults = []Fault{
 	},
 	{
 		// It removes the etcd member before the pods. While etcd elects a new leader nothing can
-		// be released and no API server is ready, so the holder may take its lease up once more.
-		Promise: record.Promise{Name: "reset", Title: "kubeadm reset", Moves: true, Crippled: true, Within: ranOut + 2*time.Second},
+		// be released.
+		Promise: record.Promise{Name: "reset", Title: "kubeadm reset", Moves: true, Crippled: true, Within: ranOut},
 		inject:  reset,
 		heal:    joinAgain,
 	},

@@ -53,7 +53,7 @@ type Write struct {
 
 // start sends a call from a goroutine of its own; Run hears of it in landed.
 func (e *Elector) start(ctx context.Context, o op) {
-	if e.release != nil {
+	if e.release.awaited() {
 		ctx = e.release.ctx
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.Timing.Attempt)
@@ -247,7 +247,7 @@ func (e *Elector) failed(err error) {
 // beginRelease gives up the holding: from here on nothing makes us the holder
 // again before SetCandidate does. act does the rest.
 func (e *Elector) beginRelease(r *release) {
-	if e.release != nil {
+	if e.release.awaited() {
 		r.done <- errors.New("release lease: another release is under way")
 		return
 	}
@@ -264,22 +264,33 @@ func (e *Elector) beginRelease(r *release) {
 	}
 }
 
-// settleRelease ends a release that has nothing left to do, or no time left,
-// and gives up a call that stands in its way for too long.
+// settleRelease ends a release that has nothing left to do, lets its caller go when
+// there is no time left, and gives up a call that stands in its way for too long.
 func (e *Elector) settleRelease(now boottime.Instant) {
 	r := e.release
 	switch {
 	case r == nil:
 	case e.flight != nil:
-		if e.flight.op != opRelease && now.Sub(r.since) >= patience {
+		if r.awaited() && e.flight.op != opRelease && now.Sub(r.since) >= patience {
 			// The store settles it: if the call is committed before our
 			// release, that meets a conflict and reads again.
 			e.flight.cancel()
 		}
-	case r.ctx.Err() != nil:
-		e.endRelease(errors.Join(r.ctx.Err(), r.err))
 	case e.view.known && !e.doubt && !e.ours():
 		e.endRelease(nil)
+	case r.awaited() && r.ctx.Err() != nil:
+		e.leave(errors.Join(r.ctx.Err(), r.err))
+	}
+}
+
+// awaited tells whether somebody waits for its end.
+func (r *release) awaited() bool { return r != nil && r.done != nil }
+
+// leave tells the caller of a release what came of it so far.
+func (e *Elector) leave(err error) {
+	if e.release.awaited() {
+		e.release.done <- err
+		e.release.done = nil
 	}
 }
 
@@ -287,6 +298,6 @@ func (e *Elector) settleRelease(now boottime.Instant) {
 func (e *Elector) ours() bool { return e.view.verdict == mine }
 
 func (e *Elector) endRelease(err error) {
-	e.release.done <- err
+	e.leave(err)
 	e.release = nil
 }

@@ -131,11 +131,13 @@ type Elector struct {
 	release   *release
 }
 
-// release is a Release that waits for its end.
+// release is a Release. It goes on when its caller has gone, for as long as the
+// record names us: others may have it at once instead of waiting it out, and this
+// node, which had a reason to give it up, does not take it up again.
 type release struct {
 	ctx       context.Context
 	successor string
-	done      chan error
+	done      chan error // nil when its caller has gone
 	since     boottime.Instant
 	err       error // of the last try
 }
@@ -229,14 +231,16 @@ func (e *Elector) Answer(ctx context.Context, refusal string) {
 // Release empties the Lease with the mark of an orderly release, if the record
 // still names us and our term. Call it only when nothing answers any more. The
 // elector stops campaigning; SetCandidate makes it campaign again. The others
-// leave the Lease to the successor for a moment; "" is for whoever is first.
+// leave the Lease to the successor for a moment; "" is for whoever is first. With
+// an error it is not released yet, which is tried until it is no longer ours.
 func (e *Elector) Release(ctx context.Context, successor string) error {
-	r := &release{ctx: ctx, successor: successor, done: make(chan error, 1)}
+	done := make(chan error, 1)
+	r := &release{ctx: ctx, successor: successor, done: done} // Run's from now on
 	if !e.command(ctx, func() { e.beginRelease(r) }) {
 		return ErrNotRunning
 	}
 	select {
-	case err := <-r.done:
+	case err := <-done:
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("release lease: %w", ctx.Err())
@@ -292,8 +296,7 @@ func (e *Elector) land() {
 		e.flight = nil
 	}
 	if e.release != nil {
-		e.release.done <- ErrNotRunning
-		e.release = nil
+		e.endRelease(ErrNotRunning)
 	}
 }
 
@@ -316,7 +319,7 @@ func (e *Elector) act(ctx context.Context) boottime.Instant {
 func (e *Elector) plan(now boottime.Instant) (op, boottime.Instant) {
 	t := e.opts.Timing
 	switch {
-	case e.flight != nil && e.release != nil:
+	case e.flight != nil && e.release.awaited():
 		return opNone, max(now, e.release.since).Add(patience)
 	case e.flight != nil:
 		return opNone, now.Add(t.Lease)

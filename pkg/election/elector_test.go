@@ -701,6 +701,49 @@ func TestReleaseReportsWhatItCouldNotWrite(t *testing.T) {
 	})
 }
 
+// A holder that could not release, as etcd had no leader for a moment, does so as soon
+// as it can: it had a reason to give the Lease up, and the others need not wait it out.
+func TestReleaseGoesOnWithoutItsCaller(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		c.join("n2")
+		time.Sleep(2 * time.Second)
+		n.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{Refuse: errors.New("etcdserver: no leader")} })
+		if err := n.release(); err == nil {
+			t.Fatal("released without a store")
+		}
+		n.elector.SetCandidate(c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-n1"})
+		n.client.SetFault(nil)
+		if s, took := c.awaitHolder("n1", time.Second); s.name != "n2" {
+			t.Errorf("%s has it after %v", s.name, took)
+		}
+		time.Sleep(10 * time.Second)
+		if got := c.holder(); got != "n2" {
+			t.Errorf("holder = %q", got)
+		}
+	})
+}
+
+// Nobody else wants it: it is taken up again, as after every release.
+func TestReleaseWithoutCallerAndSuccessor(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		n.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{Refuse: errors.New("etcdserver: no leader")} })
+		if err := n.release(); err == nil {
+			t.Fatal("released without a store")
+		}
+		n.elector.SetCandidate(c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-n1"})
+		time.Sleep(time.Minute)
+		n.client.SetFault(nil)
+		c.awaitHolder("", 2*time.Second)
+		if err := n.release(); err != nil {
+			t.Errorf("the next release: %v", err)
+		}
+	})
+}
+
 func TestIneligibleNodeDoesNotCampaign(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")

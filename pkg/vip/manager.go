@@ -319,7 +319,7 @@ func (m *Manager) do(ctx context.Context, a Action) Event {
 		ctx, cancel := context.WithTimeout(ctx, giveBackBudget)
 		defer cancel()
 		if err := m.opts.Election.GiveBack(ctx, a.Successor); err != nil {
-			m.log.Warn("lease not released, it will run out by itself", zap.Error(err))
+			m.log.Warn("lease not released in time; tried on while vipd runs, else it runs out by itself", zap.Error(err))
 		} else {
 			m.did(Released, "")
 		}
