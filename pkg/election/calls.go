@@ -135,7 +135,11 @@ func (e *Elector) landedRead(r result) {
 	}
 	if e.conflicts > 1 {
 		// Our own writes are committed and their answers lost, again and again.
-		e.retryAt = e.now().Add(e.backoff(e.conflicts - 2))
+		wait := e.backoff(e.conflicts - 2)
+		if e.stand.Held {
+			wait = min(wait, 2*retryDelay) // they are answered, and the deadline comes closer
+		}
+		e.retryAt = e.now().Add(wait)
 	}
 	e.observe(r.lease)
 	if e.stand.Held {
@@ -218,8 +222,8 @@ func (e *Elector) failedWrite(r result) {
 		e.conflicts++
 		return
 	}
-	if r.op == opHold && !e.stand.Held {
-		e.doubt = true // what is claimed may be another version by now, with a number that was given again
+	if !e.stand.Held {
+		e.doubt = true // what is claimed or released may be another version by now, with a number that was given again
 	}
 	e.failed(r.err)
 }
@@ -247,7 +251,7 @@ func (e *Elector) failed(err error) {
 // beginRelease gives up the holding: from here on nothing makes us the holder
 // again before SetCandidate does. act does the rest.
 func (e *Elector) beginRelease(r *release) {
-	if e.release.awaited() {
+	if e.release.awaited() && e.release.ctx.Err() == nil {
 		r.done <- errors.New("release lease: another release is under way")
 		return
 	}

@@ -13,7 +13,9 @@ import (
 
 	"go.uber.org/goleak"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
@@ -698,6 +700,44 @@ func TestReleaseReportsWhatItCouldNotWrite(t *testing.T) {
 		}
 		n.client.SetFault(nil)
 		time.Sleep(2 * time.Hour)
+	})
+}
+
+// Conflicts that nothing explains, one after the other: the holder is answered, and goes on.
+func TestHolderOutlastsConflicts(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		c.join("n2")
+		time.Sleep(1500 * time.Millisecond)
+		refusals := 8
+		n.client.SetFault(func(verb string) leasetest.Fault {
+			if verb != "update" || refusals == 0 {
+				return leasetest.Fault{}
+			}
+			refusals--
+			return leasetest.Fault{Refuse: apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, "", nil)}
+		})
+		time.Sleep(10 * time.Second)
+		if got := c.holder(); got != "n1" || refusals > 0 || n.standing().Term != 1 {
+			t.Errorf("holder = %q in term %d, %d refusals left", got, n.standing().Term, refusals)
+		}
+	})
+}
+
+// A release may follow one whose caller has just left.
+func TestReleaseAfterOneThatRanOut(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n := c.join("n1")
+		c.awaitHolder("", 10*time.Second)
+		n.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{Refuse: errors.New("etcdserver: no leader")} })
+		if err := n.release(); err == nil {
+			t.Fatal("released without a store")
+		}
+		n.client.SetFault(nil)
+		if err := n.release(); err != nil {
+			t.Errorf("the next one, at once: %v", err)
+		}
 	})
 }
 
