@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -12,10 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/labtest"
 	"github.com/vipd-io/vipd/e2e/wait"
 )
 
@@ -25,24 +23,10 @@ var flagSeed = flag.Uint64("seed", 0, "seed of the faults, 0 for another one eac
 var shared *lab.Lab
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	code := 1
-	err := lab.With(context.Background(), failover.LabOptions, func(l *lab.Lab) error {
+	labtest.Main(m, func(l *lab.Lab) error {
 		shared = l
-		if err := failover.Start(l); err != nil {
-			return err
-		}
-		code = m.Run()
-		return nil
+		return failover.Start(l)
 	})
-	if err == nil && code == 0 {
-		err = goleak.Find()
-	}
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "chaos: %v\n", err)
-		code = 1
-	}
-	os.Exit(code)
 }
 
 func must(t *testing.T, err error) {

@@ -2,40 +2,22 @@ package doctor
 
 import (
 	"context"
-	"flag"
-	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
-	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/labtest"
 )
 
 // shared is a healthy site; tests leave it so.
 var shared *Site
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	code := 1
-	err := lab.With(context.Background(), failover.LabOptions, func(l *lab.Lab) (err error) {
-		if shared, err = New(context.Background(), l); err != nil {
-			return err
-		}
-		code = m.Run()
-		return nil
+	labtest.Main(m, func(l *lab.Lab) (err error) {
+		shared, err = New(context.Background(), l)
+		return err
 	})
-	if err == nil && code == 0 {
-		err = goleak.Find()
-	}
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "doctor: %v\n", err)
-		code = 1
-	}
-	os.Exit(code)
 }
 
 func must(t *testing.T, err error) {

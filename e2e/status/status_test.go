@@ -6,19 +6,18 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/labtest"
 	"github.com/vipd-io/vipd/e2e/wait"
 )
 
@@ -31,24 +30,10 @@ var (
 var shared *lab.Lab
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	code := 1
-	err := lab.With(context.Background(), failover.LabOptions, func(l *lab.Lab) error {
+	labtest.Main(m, func(l *lab.Lab) error {
 		shared = l
-		if err := failover.Start(l); err != nil {
-			return err
-		}
-		code = m.Run()
-		return nil
+		return failover.Start(l)
 	})
-	if err == nil && code == 0 {
-		err = goleak.Find()
-	}
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "status: %v\n", err)
-		code = 1
-	}
-	os.Exit(code)
 }
 
 func must(t *testing.T, err error) {
