@@ -95,8 +95,8 @@ func (c *consultation) manage(ctx context.Context) (*doctor.ManagementCluster, e
 	return out, c.learnVIP(out.ControlPlane)
 }
 
-// learnVIP takes the VIP from the cluster's endpoint or, if that is a name, from vipd's
-// manifest.
+// learnVIP takes the VIP from the cluster's endpoint or, if that is a name or not there
+// yet, from the VSphereCluster's or vipd's manifest.
 func (c *consultation) learnVIP(p *doctor.ControlPlane) error {
 	if c.vip.IsValid() {
 		return nil
@@ -105,6 +105,12 @@ func (c *consultation) learnVIP(p *doctor.ControlPlane) error {
 		if host, err := netip.ParseAddr(p.Host); err == nil {
 			c.vip, c.port = host, p.Port
 			return nil
+		}
+		if v := p.VSphere; v != nil && p.Host == "" {
+			if host, err := netip.ParseAddr(v.Host); err == nil {
+				c.vip, c.port = host, v.Port
+				return nil
+			}
 		}
 		if p.Vipd != nil {
 			c.vip, c.port = p.Vipd.Address, p.Vipd.Port
@@ -144,12 +150,42 @@ func (m managementCluster) controlPlane(ctx context.Context, cluster string) (*d
 	p := controlPlaneOf(mine[0])
 	for _, u := range clusters {
 		if u.GetNamespace() == p.Namespace && u.GetName() == clusterName(mine[0], clusters) {
-			p.Host, _, _ = unstructured.NestedString(u.Object, "spec", "controlPlaneEndpoint", "host")
-			port, _, _ := unstructured.NestedInt64(u.Object, "spec", "controlPlaneEndpoint", "port")
-			p.Port = uint16(port)
+			p.Host, p.Port = endpointOf(u)
+			p.VSphere, p.Unread = m.vSphere(ctx, u)
 		}
 	}
 	return p, nil
+}
+
+// endpointOf is a Cluster's, or that of the infrastructure's object for it, "" and 0 for
+// none.
+func endpointOf(u unstructured.Unstructured) (host string, port uint16) {
+	host, _, _ = unstructured.NestedString(u.Object, "spec", "controlPlaneEndpoint", "host")
+	n, _, _ := unstructured.NestedInt64(u.Object, "spec", "controlPlaneEndpoint", "port")
+	return host, uint16(n)
+}
+
+// vSphere is a cluster's VSphereCluster, nil if it has none.
+func (m managementCluster) vSphere(ctx context.Context, cluster unstructured.Unstructured) (*doctor.VSphereCluster, error) {
+	kind, _, _ := unstructured.NestedString(cluster.Object, "spec", "infrastructureRef", "kind")
+	name, _, _ := unstructured.NestedString(cluster.Object, "spec", "infrastructureRef", "name")
+	if kind != "VSphereCluster" {
+		return nil, nil
+	}
+	for _, version := range []string{"v1beta2", "v1beta1"} {
+		resource := schema.GroupVersionResource{Group: "infrastructure.cluster.x-k8s.io", Version: version, Resource: "vsphereclusters"}
+		u, err := m.client.Resource(resource).Namespace(cluster.GetNamespace()).Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			continue // the version or the object
+		}
+		if err != nil {
+			return nil, fmt.Errorf("get VSphereCluster %s/%s: %w", cluster.GetNamespace(), name, err)
+		}
+		v := &doctor.VSphereCluster{Namespace: u.GetNamespace(), Name: name}
+		v.Host, v.Port = endpointOf(*u)
+		return v, nil
+	}
+	return nil, nil
 }
 
 // clusterName is the name of the cluster whose control plane it is: by the cluster's own
@@ -167,6 +203,7 @@ func clusterName(controlPlane unstructured.Unstructured, clusters []unstructured
 // controlPlaneOf reads the files and commands of a KubeadmControlPlane.
 func controlPlaneOf(u unstructured.Unstructured) *doctor.ControlPlane {
 	p := &doctor.ControlPlane{Namespace: u.GetNamespace(), Name: u.GetName()}
+	p.CertSANs, _, _ = unstructured.NestedStringSlice(u.Object, "spec", "kubeadmConfigSpec", "clusterConfiguration", "apiServer", "certSANs")
 	files, _, _ := unstructured.NestedSlice(u.Object, "spec", "kubeadmConfigSpec", "files")
 	for i, f := range files {
 		file, _ := f.(map[string]any)

@@ -67,6 +67,9 @@ type file struct {
 	err       error
 }
 
+// maxManifests bounds what is read of one file.
+const maxManifests = 64 << 20
+
 func readFiles(paths []string, stdin io.Reader, inPlace bool) (files []*file, err error) {
 	for _, path := range paths {
 		var b []byte
@@ -74,12 +77,15 @@ func readFiles(paths []string, stdin io.Reader, inPlace bool) (files []*file, er
 		case path == "-" && inPlace:
 			return nil, usageError{errors.New("--in-place: the standard input is no file")}
 		case path == "-":
-			b, err = io.ReadAll(stdin)
+			b, err = io.ReadAll(io.LimitReader(stdin, maxManifests+1))
 		default:
 			b, err = os.ReadFile(path)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		if len(b) > maxManifests {
+			return nil, fmt.Errorf("read %s: it is larger than %d MiB, which no manifests are", path, maxManifests>>20)
 		}
 		files = append(files, &file{path: path, src: string(b)})
 	}

@@ -3,7 +3,10 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -25,12 +28,26 @@ type ControlPlane struct {
 	// Host and Port are the cluster's controlPlaneEndpoint, "" and 0 if it has none yet.
 	Host string
 	Port uint16
+	// VSphere is the cluster's VSphereCluster, nil if it has none; Unread says why that
+	// is not known.
+	VSphere *VSphereCluster
+	Unread  error
+	// CertSANs are the names that kubeadm is told to put into the API servers' certificates.
+	CertSANs []string
 	// Vipd is vipd's manifest in its files, nil for none.
 	Vipd *VipdFile
 	// KubeVip tells where kube-vip is mentioned: "file /etc/kubernetes/manifests/kube-vip.yaml".
 	KubeVip []string
 	// Lint is what would not arrive on a machine as it is, a sentence each.
 	Lint []string
+}
+
+// VSphereCluster is one, as far as the VIP goes.
+type VSphereCluster struct {
+	Namespace, Name string
+	// Host and Port are its controlPlaneEndpoint, "" and 0 if it has none.
+	Host string
+	Port uint16
 }
 
 // VipdFile is a manifest of vipd.
@@ -64,7 +81,7 @@ var badFiles = Check{ID: "D30", Title: "files of the KubeadmControlPlane", Modes
 	if p == nil {
 		return nil, nil
 	}
-	var out []Finding
+	out := slices.Concat(p.endpoints(), p.unnamed(c.Facts.Name))
 	for _, text := range p.Lint {
 		out = append(out, Finding{Severity: Error, Mark: "content", Seen: p.name() + ": " + text, Why: "the file does not arrive on the machines as it is written, or no machine is made at all",
 			Mend: []string{"vipd manifest kcp writes one that does", p.edit()}})
@@ -82,5 +99,32 @@ var badFiles = Check{ID: "D30", Title: "files of the KubeadmControlPlane", Modes
 				Mend: []string{fmt.Sprintf("in that file, env VIPD_PORT: \"%d\"", p.Port), p.edit()}})
 		}
 	}
-	return out, nil
+	return out, p.Unread
 }}
+
+// endpoints finds that the Cluster and the VSphereCluster have different ones: Cluster API
+// copies it once, when the Cluster has none yet.
+func (p *ControlPlane) endpoints() []Finding {
+	v := p.VSphere
+	if v == nil || v.Host == "" || p.Host == "" || v.Host == p.Host && v.Port == p.Port {
+		return nil
+	}
+	here, there := net.JoinHostPort(p.Host, strconv.Itoa(int(p.Port))), net.JoinHostPort(v.Host, strconv.Itoa(int(v.Port)))
+	return []Finding{{Severity: Error, Mark: "endpoints", Seen: fmt.Sprintf("VSphereCluster %s/%s has the endpoint %s, and the Cluster has %s", v.Namespace, v.Name, there, here),
+		Why: "Cluster API takes it from the VSphereCluster once, and machines and kubeconfigs are made with the Cluster's: who goes by the other one finds nobody",
+		Mend: []string{fmt.Sprintf("if %s is right: kubectl -n %s patch vspherecluster %s --type merge -p '{\"spec\":{\"controlPlaneEndpoint\":{\"host\":\"%s\",\"port\":%d}}}'", here, v.Namespace, v.Name, p.Host, p.Port),
+			"if it is not: a cluster's endpoint cannot be changed later without making it anew"}}}
+}
+
+// unnamed finds that the certificates of the API servers will not have the name of the
+// VIP. kubeadm itself adds the endpoint's host.
+func (p *ControlPlane) unnamed(name string) []Finding {
+	same := func(s string) bool {
+		return strings.EqualFold(strings.TrimSuffix(s, "."), strings.TrimSuffix(name, "."))
+	}
+	if name == "" || same(p.Host) || slices.ContainsFunc(p.CertSANs, same) {
+		return nil
+	}
+	return []Finding{{Severity: Error, Mark: "name", Seen: fmt.Sprintf("%s has no %s among its certSANs, which are %q", p.name(), name, p.CertSANs), Why: "who goes by that name is told: x509: certificate is valid for other names",
+		Mend: []string{"add it to spec.kubeadmConfigSpec.clusterConfiguration.apiServer.certSANs, which rolls the machines; vipd manifest kcp --dns-name " + name + " writes it", p.edit()}}}
+}

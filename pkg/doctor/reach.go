@@ -31,7 +31,8 @@ var vipUnreachable = Check{ID: "D14", Title: "connection to the VIP", Modes: Nod
 	dialing, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
 	to := netip.AddrPortFrom(c.Facts.VIP, c.Facts.Port).String()
-	elsewhere := c.elsewhere(ctx)
+	elsewhere, end := c.elsewhere(ctx)
+	defer end()
 	began := c.Questions.Now()
 	conn, err := c.Questions.Dial(dialing, "tcp", to)
 	took := c.Questions.Now().Sub(began)
@@ -85,10 +86,14 @@ var vipUnreachable = Check{ID: "D14", Title: "connection to the VIP", Modes: Nod
 	return []Finding{f}, nil
 }}
 
-// elsewhere sends the peers that the VIP answers, by their own word, asked meanwhile.
-func (c *Case) elsewhere(ctx context.Context) <-chan []string {
+// elsewhere sends the peers that the VIP answers, by their own word, asked meanwhile. end
+// ends the question.
+func (c *Case) elsewhere(ctx context.Context) (answer <-chan []string, end func()) {
+	ctx, cancel := context.WithCancel(ctx)
 	out := make(chan []string, 1)
+	asking := make(chan struct{})
 	go func() {
+		defer close(asking)
 		p, _ := c.peers(ctx) // who cannot be asked has nothing to add
 		var nodes []string
 		for _, v := range p.Views {
@@ -98,7 +103,10 @@ func (c *Case) elsewhere(ctx context.Context) <-chan []string {
 		}
 		out <- nodes
 	}()
-	return out
+	return out, func() {
+		cancel()
+		<-asking
+	}
 }
 
 // nobody tells whether it is ARP that failed, after some time, and not a machine that

@@ -52,6 +52,8 @@ func (s story) pools() []string {
 		return out
 	case s.found("D11", "contains"):
 		return []string{"The IP pool will hand out the VIP, sooner or later."}
+	case s.found("D30", "endpoints"):
+		return []string{"The Cluster and its VSphereCluster disagree on where the API servers are: one of them points at nothing."}
 	case s.found("D25", "both"):
 		return []string{"The KubeadmControlPlane makes machines with both kube-vip and vipd."}
 	}
