@@ -99,6 +99,12 @@ var processFaults = []Fault{
 			if r.victim, err = awaitMove(ctx, r.lab, r.holder); err != nil {
 				return at, err
 			}
+			// One that dies before it announces cannot tell the neighbours. One whose
+			// frames are cut is not heard.
+			err = within(ctx, time.Second, func() bool { return r.rec.SawAnnouncementOf(r.lab.Cluster().Nodes[r.victim.Name]) })
+			if err := nothingElse(ctx, err); err != nil {
+				return at, err
+			}
 			if _, err := r.victim.Vipd.Kill(); err != nil {
 				return at, err
 			}
@@ -116,6 +122,13 @@ var processFaults = []Fault{
 		after:   awaitIdle,
 		heal:    startVipd,
 	},
+}
+
+// within waits for something, and no longer than that.
+func within(ctx context.Context, limit time.Duration, done func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return wait.Until(ctx, time.Millisecond, func() (bool, error) { return done(), nil })
 }
 
 func stopVipd(_ context.Context, r *run) (record.Time, error) {

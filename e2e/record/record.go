@@ -182,6 +182,13 @@ func (r *Recorder) SawLeaseOf(t Time) bool {
 	return slices.ContainsFunc(r.history.Leases, func(v LeaseVersion) bool { return v.Sent >= t })
 }
 
+// SawAnnouncementOf tells whether one of these MACs was heard to announce.
+func (r *Recorder) SawAnnouncementOf(macs []string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.history.Announcements, func(a Announcement) bool { return slices.Contains(macs, a.MAC) })
+}
+
 // Neighbour records n.
 func (r *Recorder) Neighbour(n Neighbour) { add(r, &r.history.Neighbours, n) }
 
