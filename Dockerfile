@@ -9,7 +9,7 @@ COPY internal internal
 ARG TARGETOS=linux TARGETARCH=amd64 VERSION=unknown
 # The same command as in the Makefile, for the same bytes.
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -buildvcs=false -trimpath \
-    -ldflags "-s -w -X main.version=$VERSION" -o /vipd ./cmd/vipd
+    -ldflags "-s -w -X github.com/vipd-io/vipd/internal/version.version=$VERSION" -o /vipd ./cmd/vipd
 
 # Nothing but the binary: no shell, no libraries.
 FROM scratch

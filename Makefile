@@ -1,5 +1,5 @@
 # `make` alone lists the targets. Parameters: KEEP=1 with demo, RUNS and AT_MOST with
-# bench, DURATION and SEED with chaos, FUZZTIME with fuzz, SEEDS with simulation,
+# bench, DURATION and SEED with chaos and chaos-kubelet, FUZZTIME with fuzz, SEEDS with simulation,
 # VERSION with build, IMAGE and VERSION with image and docker.
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the parts of test share the processors
@@ -14,11 +14,15 @@ DIST     ?= dist
 DOCKER   ?= docker
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
+# Of e2e, what measures times and lets nothing run beside it, as lab.Exclusive has it. Two
+# packages of all others run at a time.
+ALONE = /e2e/(lab|observe|measure/.*|suites/(chaos|kubeadm|lone|status|undone))$$
+
 # The version comes from VERSION alone, so nothing else of git enters a binary.
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
 # No paths, no dates: the same source and toolchain give the same bytes.
-GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/vipd-io/vipd/internal/version.version=$(VERSION)"
 
 .PHONY: help
 help: ## list the targets
@@ -29,71 +33,105 @@ build: ## build bin/vipd, static
 	$(GOBUILD) -o bin/vipd ./cmd/vipd
 
 .PHONY: demo
-demo: deps ## watch failovers in a real control plane on this machine (root; KEEP=1 leaves it running)
-	cd e2e && go run ./cmd/lab demo $(if $(filter-out 0,$(KEEP)),--keep)
+demo: deps-demo ## watch failovers in a real control plane on this machine (root; KEEP=1 leaves it running)
+	@hack/lab demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: demo-doctor
-demo-doctor: deps ## see what vipd doctor says of three faults, in a minute (root)
-	@cd e2e && go run ./cmd/lab build && go run ./cmd/lab demo-doctor
+demo-doctor: deps-demo-doctor ## see what vipd doctor says of three faults, in a minute (root)
+	@hack/lab demo-doctor
 
 .PHONY: bench
-bench: deps ## measure vipd beside keepalived, RUNS=10 times, in AT_MOST=1h; writes docs/benchmarks (root)
-	cd e2e && go run ./cmd/lab bench --runs $(RUNS) --at-most $(AT_MOST) --write ../docs/benchmarks --readme ../README.md
+bench: deps-bench ## measure vipd beside keepalived, RUNS=10 times, in AT_MOST=1h; writes docs/benchmarks (root)
+	hack/lab bench --runs $(RUNS) --at-most $(AT_MOST) --write ../docs/benchmarks --readme ../README.md
 
 .PHONY: scale
-scale: deps ## measure the cost of 3 to 100 nodes and of 1 to 16 VIPs; ten minutes (root)
-	cd e2e && go run ./cmd/lab scale
+scale: deps-scale ## measure the cost of 3 to 100 nodes and of 1 to 16 VIPs; ten minutes (root)
+	hack/lab scale
 
 .PHONY: chaos
-chaos: deps ## break a control plane in all ways once, or for DURATION=2h; SEED=... repeats (root)
-	cd e2e && go run ./cmd/lab chaos $(if $(DURATION),--for $(DURATION)) $(if $(SEED),--seed $(SEED)) --keep
+chaos: deps-chaos ## break a control plane in all ways once, or for DURATION=2h; SEED=... repeats (root)
+	hack/lab chaos $(if $(DURATION),--for $(DURATION)) $(if $(SEED),--seed $(SEED)) --keep
+
+.PHONY: chaos-kubelet
+chaos-kubelet: deps-chaos-kubelet ## the same where kubelet runs vipd and the control plane as static pods (root)
+	hack/lab chaos --kubelet $(if $(DURATION),--for $(DURATION)) $(if $(SEED),--seed $(SEED)) --keep
 
 .PHONY: undone
-undone: deps ## break each promise of vipd on purpose and have the faults show it; ten minutes (root)
-	cd e2e && go run ./cmd/lab build && go test -v -count=1 -timeout 40m ./undone -undone all
+undone: deps-undone ## break each promise of vipd on purpose and have the faults show it; ten minutes (root)
+	hack/lab build && cd e2e && go test -v -count=1 -timeout 40m ./suites/undone -undone all
 
 .PHONY: chaos-replay
 chaos-replay: ## judge a report of chaos again, REPORT=e2e/reports/...
-	@cd e2e && go run ./cmd/lab chaos-replay $(abspath $(REPORT))
+	@hack/lab chaos-replay $(abspath $(REPORT))
 
 .PHONY: test
-test: deps lint test-unit model test-lab ## all that CI does: style, units, model, lab (root)
+test: deps-all ## all that CI does: style, units, model, lab; ends with a table of minutes (root)
+	@hack/test lint model test-unit+test-lab
+
+.PHONY: nightly
+nightly: deps-all ## what takes longer: all searches, faults, broken promises and scenarios; hours (root)
+	@hack/test model-all simulation chaos chaos-kubelet undone test-kubeadm test-capi
 
 .PHONY: deps
-deps: ## install what the tests need besides Go, where it is missing
+deps: ## install what all of the tests need besides Go, where it is missing
 	@hack/install-deps
+
+# Each of the others installs what it needs itself, and looks before minutes of building
+# whether the machine can do it.
+deps-model:
+	@hack/install-deps model
+deps-%:
+	@hack/install-deps $* && hack/preflight $*
+
+.PHONY: bin/gotest
+bin/gotest:
+	@cd e2e && go build -o ../$@ ./cmd/gotest
 
 .PHONY: lint
 lint: ## check style and the directions of imports, in both modules
+	@hack/download . e2e
 	hack/golangci-lint run ./...
 	cd e2e && ../hack/golangci-lint run ./...
 
 .PHONY: test-unit
-test-unit: ## test the product with the race detector, in network namespaces (root)
-	CGO_ENABLED=1 go test -race -shuffle=on ./...
+# The simulation plays few scenarios with the race detector, and many without.
+test-unit: bin/gotest ## test the product with the race detector, in network namespaces (root)
+	@hack/download .
+	@status=0; \
+	CGO_ENABLED=1 bin/gotest -vet=off -race -shuffle=on ./... || status=1; \
+	bin/gotest -vet=off -shuffle=on ./internal/simulation || status=1; \
+	exit $$status
 
 .PHONY: test-lab
-test-lab: ## test it in real control planes; takes minutes (root)
-	cd e2e && go run ./cmd/lab build && go test -count=1 -p 1 -timeout 30m ./...
+test-lab: bin/gotest ## test it in real control planes; takes minutes (root)
+	hack/lab build
+	@cd e2e && status=0; \
+	../bin/gotest -vet=off -count=1 -p 2 -timeout 30m $$(go list ./... | grep -vE '$(ALONE)') || status=1; \
+	../bin/gotest -vet=off -count=1 -p 1 -timeout 30m $$(go list ./... | grep -E '$(ALONE)') || status=1; \
+	exit $$status
 
 .PHONY: test-kubeadm
-test-kubeadm: deps ## of test-lab, only kubeadm init and join with vipd as a static pod, and what befalls it (root)
-	cd e2e && go run ./cmd/lab build && go test -v -count=1 -timeout 20m ./kubeadm
+test-kubeadm: deps-test-kubeadm ## of test-lab, and two faults more, only kubeadm init and join with vipd as a static pod, and what befalls it (root)
+	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/kubeadm -all
 
 .PHONY: test-capi
-test-capi: deps ## of test-lab, only Cluster API's own API, webhooks and controllers with what vipd writes for them (root)
-	cd e2e && go run ./cmd/lab build && go test -v -count=1 -timeout 20m ./capi
+test-capi: deps-test-capi ## of test-lab, only Cluster API's own API, webhooks and controllers with what vipd writes for them (root)
+	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/capi
 
 .PHONY: fuzz
 fuzz: ## fuzz each parser for FUZZTIME=30s
 	hack/fuzz $(FUZZTIME)
 
 .PHONY: model
-model: deps ## search every state of a model of the election; two minutes
-	hack/model/check
+model: deps-model ## search every state of a model of the election, if it is another one than before; two minutes
+	hack/model/check --new
+
+.PHONY: model-all
+model-all: deps ## the same with its largest searches; a quarter of an hour
+	hack/model/check --all
 
 .PHONY: simulation
-simulation: ## play SEEDS=10000 stories of whole nodes in fake time, and as many with one fence of three; minutes
+simulation: ## play SEEDS=10000 scenarios of whole nodes in fake time, and as many with one fence of three; minutes
 	go test -v -count=1 -timeout 0 ./internal/simulation -run '^Test(Nodes|(Fence|Lifetime|Process)Alone)$$' -seeds $(SEEDS)
 
 .PHONY: image

@@ -1,5 +1,5 @@
 // Package manifests tests the files beside it that are for Prometheus and Grafana; those
-// that vipd writes, cmd/vipd tests.
+// that vipd writes, internal/cli tests.
 package manifests
 
 import (
@@ -17,8 +17,8 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/vipd-io/vipd/internal/status"
 	"github.com/vipd-io/vipd/pkg/boottime"
-	"github.com/vipd-io/vipd/pkg/status"
 )
 
 const (
@@ -325,7 +325,7 @@ func metrics(t *testing.T) map[string]bool {
 	t.Helper()
 	b := status.NewBoard(status.BoardOptions{VIPs: []status.VIP{{Address: "192.0.2.9", Port: 6443}},
 		Certificates: func() []status.Certificate { return []status.Certificate{{Kubeconfig: "/etc/vipd/kubeconfig"}} }})
-	b.Tell(func(f *status.Facts) {
+	b.Update(func(f *status.Facts) {
 		f.Lease = status.LeaseFacts{Known: true, Holder: "n1", Seen: boottime.Now()}
 		f.APIServers = []status.APIServer{{Node: "n1", Server: "127.0.0.1:6443"}}
 	})

@@ -19,18 +19,30 @@ import (
 	"github.com/vipd-io/vipd/pkg/election"
 )
 
-// objects is what a stand-in for an API server has; the real one is asked in e2e/doctor.
+// objects is what a stand-in for an API server has; the real one is asked in e2e/suites/doctor.
 type objects struct {
 	denied []string // verbs
 	lease  *coordinationv1.Lease
 	nodes  []*corev1.Node
-	refuse int // the status that all answers but readyz have, 0 for none
+	starts bool // it is not ready
+	refuse int  // the status that all answers but readyz have, 0 for none
 }
 
+// leaseBy is a Lease that its holder keeps renewing: see renewed.
 func leaseBy(holder string) *coordinationv1.Lease {
-	seconds, term, now := int32(3), int32(1), metav1.NewMicroTime(time.Now())
+	seconds, term := int32(3), int32(1)
 	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{election.Annotation: fmt.Sprintf(`{"holder":%q,"term":1}`, holder)}},
-		Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, LeaseTransitions: &term, RenewTime: &now}}
+		Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, LeaseTransitions: &term}}
+}
+
+// renewed is the Lease as it is when somebody asks, who may come late on a busy machine: one
+// without a time of renewal was renewed just now.
+func (o *objects) renewed() *coordinationv1.Lease {
+	l := o.lease.DeepCopy()
+	if l.Spec.RenewTime == nil {
+		l.Spec.RenewTime = new(metav1.NewMicroTime(time.Now()))
+	}
+	return l
 }
 
 func nodeAt(name string, ips ...string) *corev1.Node {
@@ -44,6 +56,8 @@ func nodeAt(name string, ips ...string) *corev1.Node {
 func (o *objects) answer(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch {
+	case r.URL.Path == "/readyz" && o.starts:
+		w.WriteHeader(http.StatusForbidden)
 	case r.URL.Path == "/readyz":
 		ready(w, r)
 	case o.refuse != 0:
@@ -60,7 +74,7 @@ func (o *objects) answer(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 		_ = json.NewEncoder(w).Encode(review)
 	case strings.HasSuffix(r.URL.Path, "/leases/plndr-cp-lock") && o.lease != nil:
-		_ = json.NewEncoder(w).Encode(o.lease)
+		_ = json.NewEncoder(w).Encode(o.renewed())
 	case strings.HasSuffix(r.URL.Path, "/nodes"):
 		list := corev1.NodeList{}
 		for _, n := range o.nodes {
@@ -80,16 +94,16 @@ func TestDoctorAsksTheCluster(t *testing.T) {
 	diagnose(t, []diagnosis{
 		{name: "no rights", fault: func(s *site) { s.objects.denied = []string{"create", "update"}; s.free() },
 			want:    []found{{"D14", "error", "nobody", "no route to host, after"}, {"D17", "error", "forbidden", "does not let vipd's credentials create, update the Lease"}},
-			verdict: []string{"Nobody may take the VIP"}},
+			verdict: []string{"No node can take the VIP"}},
 		{name: "credentials of another cluster", fault: func(s *site) { s.objects.refuse = http.StatusUnauthorized },
-			want: []found{{"D17", "error", "untrusted", "are not of one cluster"}}, verdict: []string{"vipd's credentials are not of this node's cluster"}},
+			want: []found{{"D17", "error", "untrusted", "belong to different clusters"}}, verdict: []string{"vipd's credentials belong to another cluster"}},
 		{name: "API server of another cluster", fault: func(s *site) {
 			s.own = serverOf(newAuthority(t, "kubernetes").issue(-time.Minute, time.Hour, "kubernetes"), s.objects.answer)
-		}, want: []found{{"D17", "error", "untrusted", "are not of one cluster"}}, verdict: []string{"vipd's credentials are not of this node's cluster"}},
+		}, want: []found{{"D17", "error", "untrusted", "belong to different clusters"}}, verdict: []string{"vipd's credentials belong to another cluster"}},
 		{name: "stale lease", fault: func(s *site) { ago(s, time.Hour); s.noVIP() },
-			want: []found{{"D14", "error", "nobody", "no route to host, after"}, {"D18", "error", "stale", "is held by n2, which last renewed it 1h0m"}}, verdict: []string{"a holder that is gone"}},
+			want: []found{{"D14", "error", "nobody", "no route to host, after"}, {"D18", "error", "stale", "is held by n2, which last renewed the Lease 1h0m"}}, verdict: []string{"No node holds the VIP: the holder of the Lease is gone"}},
 		{name: "stale lease of a stranger", fault: func(s *site) { s.objects.lease = leaseBy("cp-9"); ago(s, time.Hour); s.noVIP() },
-			want: []found{{"D14", "error", "nobody", "no route to host, after"}, {"D18", "error", "stale", "is held by cp-9, which is no control-plane node of this cluster"}}, verdict: []string{"a holder that is gone"}},
+			want: []found{{"D14", "error", "nobody", "no route to host, after"}, {"D18", "error", "stale", "is held by cp-9, which is no control-plane node of this cluster"}}, verdict: []string{"No node holds the VIP: the holder of the Lease is gone"}},
 		{name: "lease of a stranger", fault: func(s *site) { s.objects.lease = leaseBy("cp-9") },
 			want: []found{{"D18", "error", "stranger", "is held by cp-9"}}, verdict: []string{"no control-plane node of this cluster"}},
 		{name: "lease of kube-vip", fault: func(s *site) { s.objects.lease.Annotations = nil },
@@ -103,6 +117,10 @@ func TestDoctorAsksTheCluster(t *testing.T) {
 			s.atVIP = serverOf(newAuthority(t, "kubernetes").issue(-time.Minute, time.Hour, testVIP, siteName), ready)
 		}, want: []found{{"D15", "error", "other CA", "which is not this cluster's CA"}}, verdict: []string{"Another cluster"}},
 		// What is not wrong, or told elsewhere.
+		{name: "an API server that starts", fault: func(s *site) {
+			s.objects.starts, s.objects.denied = true, []string{"get", "list", "watch", "create", "update"}
+		},
+			unknown: []string{"D16"}, verdict: []string{"1 of 27 checks could not run"}},
 		{name: "no lease", fault: func(s *site) { s.objects.lease = nil }, verdict: []string{"All is well"}},
 		{name: "no API server here", fault: func(s *site) { s.own = server{} },
 			want: []found{{"D16", "error", "refused", "nothing listens"}}, verdict: []string{"The VIP works, and the API server of this node does not"}},

@@ -11,12 +11,12 @@ import (
 )
 
 // Faults of this node's own firewall. What it makes of rulesets is held against the
-// kernel in pkg/firewall.
+// kernel in internal/firewall.
 
 func TestDoctorFirewall(t *testing.T) {
 	const (
-		later = "The VIP works until this node takes it: its firewall keeps clients from port 6443."
-		here  = "This node holds the VIP, and its own firewall keeps clients from port 6443."
+		later = "The VIP works until this node takes the VIP: the firewall of this node blocks clients from port 6443."
+		here  = "This node holds the VIP, and the firewall of this node blocks clients from port 6443."
 		well  = "All is well"
 	)
 	rules := func(text string) func(*site) { return func(s *site) { s.run(s.node, "nft", text) } }
@@ -27,15 +27,15 @@ func TestDoctorFirewall(t *testing.T) {
 	}
 	diagnose(t, []diagnosis{
 		{name: "rejects", fault: rules(input + "accept; iif eth0 tcp dport 6443 reject; }; }"),
-			want: []found{{"D19", "error", "rule", "the nftables rule with handle 2 in chain inet filter input rejects what comes to 6443/tcp on eth0"}}, verdict: []string{later}},
+			want: []found{{"D19", "error", "rule", "the nftables rule with handle 2 in chain inet filter input rejects packets to 6443/tcp on eth0"}}, verdict: []string{later}},
 		{name: "rejects this node, too", fault: rules(input + "accept; tcp dport 6443 reject; }; }"),
-			want: []found{{"D16", "error", "refused", "nothing listens"}, {"D19", "error", "rule", "rejects"}}, verdict: []string{"The VIP works, and this node cannot take it: its API server does not answer, and its firewall"}},
+			want: []found{{"D16", "error", "refused", "nothing listens"}, {"D19", "error", "rule", "rejects"}}, verdict: []string{"The VIP works, and this node cannot take the VIP: its API server does not answer, and its firewall"}},
 		{name: "rejects on the holder", fault: func(s *site) {
 			s.hold()
 			rules(input + "accept; iif lo accept; tcp dport 6443 reject; }; }")(s)
 		}, want: []found{{"D19", "error", "rule", "the nftables rule with handle 3 in chain inet filter input rejects"}}, verdict: []string{here}},
 		{name: "policy", fault: rules(input + "drop; ct state established,related accept; iif lo accept; meta l4proto icmp accept; tcp dport 22 accept; udp sport 53 accept; }; }"),
-			want: []found{{"D19", "error", "policy", "the policy of the nftables chain inet filter input drops what comes to 6443/tcp on eth0, and no rule lets it in"}}, verdict: []string{later}},
+			want: []found{{"D19", "error", "policy", "the policy of the nftables chain inet filter input drops packets to 6443/tcp on eth0, and no rule accepts them"}}, verdict: []string{later}},
 		{name: "set in a jump", fault: rules("table inet filter { chain closed { tcp dport { 6443, 10250 } drop; }; }; " + input + "accept; iifname eth0 jump closed; }; }"),
 			want: []found{{"D19", "error", "rule", "in chain inet filter closed drops"}}, verdict: []string{later}},
 		{name: "iptables", fault: func(s *site) {
@@ -49,7 +49,7 @@ func TestDoctorFirewall(t *testing.T) {
 		{name: "here and on the holder", fault: func(s *site) {
 			s.firewall(s.holder, "reject with icmp type host-prohibited")
 			rules(input + "accept; iif eth0 tcp dport 6443 reject; }; }")(s)
-		}, want: []found{{"D14", "error", "rejected", "no route to host"}, {"D19", "error", "rule", "rejects"}}, verdict: []string{"Firewalls keep clients from port 6443: this node's does, and most likely that of the node which holds the VIP."}},
+		}, want: []found{{"D14", "error", "rejected", "no route to host"}, {"D19", "error", "rule", "rejects"}}, verdict: []string{"Firewalls block clients from port 6443: the firewall of this node does, and most likely the firewall of the holder."}},
 		{name: "before kubeadm", fault: func(s *site) { preflight(s); rules(input + "accept; tcp dport 6443 reject; }; }")(s) },
 			want: []found{{"D19", "warning", "rule", "rejects"}}, verdict: []string{better}},
 
@@ -66,7 +66,7 @@ func TestDoctorFirewall(t *testing.T) {
 
 // TestDoctorFirewallD runs Debian's firewalld on the node, on a system bus of its own.
 func TestDoctorFirewallD(t *testing.T) {
-	const closed, later = "firewalld's zone public, which eth0 is in, keeps 6443/tcp closed", "The VIP works until this node takes it"
+	const closed, later = "firewalld's zone public of eth0 keeps 6443/tcp closed", "The VIP works until this node takes the VIP"
 	diagnose(t, []diagnosis{
 		{name: "as installed", fault: func(s *site) { s.firewalld() }, want: []found{{"D19", "error", "firewalld", closed}}, verdict: []string{later}},
 		{name: "another zone", fault: func(s *site) { s.firewalld("--zone=dmz", "--change-interface=eth0") },

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // What the guest was told. vmtoolsd is a stand-in: it needs a hypervisor of VMware.
@@ -23,6 +24,14 @@ func volatile(t *testing.T) string {
 func (s *site) standInTools(script string) {
 	s.t.Helper()
 	must(s.t, os.WriteFile(filepath.Join(s.bin, "vmtoolsd"), []byte("#!/bin/sh\n"+script), 0o755))
+}
+
+// slowTools has the vmtoolsd that is there answer after a while.
+func (s *site) slowTools(after time.Duration) {
+	s.t.Helper()
+	script, err := os.ReadFile(filepath.Join(s.bin, "vmtoolsd"))
+	must(s.t, err)
+	s.standInTools(fmt.Sprintf("sleep %f\n%s", after.Seconds(), script))
 }
 
 // deliver has CAPV hand over a static address, and what else is said of the interface.
@@ -61,7 +70,7 @@ func TestDoctorTold(t *testing.T) {
 		{
 			name:    "no gateway delivered",
 			fault:   func(s *site) { lose(s); s.deliver(staticAddress, "") },
-			want:    []found{{"D01", "error", "no gateway delivered", no + "CAPV delivered no gateway beside 192.168.35.11/24: the IP pool has none"}},
+			want:    []found{{"D01", "error", "no gateway delivered", no + "CAPV delivered 192.168.35.11/24 without a gateway: the IP pool has none"}},
 			verdict: []string{"This is not a CAPV fault and not vipd: the IP pool has no gateway.", isFine},
 		},
 		{
@@ -78,8 +87,18 @@ func TestDoctorTold(t *testing.T) {
 		{
 			name:    "not applied",
 			fault:   func(s *site) { lose(s); s.deliver(staticAddress, "gateway4: 192.168.35.1"); s.cloudInit(`"boom"`) },
-			want:    []found{{"D01", "error", "not applied", no + `CAPV delivered gateway4 192.168.35.1, and the guest did not apply it, ...cloud-init recorded: "boom"`}},
-			verdict: []string{"This is neither CAPV nor vipd: the gateway was delivered", isFine},
+			want:    []found{{"D01", "error", "not applied", no + `CAPV delivered gateway4 192.168.35.1, and the guest did not apply that gateway, ...cloud-init recorded: "boom"`}},
+			verdict: []string{"This is neither CAPV nor vipd: CAPV delivered the gateway", isFine},
+		},
+		{
+			name: "not applied, on a machine so busy that vmtoolsd takes longer than an operator waits",
+			fault: func(s *site) {
+				lose(s)
+				s.deliver(staticAddress, "gateway4: 192.168.35.1")
+				s.slowTools(3 * time.Second)
+			},
+			want:    []found{{"D01", "error", "not applied", no + "CAPV delivered gateway4 192.168.35.1, and the guest did not apply that gateway"}},
+			verdict: []string{"This is neither CAPV nor vipd: CAPV delivered the gateway", isFine},
 		},
 		{
 			name: "routes for the machine",
@@ -88,13 +107,13 @@ func TestDoctorTold(t *testing.T) {
 				s.deliver(staticAddress, "gateway4: 192.168.35.1\n  routes: [{to: 10.0.0.0/8, via: 192.168.35.2, metric: 0}]")
 				s.cloudInit(`"RuntimeError(\"No handler found for command 'routes'\")"`)
 			},
-			want:    []found{{"D01", "error", "VM routes", no + "CAPV delivered routes for the whole machine...No handler found for command 'routes'"}},
-			verdict: []string{"This is not vipd: the VSphereMachineTemplate has routes", isFine},
+			want:    []found{{"D01", "error", "VM routes", no + "CAPV delivered machine-level routes...No handler found for command 'routes'"}},
+			verdict: []string{"This is not vipd: the VSphereMachineTemplate has machine-level routes", isFine},
 		},
 		{
 			name:    "left to DHCP",
 			fault:   func(s *site) { lose(s); s.deliver(staticAddress, "dhcp4: true") },
-			want:    []found{{"D01", "error", "DHCP", no + "CAPV leaves the gateway to DHCP on eth0, and none came"}},
+			want:    []found{{"D01", "error", "DHCP", no + "CAPV leaves the gateway to DHCP on eth0, and DHCP delivered none"}},
 			verdict: []string{"This is neither Cluster API nor vipd", isFine},
 		},
 		{
@@ -109,7 +128,7 @@ func TestDoctorTold(t *testing.T) {
 				s.route(s.node, "replace default via 10.9.9.1 dev eth0 onlink")
 				s.deliver("192.168.35.11/32", "gateway4: 10.9.9.1")
 			},
-			want: []found{{"D03", "error", "", "the gateway 10.9.9.1 is in no subnet of eth0...CAPV delivered it like that, with 192.168.35.11/32"}},
+			want: []found{{"D03", "error", "", "the gateway 10.9.9.1 is in no subnet of eth0...CAPV delivered the gateway with 192.168.35.11/32"}},
 
 			verdict: []string{"This is neither Cluster API nor vipd", isFine},
 		},
@@ -130,7 +149,7 @@ func TestDoctorToldFindsNothing(t *testing.T) {
 		{name: "no metadata", fault: func(s *site) { s.standInTools("echo No value found >&2; exit 1") }, verdict: well},
 		{name: "blotted out", fault: func(s *site) { s.standInTools("echo LS0t") }, verdict: well},
 		{name: "vmtoolsd that fails", fault: func(s *site) { s.standInTools("exit 1"); s.cloudInit(`"boom"`) }, verdict: well},
-		{name: "vmtoolsd that hangs", fault: func(s *site) { s.standInTools("exec sleep 60") }, verdict: well},
+		{name: "vmtoolsd that hangs", fault: func(s *site) { s.standInTools("exec sleep 60"); s.silent() }, verdict: well},
 		{name: "errors of cloud-init on a node that was told to wait", fault: func(s *site) { s.deliver(staticAddress, "dhcp4: true"); s.cloudInit(`"boom"`) }, verdict: well},
 	})
 }

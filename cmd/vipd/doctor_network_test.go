@@ -8,7 +8,7 @@ import (
 // Faults of this machine's network, and of who answers on the link.
 
 func TestDoctorNetwork(t *testing.T) {
-	const gateway, chosen, link = "This is neither Cluster API nor vipd", "The VIP is badly chosen", "The interface of the VIP is not there, or has no carrier."
+	const gateway, chosen, link = "This is neither Cluster API nor vipd", "The VIP is not usable", "The interface of the VIP does not exist or has no carrier."
 	vip := func(addr string) func(*site) {
 		return func(s *site) {
 			s.noVIP()
@@ -81,7 +81,7 @@ func TestDoctorNetwork(t *testing.T) {
 		},
 		{
 			name:  "VIP off-subnet",
-			fault: vip("10.1.2.3"),
+			fault: func(s *site) { vip("10.1.2.3")(s); s.silent() },
 			want: []found{
 				{"D07", "error", "", "the VIP 10.1.2.3 is in none of this node's subnets: eth0 (192.168.35.11/24)"},
 				{"D14", "error", "silent", "10.1.2.3:6443: no answer in "},
@@ -93,6 +93,36 @@ func TestDoctorNetwork(t *testing.T) {
 			fault:   func(s *site) { vip("192.168.35.11")(s); s.own = serverOf(s.certificate(), ready) },
 			want:    []found{{"D08", "error", "", "the VIP 192.168.35.11 is this node's own address on eth0 (192.168.35.11/24)"}},
 			verdict: []string{chosen},
+		},
+		{
+			name: "VIP is the node's on another interface",
+			fault: func(s *site) {
+				s.secondLink()
+				s.node.AddAddr("eth1", testVIP+"/32")
+				s.sysctl("ipv4/conf/eth0/arp_ignore", "1")
+			},
+			want:    []found{{"D08", "error", "", "the VIP " + testVIP + " is this node's own address on eth1 (" + testVIP + "/32)"}},
+			verdict: []string{chosen},
+		},
+		{
+			name: "VIP on kube-ipvs0",
+			fault: func(s *site) {
+				s.node.Dummy("kube-ipvs0")
+				s.node.AddAddr("kube-ipvs0", testVIP+"/32")
+				s.sysctl("ipv4/conf/eth0/arp_ignore", "0")
+			},
+			want:    []found{{"D08", "error", "aside", "the VIP " + testVIP + " is also on kube-ipvs0, added by another program than vipd, and arp_ignore of eth0 is 0"}},
+			verdict: []string{"This node answers ARP for the VIP at any time"},
+		},
+		{
+			name: "VIP on kube-ipvs0, strict ARP",
+			fault: func(s *site) {
+				s.node.Dummy("kube-ipvs0")
+				s.node.AddAddr("kube-ipvs0", testVIP+"/32")
+				s.sysctl("ipv4/conf/eth0/arp_ignore", "1")
+			},
+			want:    []found{{"D08", "info", "aside", "the VIP " + testVIP + " is also on kube-ipvs0, added by another program than vipd"}},
+			verdict: []string{better},
 		},
 		{
 			name:    "VIP is the network",
@@ -122,13 +152,13 @@ func TestDoctorNeighbours(t *testing.T) {
 		{
 			name:    "a stranger has the VIP",
 			fault:   func(s *site) { s.free(); takes(s) },
-			want:    []found{{"D09", "error", "stranger", testVIP + " is answered by ..., and nobody holds the lease"}},
+			want:    []found{{"D09", "error", "stranger", "... answers for " + testVIP + ", and nobody holds the Lease"}},
 			verdict: []string{another},
 		},
 		{
 			name:    "a stranger has it, too, that this node holds",
 			fault:   func(s *site) { s.hold(); takes(s) },
-			want:    []found{{"D09", "error", "stranger", "this node holds the VIP, and ... answers for " + testVIP + ", too"}},
+			want:    []found{{"D09", "error", "stranger", "this node holds the VIP, and ... also answers for " + testVIP}},
 			verdict: []string{another},
 		},
 		{
@@ -140,14 +170,14 @@ func TestDoctorNeighbours(t *testing.T) {
 		{
 			name:    "the VIP answers before kubeadm",
 			fault:   func(s *site) { s.args = []string{"--preflight", "--address", testVIP} },
-			want:    []found{{"D09", "warning", "answered", testVIP + " is answered already, by "}},
+			want:    []found{{"D09", "warning", "answered", "... already answers for " + testVIP}},
 			verdict: []string{better},
 		},
 		{
 			name:    "the VIP was left behind",
 			fault:   func(s *site) { s.node.AddAddr("eth0", testVIP+"/32") },
-			want:    []found{{"D10", "error", "", testVIP + "/32 is on eth0 of this node, and n2 holds the lease"}},
-			verdict: []string{"This node has the VIP without the lease"},
+			want:    []found{{"D10", "error", "", testVIP + "/32 is on eth0 of this node, and n2 holds the Lease"}},
+			verdict: []string{"This node has the VIP without the Lease"},
 		},
 	})
 }

@@ -199,7 +199,7 @@ func TestDoctorProfiles(t *testing.T) {
 		{
 			name:    "competes",
 			fault:   manages(100, 0, cloudInits(), templates("priority=120")),
-			want:    []found{{"D22", "warning", "rival", `the profile "ens192" (manual, 192.168.35.11/24, no gateway) competes with "cloud-init eth0"...is 120, that of the active one 120`}},
+			want:    []found{{"D22", "warning", "rival", `the profile "ens192" (manual, 192.168.35.11/24, no gateway) competes with "cloud-init eth0"...is 120, the active profile has 120`}},
 			verdict: []string{better},
 		},
 		{
@@ -220,15 +220,15 @@ func TestDoctorProfiles(t *testing.T) {
 		{
 			name:    "failed",
 			fault:   manages(120, -1, cloudInits()),
-			want:    []found{{"D22", "warning", "state", "NetworkManager has eth0 as failed"}},
+			want:    []found{{"D22", "warning", "state", "NetworkManager reports eth0 as failed"}},
 			verdict: []string{better},
 		},
 		{
 			name:    "refuses",
 			fault:   func(s *site) { s.networkManager(&standInNetworkManager{refuses: true}) },
-			unknown: []string{"D22"}, verdict: []string{"Nothing was found to be wrong; 1 of"},
+			unknown: []string{"D22"}, verdict: []string{"No problems found; 1 of"},
 		},
-		{name: "a bus that says nothing", fault: (*site).muteBus, unknown: []string{"D19", "D22"}, verdict: []string{"Nothing was found to be wrong; 2 of"}},
+		{name: "a bus that says nothing", fault: func(s *site) { s.muteBus(); s.silent() }, unknown: []string{"D19", "D22"}, verdict: []string{"No problems found; 2 of"}},
 		// What is well.
 		{name: "only cloud-init's", fault: manages(100, 0, cloudInits()), verdict: []string{well}},
 		{name: "a default route among its routes", fault: manages(100, 0, templates("route=192.168.35.1")), verdict: []string{well}},

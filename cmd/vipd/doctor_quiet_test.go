@@ -14,6 +14,7 @@ import (
 // TestDoctorSendsNothingThatMovesTraffic: of all ARP frames that the node sends, none
 // says that it has the VIP.
 func TestDoctorSendsNothingThatMovesTraffic(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]func(*site){
 		"healthy": func(*site) {}, "holder": (*site).hold, "nobody": (*site).free,
 		"left behind": func(s *site) { s.node.AddAddr("eth0", testVIP+"/32") },
@@ -52,7 +53,7 @@ func (s *site) sentUntilNow(frames *packet.Conn) (out []*arp.Packet) {
 	must(s.t, err)
 	_, err = s.node.Frames("eth0", int(last)).WriteTo(end, &packet.Addr{HardwareAddr: ethernet.Broadcast})
 	must(s.t, err)
-	must(s.t, frames.SetReadDeadline(time.Now().Add(10*time.Second)))
+	must(s.t, frames.SetReadDeadline(time.Now().Add(time.Minute)))
 	for b := make([]byte, 64<<10); ; {
 		n, _, err := frames.ReadFrom(b)
 		must(s.t, err)
@@ -71,9 +72,11 @@ func (s *site) sentUntilNow(frames *packet.Conn) (out []*arp.Packet) {
 	}
 }
 
-// TestDoctorIsBounded with everything dead that it asks. 5 s are promised, and the
-// program has to start on a busy machine.
+// TestDoctorIsBounded with everything dead that it asks. Left to the
+// kernel it would be two minutes (tcp_syn_retries in tcp(7)), and a server that is mute
+// never ends it. How many seconds it is, TestExamineIsBounded asserts in fake time.
 func TestDoctorIsBounded(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.free()
 	s.secondLink()
@@ -83,10 +86,11 @@ func TestDoctorIsBounded(t *testing.T) {
 	s.route(s.node, "delete default via 192.168.35.1")
 	s.servers = []string{"10.8.8.1", "10.8.8.2", "10.8.8.3"}
 	s.own, s.atVIP = server{mute: true}, server{}
+	s.silent()
 	s.furnish()
 	began := time.Now()
 	exit, got := s.examine()
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("took %s", took)
 	}
 	diagnosis{

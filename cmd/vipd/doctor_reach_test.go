@@ -12,7 +12,7 @@ import (
 // Faults of the name, of the way to the VIP, and of what answers there.
 
 func TestDoctorName(t *testing.T) {
-	const onlyName = "The VIP is healthy; only the name is wrong."
+	const onlyName = "The VIP is healthy; only its DNS name is wrong."
 	other := netip.MustParseAddr("192.168.35.77")
 	hosts := func(addr string) string { return addr + " " + siteName + "\n" }
 	diagnose(t, []diagnosis{
@@ -20,8 +20,8 @@ func TestDoctorName(t *testing.T) {
 			name:  "the name server is wrong",
 			fault: func(s *site) { s.names = zone{siteName: other} },
 			want: []found{
-				{"D13", "error", "wrong", "the name server 192.168.35.1:53 has " + siteName + " at 192.168.35.77, and the VIP is " + testVIP},
-				{"D13", "error", "elsewhere", "programs here find " + siteName + " at 192.168.35.77"},
+				{"D13", "error", "wrong", "the name server 192.168.35.1:53 resolves " + siteName + " to 192.168.35.77, and the VIP is " + testVIP},
+				{"D13", "error", "elsewhere", "programs on this machine resolve " + siteName + " to 192.168.35.77"},
 			},
 			verdict: []string{onlyName},
 		},
@@ -33,19 +33,19 @@ func TestDoctorName(t *testing.T) {
 		},
 		{
 			name:    "the name server does not answer",
-			fault:   func(s *site) { s.names = zone{siteName: unanswered} },
-			want:    []found{{"D13", "error", "no server", "the name server 192.168.35.1:53 ...no answer within 1s"}},
+			fault:   func(s *site) { s.names = zone{siteName: unanswered}; s.silent() },
+			want:    []found{{"D13", "error", "no server", "the name server 192.168.35.1:53 ...no answer within 6s"}},
 			verdict: []string{onlyName},
 		},
 		{
 			name:    "the name server fails",
 			fault:   func(s *site) { s.names = zone{siteName: failure} },
-			want:    []found{{"D13", "error", "no server", "the name server 192.168.35.1:53 gives no address: it answers ServerFailure"}},
+			want:    []found{{"D13", "error", "no server", "the name server 192.168.35.1:53 gives no address: the server answers ServerFailure"}},
 			verdict: []string{onlyName},
 		},
 		{
 			name:  "one of two name servers does not answer",
-			fault: func(s *site) { s.servers = []string{"192.168.35.1", "192.168.35.253"} },
+			fault: func(s *site) { s.servers = []string{"192.168.35.1", "192.168.35.253"}; s.silent() },
 			want:  []found{{"D13", "warning", "no server", "the name server 192.168.35.253:53 "}}, verdict: []string{better},
 		},
 		{
@@ -58,6 +58,7 @@ func TestDoctorName(t *testing.T) {
 			name: "/etc/hosts mends it while all name servers are dead",
 			fault: func(s *site) {
 				s.servers, s.hosts = []string{"192.168.35.251", "192.168.35.252", "192.168.35.253"}, hosts(testVIP)
+				s.silent()
 			},
 			want:    []found{{"D13", "warning", "no server", "35.251"}, {"D13", "warning", "no server", "35.252"}, {"D13", "warning", "no server", "35.253"}},
 			verdict: []string{better},
@@ -65,7 +66,7 @@ func TestDoctorName(t *testing.T) {
 		{
 			name:    "/etc/hosts breaks it",
 			fault:   func(s *site) { s.hosts = hosts("192.168.35.77") },
-			want:    []found{{"D13", "error", "elsewhere", "programs here find " + siteName + " at 192.168.35.77, not at the VIP " + testVIP}},
+			want:    []found{{"D13", "error", "elsewhere", "programs on this machine resolve " + siteName + " to 192.168.35.77, not to the VIP " + testVIP}},
 			verdict: []string{onlyName},
 		},
 		{
@@ -75,7 +76,7 @@ func TestDoctorName(t *testing.T) {
 				s.noVIP()
 			},
 			want:    []found{{"D13", "error", "no record", "has no record"}},
-			verdict: []string{"Only the name of the VIP is wrong, of what can be told before kubeadm."},
+			verdict: []string{"Only the DNS name of the VIP is wrong, as far as can be checked before kubeadm."},
 		},
 	})
 }
@@ -87,7 +88,7 @@ func (s *site) firewall(of *nstest.NS, verdict string) {
 }
 
 func TestDoctorConnection(t *testing.T) {
-	const firewall = "A firewall rejects port 6443 of the VIP, most likely that of the node which holds it."
+	const firewall = "A firewall rejects port 6443 of the VIP, most likely the firewall of the holder."
 	diagnose(t, []diagnosis{
 		{
 			name: "no route",
@@ -107,7 +108,7 @@ func TestDoctorConnection(t *testing.T) {
 				s.sysctlOf(s.router, "ipv4/conf/all/forwarding", "1")
 			},
 			want:    []found{{"D14", "error", "no route beyond", "10.1.2.3:6443: network is unreachable, after "}},
-			verdict: []string{"This machine, or a router on the way, has no route to the VIP."},
+			verdict: []string{"This machine, or a router on the path, has no route to the VIP."},
 		},
 		{
 			name:    "nobody holds the VIP",
@@ -134,13 +135,13 @@ func TestDoctorConnection(t *testing.T) {
 				s.firewall(s.node, "ip daddr "+testVIP+" reject with icmp type host-prohibited")
 			},
 			want:    []found{{"D14", "error", "rejected", testVIP + ":6443: no route to host, after "}, {"D19", "error", "firewalld", "firewalld keeps 6443/tcp closed on eth0"}},
-			verdict: []string{"This node holds the VIP, and its own firewall keeps clients from port 6443."},
+			verdict: []string{"This node holds the VIP, and the firewall of this node blocks clients from port 6443."},
 		},
 		{
 			name:    "a firewall drops",
-			fault:   func(s *site) { s.firewall(s.holder, "drop") },
+			fault:   func(s *site) { s.firewall(s.holder, "drop"); s.silent() },
 			want:    []found{{"D14", "error", "silent", testVIP + ":6443: no answer in "}},
-			verdict: []string{"What is sent to the VIP is dropped"},
+			verdict: []string{"Packets to the VIP are dropped"},
 		},
 		{
 			name:    "nothing listens",
@@ -159,7 +160,7 @@ func TestDoctorConnection(t *testing.T) {
 }
 
 func TestDoctorCertificate(t *testing.T) {
-	const foreign = "Another cluster, or another machine, has the VIP"
+	const foreign = "Another cluster or another machine has the VIP"
 	issued := func(from, until time.Duration, names ...string) func(*site) {
 		return func(s *site) { s.atVIP = serverOf(s.ca.issue(from, until, names...), ready) }
 	}
@@ -175,25 +176,25 @@ func TestDoctorCertificate(t *testing.T) {
 		{
 			name:    "without the name",
 			fault:   issued(-time.Minute, time.Hour, testVIP, "kubernetes"),
-			want:    []found{{"D15", "error", "name", "is not for " + siteName + "; it is for kubernetes, " + testVIP}},
+			want:    []found{{"D15", "error", "name", "is not valid for " + siteName + ", only for kubernetes, " + testVIP}},
 			verdict: []string{wrong},
 		},
 		{
 			name:    "without the VIP",
 			fault:   issued(-time.Minute, time.Hour, siteName),
-			want:    []found{{"D15", "error", "name", "is not for " + testVIP + "; it is for " + siteName}},
+			want:    []found{{"D15", "error", "name", "is not valid for " + testVIP + ", only for " + siteName}},
 			verdict: []string{wrong},
 		},
 		{
 			name:    "expired",
 			fault:   issued(-time.Hour, -time.Minute, testVIP, siteName),
-			want:    []found{{"D15", "error", "expired", "the certificate at " + testVIP + ":6443 ended at "}},
+			want:    []found{{"D15", "error", "expired", "the certificate at " + testVIP + ":6443 expired at "}},
 			verdict: []string{wrong},
 		},
 		{
 			name:    "not yet valid",
-			fault:   issued(time.Minute, time.Hour, testVIP, siteName),
-			want:    []found{{"D15", "error", "clock", "is valid from ..., and it is "}},
+			fault:   issued(30*time.Minute, time.Hour, testVIP, siteName),
+			want:    []found{{"D15", "error", "clock", "is valid from ..., and the time here is "}},
 			verdict: []string{wrong},
 		},
 		{
@@ -209,9 +210,9 @@ func TestDoctorCertificate(t *testing.T) {
 		},
 		{
 			name:    "hangs",
-			fault:   func(s *site) { s.atVIP = server{mute: true} },
-			want:    []found{{"D15", "error", "silent", testVIP + ":6443 takes the connection, and says nothing"}},
-			verdict: []string{"What has the VIP takes connections and does not answer"},
+			fault:   func(s *site) { s.atVIP = server{mute: true}; s.silent() },
+			want:    []found{{"D15", "error", "silent", testVIP + ":6443 accepts the connection, and does not answer"}},
+			verdict: []string{"The machine with the VIP accepts connections and does not answer"},
 		},
 	})
 }
@@ -235,13 +236,13 @@ func TestDoctorAPIServer(t *testing.T) {
 		},
 		{
 			name:    "hangs in its answer",
-			fault:   own(hanging),
+			fault:   func(s *site) { own(hanging)(s); s.silent() },
 			want:    []found{{"D16", "error", "silent", "the API server on 127.0.0.1:6443 does not answer: "}},
 			verdict: []string{"The VIP works, and the API server of this node does not"},
 		},
 		{
 			name:    "frozen",
-			fault:   func(s *site) { s.own = server{mute: true} },
+			fault:   func(s *site) { s.own = server{mute: true}; s.silent() },
 			want:    []found{{"D16", "error", "silent", "the API server on 127.0.0.1:6443 does not answer: "}},
 			verdict: []string{"The VIP works, and the API server of this node does not"},
 		},
@@ -257,7 +258,7 @@ func TestDoctorAPIServer(t *testing.T) {
 				})
 			},
 			unknown: []string{"D16"},
-			verdict: []string{"Nothing was found to be wrong; 1 of "},
+			verdict: []string{"No problems found; 1 of "},
 		},
 	})
 }

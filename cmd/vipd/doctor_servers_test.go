@@ -23,8 +23,9 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/vipd-io/vipd/internal/ask"
 	"github.com/vipd-io/vipd/internal/nstest"
-	"github.com/vipd-io/vipd/pkg/status"
+	"github.com/vipd-io/vipd/internal/status"
 )
 
 // What stands in for those that a node asks, each a real server on a real link.
@@ -58,7 +59,7 @@ func hanging(_ http.ResponseWriter, r *http.Request) {
 // tells is the vipd of the node.
 func tells(s status.Status) server {
 	return server{answers: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != statusPath {
+		if r.URL.Path != ask.StatusPath {
 			http.NotFound(w, r)
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,23 +15,34 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"github.com/vipd-io/vipd/internal/nstest"
 )
 
-// TestMain makes the test binary a vipd when it is called by that name, which
-// is in PATH.
-func TestMain(m *testing.M) {
-	testscript.Main(leakFree{m}, map[string]func(){"vipd": main})
-}
+// TestMain builds vipd once, as it is released, and puts it first in PATH: the tests here
+// run the program as a process of its own, hundreds of times, and with the race detector
+// each start would take several times as long. What runs in the tests' own process has it.
+func TestMain(m *testing.M) { os.Exit(withProgram(m)) }
 
-// quickExit keeps the race detector from sleeping for a second at the end of
-// every process (https://go.dev/doc/articles/race_detector#Options).
-const quickExit = "GORACE=atexit_sleep_ms=0"
-
-// leakFree is goleak.VerifyTestMain for a testscript.Main.
-type leakFree struct{ *testing.M }
-
-func (m leakFree) Run() int {
-	code := m.M.Run()
+func withProgram(m *testing.M) (code int) {
+	dir, err := os.MkdirTemp("", "vipd-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(dir, "vipd"), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build vipd: %v\n%s", err, out)
+		return 1
+	}
+	if err := os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	nstest.AtOnce(24)
+	code = m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -44,10 +56,6 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
-		Setup: func(env *testscript.Env) error {
-			env.Vars = append(env.Vars, quickExit)
-			return nil
-		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": exitCode,
 			"refuses":  refuses,
@@ -97,15 +105,25 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 		var stdout, stderr bytes.Buffer
 		cmd := exec.Command("vipd", append([]string{"run"}, way.flags...)...)
 		// Of a variable given twice, the last one counts.
-		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), quickExit, "VIPD_ADDRESS=192.168.35.100", "VIPD_KUBECONFIG=/etc/kubernetes/admin.conf"}, way.env...)
+		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "VIPD_ADDRESS=192.168.35.100", "VIPD_KUBECONFIG=/etc/kubernetes/admin.conf"}, way.env...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		ts.Check(cmd.Start())
 		tooLong := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
 		code := exitStatus(cmd.Wait())
 		tooLong.Stop()
-		if code != exitUsage || stdout.Len() > 0 || !want.MatchString(stderr.String()) {
-			ts.Fatalf("vipd run %v with %v:\nexit status %d, want %d\nstdout: %s\nstderr: %swant: %s",
-				way.flags, way.env, code, exitUsage, stdout.String(), stderr.String(), want)
+		if code != 2 || stdout.Len() > 0 || !want.MatchString(stderr.String()) {
+			ts.Fatalf("vipd run %v with %v:\nexit status %d, want 2\nstdout: %s\nstderr: %swant: %s",
+				way.flags, way.env, code, stdout.String(), stderr.String(), want)
 		}
 	}
+}
+
+// written is what vipd writes to its standard output.
+func written(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "vipd", args...).Output()
+	if err != nil {
+		t.Fatalf("vipd %v: %v", args, err)
+	}
+	return string(out)
 }

@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/judge/record"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 // Compatible tells whether two faults can happen together: neither breaks what the
@@ -22,7 +22,7 @@ func Compatible(a, b Fault) bool {
 // They have to be Compatible.
 func Both(first, second Fault, later time.Duration) Fault {
 	f := Fault{
-		Promise: record.Both(first.Promise, second.Promise, later), Stranger: first.Stranger,
+		Promise: record.Both(first.Promise, second.Promise, later), Stranger: first.Stranger, Plain: first.Plain || second.Plain,
 		touches: first.touches | second.touches,
 		prepare: func(ctx context.Context, r *run) error { return r.split(ctx, first, second) },
 		after: func(ctx context.Context, r *run) error {

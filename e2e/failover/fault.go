@@ -9,9 +9,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 // promise is short for what every fault has.
@@ -24,6 +24,9 @@ type Fault struct {
 	// Stranger, if set, is the host that claims the VIP without being a node: its
 	// answers are left out of the verdict on two that answer at once.
 	Stranger func(*lab.Lab) *lab.Host
+	// Plain limits the fault to nodes without a kubelet: it changes the flags of vipd or its API
+	// calls, or restarts vipd sooner than a kubelet does.
+	Plain bool
 	// Seed decides what the fault leaves to chance.
 	Seed uint64
 
@@ -39,6 +42,20 @@ type Fault struct {
 	// heal brings back what is broken still. It is called also if anything before
 	// failed.
 	heal func(ctx context.Context, r *run) error
+}
+
+// New makes a fault of two functions. heal repairs what inject broke; nil if nothing stays
+// broken.
+func New(p record.Promise, inject, heal func(ctx context.Context, holder *lab.Node) error) Fault {
+	f := Fault{Promise: p, touches: all}
+	f.inject = func(ctx context.Context, r *run) (record.Time, error) {
+		at := record.Now()
+		return at, inject(ctx, r.holder)
+	}
+	if heal != nil {
+		f.heal = func(ctx context.Context, r *run) error { return heal(ctx, r.holder) }
+	}
+	return f
 }
 
 // settle is for how long the observers watch after the last event: long enough
@@ -89,16 +106,17 @@ const (
 // tools do, and what went wrong once.
 var Faults = slices.Concat(
 	touching(process|calls, processFaults),
-	touching(all, machineFaults),
+	machineFaults,
 	touching(server, apiServerFaults),
-	touching(calls, callFaults),
-	touching(all, lateFaults),
+	touching(all&^address, startFaults),
+	touching(calls, plain(callFaults)),
+	touching(all&^address, plain(lateFaults)),
 	touching(etcd|server, etcdFaults),
 	touching(all&^address, plannedFaults),
 	touching(address, networkFaults),
 	touching(cable|etcd|server, partitions),
 	touching(lease|etcd|server, leaseFaults),
-	touching(all, regressions),
+	touching(process|calls, regressions),
 )
 
 // touching adds to what each fault touches itself.
@@ -107,6 +125,19 @@ func touching(p part, faults []Fault) []Fault {
 		faults[i].touches |= p
 	}
 	return faults
+}
+
+// plain limits faults to plain nodes.
+func plain(faults []Fault) []Fault {
+	for i := range faults {
+		faults[i].Plain = true
+	}
+	return faults
+}
+
+// OfKubelets are the faults that are possible on nodes with a kubelet.
+func OfKubelets() []Fault {
+	return slices.DeleteFunc(slices.Clone(Faults), func(f Fault) bool { return f.Plain })
 }
 
 // ByName finds a fault.

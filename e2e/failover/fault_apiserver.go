@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/judge/record"
 )
 
 // apiServerFaults happen to the holder's API server. A VIP that leads to a dead
@@ -13,7 +13,7 @@ import (
 var apiServerFaults = []Fault{
 	{
 		Promise: promise{Name: "apikill", Title: "SIGKILL to the API server", Moves: true, Within: handedOver},
-		Note:    "vipd is told by its connections as they break; it finds another API server ready, and hands over through that one.",
+		Note:    "vipd notices the broken connections, finds another API server ready, and hands the VIP over through that server.",
 		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.APIServer.Kill() },
 		heal:    restartAPIServer,
 	},

@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 // callFaults happen between vipd and all API servers. Those serve clients as well
@@ -54,6 +54,7 @@ var callFaults = []Fault{
 	{
 		// From then on standbys hear of nothing, and have to find out by themselves.
 		Promise: promise{Name: "watchstall", Title: "SIGKILL, while all watches stall silently", Moves: true, Crippled: true, Within: ranOut},
+		touches: process,
 		prepare: func(ctx context.Context, r *run) error {
 			stall := some(1, r.rng, watches, lab.Effect{Stall: 500 * time.Millisecond})
 			var err error

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 // etcdFaults happen to etcd, on which the lease depends and the VIP does not, for
@@ -33,13 +35,13 @@ var etcdFaults = []Fault{
 			if err != nil {
 				return at, err
 			}
-			return at, wait.For(ctx, 5*time.Second)
+			return at, wait.For(ctx, PastLease)
 		},
 		heal: restartVictim,
 	},
 	{
 		// etcd elects within 1 to 2 s, and then again if votes are split; the lease of
-		// a holder that was about to renew it lasts for 1.85 s. So it moves now and then.
+		// a holder that was about to renew it lasts for 1.65 s. So it moves now and then.
 		Promise: promise{Name: "etcdleader", Title: "etcd leader stopped for 2 s", MayMove: true, Within: ranOut},
 		prepare: leaderElsewhere,
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
@@ -47,8 +49,7 @@ var etcdFaults = []Fault{
 			if err != nil {
 				return at, err
 			}
-			// Longer than the lease, which was not renewed meanwhile.
-			return at, wait.For(ctx, 3*time.Second)
+			return at, wait.For(ctx, PastLease) // the lease was not renewed meanwhile
 		},
 		heal: readyAll,
 	},
@@ -60,7 +61,7 @@ var etcdFaults = []Fault{
 			if err != nil {
 				return at, err
 			}
-			return at, wait.For(ctx, leaseLength)
+			return at, wait.For(ctx, PastLease)
 		},
 		heal: restartVictim,
 	},
@@ -97,12 +98,42 @@ var etcdFaults = []Fault{
 		},
 		heal: readyAll,
 	},
+	{
+		Promise: promise{Name: "etcdstarved", Title: "each etcd member at a tenth of a CPU for 15 s", MayFail: true},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			return starve(ctx, func(ctx context.Context, g *errgroup.Group) {
+				for _, n := range r.lab.Nodes {
+					g.Go(func() error { return lab.Throttle(ctx, n.Etcd, 0.1) })
+				}
+			})
+		},
+		heal: readyAll,
+	},
+	{
+		Promise: promise{Name: "syncstorm", Title: "six writers that sync to etcd's disk for 15 s", MayFail: true},
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			return starve(ctx, func(ctx context.Context, g *errgroup.Group) {
+				g.Go(func() error { return r.lab.SyncStorm(ctx, 6) })
+			})
+		},
+		heal: readyAll,
+	},
+}
+
+// starve does something for a while.
+func starve(ctx context.Context, begin func(context.Context, *errgroup.Group)) (record.Time, error) {
+	at := record.Now()
+	short, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	var g errgroup.Group
+	begin(short, &g)
+	return at, errors.Join(g.Wait(), ctx.Err())
 }
 
 // stutter stops all members for a second, in which no API server is ready, and
 // lets them go on for less than one.
 func stutter(ctx context.Context, l *lab.Lab) error {
-	var members []*lab.Process
+	var members []lab.Daemon
 	for _, n := range l.Nodes {
 		members = append(members, n.Etcd)
 	}
@@ -135,7 +166,7 @@ func restartVictim(ctx context.Context, r *run) error {
 
 // startEtcd starts all members that do not run.
 func startEtcd(ctx context.Context, r *run) error {
-	if err := startMissing(r.lab, func(n *lab.Node) *lab.Process { return n.Etcd }); err != nil {
+	if err := startMissing(r.lab, func(n *lab.Node) lab.Daemon { return n.Etcd }); err != nil {
 		return err
 	}
 	return readyAll(ctx, r)

@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 // lateFaults come behind a write that was answered late. What counts from the answer
@@ -114,7 +114,7 @@ func crashLoop(ctx context.Context, r *run) (record.Time, error) {
 		return at, err
 	}
 	return at, untilMoved(ctx, r, 200*time.Millisecond, func() error {
-		before, err := os.Stat(r.holder.Vipd.LogPath)
+		before, err := os.Stat(r.holder.Vipd.Log())
 		if err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func crashLoop(ctx context.Context, r *run) (record.Time, error) {
 			return err
 		}
 		err = wait.Until(ctx, time.Millisecond, func() (bool, error) {
-			now, err := os.Stat(r.holder.Vipd.LogPath)
+			now, err := os.Stat(r.holder.Vipd.Log())
 			return err == nil && now.Size() > before.Size(), err
 		})
 		if err := errors.Join(err, wait.For(ctx, time.Duration(r.rng.IntN(30))*time.Millisecond)); err != nil {

@@ -12,14 +12,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 // leaseLength is a time in which a wrong takeover would have happened: more than
 // the lease of 3 s.
 const leaseLength = 3500 * time.Millisecond
+
+// PastLease is how long a fault is observed that must have no effect: with settle, which
+// follows, leaseLength.
+const PastLease = leaseLength - settle
 
 // stolen is for how long a thief's lease of 3 s is respected, at least.
 const stolen = 2 * time.Second
@@ -54,17 +58,31 @@ var leaseFaults = []Fault{
 		at := metav1.NewMicroTime(time.Now().AddDate(50, 0, 0))
 		l.Spec.RenewTime, l.Spec.AcquireTime = &at, &at
 	}),
-	theft("leasestolen", "Lease stolen by a stranger", func(l *coordinationv1.Lease) {
-		l.Spec.HolderIdentity, l.Spec.LeaseTransitions = new("stranger"), new(ptr.Deref(l.Spec.LeaseTransitions, 0)+1)
-	}),
+	theft("leasestolen", "Lease stolen by a stranger", steal),
 	theft("leasenamesake", "Lease stolen by a namesake", func(l *coordinationv1.Lease) {
 		annotate(l, fmt.Sprintf(`{"holder":%q,"term":%d,"leaseDurationSeconds":3,"mac":"02:ff:ff:ff:ff:ff","bootID":"b"}`,
 			ptr.Deref(l.Spec.HolderIdentity, ""), ptr.Deref(l.Spec.LeaseTransitions, 0)))
 	}),
 	{
+		// The kernel takes no change of nftables then, and the address has to go all the
+		// same: at once, and not when a hand-over by the fence comes through.
+		Promise: promise{Name: "nftbusy", Title: "Lease stolen while another program's change of nftables takes seconds", MayMove: true, Within: ranOut, AtLeast: 2600 * time.Millisecond},
+		touches: all,
+		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
+			release, err := r.holder.HoldNftables(ctx)
+			if err != nil {
+				return record.Now(), err
+			}
+			defer func() { err = errors.Join(err, release()) }()
+			at = record.Now()
+			return at, errors.Join(r.holder.EditLease(ctx, steal), wait.For(ctx, leaseLength))
+		},
+	},
+	{
 		// The Lease is then an earlier one, with numbers of versions that were given
 		// before, and the API servers are away for the while of it.
 		Promise: promise{Name: "snapshot", Title: "etcd restored from an older snapshot", MayMove: true, Within: time.Minute},
+		Plain:   true,
 		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
 			dir := filepath.Join(r.lab.Dir, "snapshot")
 			if err := r.lab.SaveEtcd(dir); err != nil {
@@ -78,6 +96,10 @@ var leaseFaults = []Fault{
 			return at, r.lab.RestoreEtcd(ctx, dir)
 		},
 	},
+}
+
+func steal(l *coordinationv1.Lease) {
+	l.Spec.HolderIdentity, l.Spec.LeaseTransitions = new("stranger"), new(ptr.Deref(l.Spec.LeaseTransitions, 0)+1)
 }
 
 func blank(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil }
@@ -96,14 +118,14 @@ func theft(name, title string, edit func(*coordinationv1.Lease)) Fault {
 	}
 }
 
-// damage does it and watches for longer than a lease.
+// damage does it, to be watched for longer than a lease.
 func damage(do func(context.Context, *lab.Node) error) func(context.Context, *run) (record.Time, error) {
 	return func(ctx context.Context, r *run) (record.Time, error) {
 		at := record.Now()
 		if err := do(ctx, r.holder); err != nil {
 			return at, err
 		}
-		return at, wait.For(ctx, leaseLength)
+		return at, wait.For(ctx, PastLease)
 	}
 }
 

@@ -3,12 +3,13 @@ package failover
 import (
 	"context"
 
-	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/judge/record"
 )
 
 // machineFaults happen to the whole node.
 var machineFaults = []Fault{
 	{
+		touches: all &^ address, // which it forgets anyway
 		Promise: promise{Name: "poweroff", Title: "power-off", Moves: true, Crippled: true, Within: ranOut},
 		Note:    "vipd, API server, etcd and the link at once: the others wait until the lease has run out.",
 		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.PowerOff() },
@@ -20,6 +21,7 @@ var machineFaults = []Fault{
 		},
 	},
 	{
+		touches: cable | etcd | server,
 		Promise: promise{Name: "linkdown", Title: "link of the node down", Moves: true, Within: ranOut},
 		inject: func(_ context.Context, r *run) (record.Time, error) {
 			at := record.Now()

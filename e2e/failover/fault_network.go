@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 // networkFaults happen to the holder's network while vipd runs: what a person, a
@@ -21,10 +21,14 @@ import (
 var networkFaults = []Fault{
 	{
 		Promise: promise{Name: "addrdel", Title: "VIP removed by hand", Flickers: true, Within: repaired},
-		inject:  onHolder(removeVIP),
+		inject: func(_ context.Context, r *run) (record.Time, error) {
+			at := record.Now()
+			return at, r.removeVIP()
+		},
 	},
 	{
 		Promise: promise{Name: "addrflush", Title: "all addresses flushed", Flickers: true, Within: repaired},
+		touches: cable, // for a moment the node has no address of its own
 		inject:  onHolder(func(n *lab.Node) error { return n.FlushAddresses() }),
 		heal:    restoreForeign,
 	},
@@ -44,16 +48,51 @@ var networkFaults = []Fault{
 		},
 	},
 	{
-		Promise: promise{Name: "nftflush", Title: "nftables flushed"},
+		// The fence is closed for a moment when it is made anew: a SYN that comes just then
+		// is sent again after a second.
+		Promise: promise{Name: "nftflush", Title: "nftables flushed", Flickers: true, Within: repaired},
+		touches: process, // without it, nobody mends the fence (docs/guarantees.md, "Not promised")
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			if err := r.holder.FlushNftables(); err != nil {
 				return at, err
 			}
-			// Longer than the lease.
-			return at, wait.For(ctx, 4*time.Second)
+			return at, wait.For(ctx, PastLease)
 		},
 		heal: restoreForeign,
+	},
+	{
+		// As kube-proxy in IPVS mode or a person does, on all nodes. None of them answers
+		// for it by that. It is vipd's neither to take away nor to go by as a holder.
+		Promise: promise{Name: "copies", Title: "VIP put on another interface by somebody else", Copies: true},
+		touches: all,
+		inject: func(ctx context.Context, r *run) (record.Time, error) {
+			at := record.Now()
+			for _, n := range r.lab.Nodes {
+				if err := n.PlantCopy(ctx); err != nil {
+					return at, err
+				}
+			}
+			if err := wait.For(ctx, 4*time.Second); err != nil {
+				return at, err
+			}
+			r.gone = make(map[string]string)
+			for _, n := range r.lab.Nodes {
+				switch here, err := n.HasCopy(ctx); {
+				case err != nil:
+					return at, err
+				case !here:
+					r.gone[n.Name] = "gone: the VIP that somebody else had put there"
+				}
+			}
+			return at, nil
+		},
+		heal: func(ctx context.Context, r *run) (err error) {
+			for _, n := range r.lab.Nodes {
+				err = errors.Join(err, n.RemoveCopy(ctx))
+			}
+			return err
+		},
 	},
 	{
 		// It puts the address back a few times a second, and then leaves it to another
@@ -61,7 +100,7 @@ var networkFaults = []Fault{
 		Promise: promise{Name: "fight", Title: "VIP removed again and again", Moves: true, Within: 10 * time.Second},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
-			return at, untilMoved(ctx, r, 10*time.Millisecond, func() error { return removeVIP(r.holder) })
+			return at, untilMoved(ctx, r, 10*time.Millisecond, r.removeVIP)
 		},
 	},
 	{
@@ -71,11 +110,11 @@ var networkFaults = []Fault{
 		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
 			s := stranger(r.lab)
 			at = record.Now()
-			if err := s.AddAddress(lab.VIP); err != nil {
+			if err := s.AddAddress(r.lab.VIP); err != nil {
 				return at, err
 			}
-			defer func() { err = errors.Join(err, s.RemoveAddress(lab.VIP)) }()
-			if err := s.Announce(lab.VIP); err != nil {
+			defer func() { err = errors.Join(err, s.RemoveAddress(r.lab.VIP)) }()
+			if err := s.Announce(r.lab.VIP); err != nil {
 				return at, err
 			}
 			return at, wait.For(ctx, 3*time.Second)
@@ -83,9 +122,9 @@ var networkFaults = []Fault{
 	},
 }
 
-// removeVIP removes it, if it is there.
-func removeVIP(n *lab.Node) error {
-	if err := n.RemoveAddress(lab.VIP); !errors.Is(err, unix.EADDRNOTAVAIL) {
+// removeVIP removes it from the holder, if it is there.
+func (r *run) removeVIP() error {
+	if err := r.holder.RemoveAddress(r.lab.VIP); !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return err
 	}
 	return nil

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/judge/record"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 // partitions cut the holder off from some of the others, while all carriers stay.
@@ -45,7 +45,7 @@ var partitions = []Fault{
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			err := errors.Join(r.holder.LinkDown(), wait.For(ctx, 300*time.Millisecond), r.holder.LinkUp())
-			return at, errors.Join(err, wait.For(ctx, leaseLength))
+			return at, errors.Join(err, wait.For(ctx, PastLease))
 		},
 		heal: healLink,
 	},
@@ -58,12 +58,12 @@ func cutHolder(cut func(*run) error) func(context.Context, *run) (record.Time, e
 	}
 }
 
-// cutFor cuts for a while, and watches for longer than a lease.
+// cutFor cuts for a while, to be watched for longer than a lease.
 func cutFor(d time.Duration, cut func(*run) error) func(context.Context, *run) (record.Time, error) {
 	return func(ctx context.Context, r *run) (record.Time, error) {
 		at := record.Now()
 		err := errors.Join(cut(r), wait.For(ctx, d), r.holder.Heal())
-		return at, errors.Join(err, wait.For(ctx, leaseLength))
+		return at, errors.Join(err, wait.For(ctx, PastLease))
 	}
 }
 

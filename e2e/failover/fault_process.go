@@ -5,29 +5,30 @@ import (
 	"errors"
 	"time"
 
-	"github.com/vipd-io/vipd/e2e/analyse"
+	"github.com/vipd-io/vipd/e2e/judge/analyse"
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 // processFaults happen to vipd alone.
 var processFaults = []Fault{
 	{
 		Promise: promise{Name: "sigterm", Title: "SIGTERM", Moves: true, Within: handedOver},
-		Note:    "It withdraws, makes sure, and releases the lease: the next one need not wait.",
+		Note:    "vipd withdraws the VIP, confirms that, and releases the Lease, so the next holder need not wait.",
 		inject:  stopVipd,
 		heal:    startVipd,
 	},
 	{
 		Promise: promise{Name: "sigkill", Title: "SIGKILL, not restarted", Moves: true, Crippled: true, Within: ranOut},
-		Note:    "Its kernel answers until the lease's deadline and then falls silent by itself; only then another one starts.",
+		Note:    "The kernel of the node answers until the deadline of the lease and then stops; only after that, another node starts.",
 		inject:  killVipd,
 		after:   addressGone,
 		heal:    startVipd,
 	},
 	{
 		Promise: promise{Name: "restart", Title: "SIGKILL, restarted within 1 s", Crippled: true},
+		Plain:   true,
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at, err := r.holder.Vipd.Kill()
 			if err != nil {
@@ -40,8 +41,8 @@ var processFaults = []Fault{
 			if err := r.holder.Vipd.Start(); err != nil {
 				return at, err
 			}
-			// Longer than the lease: the address would be gone by then.
-			return at, wait.For(ctx, 5*time.Second)
+			// With settle, longer than the address lasts that the first one left.
+			return at, wait.For(ctx, leaseLength)
 		},
 		heal: startVipd,
 	},
@@ -69,6 +70,7 @@ var processFaults = []Fault{
 	},
 	{
 		Promise: promise{Name: "twin", Title: "another vipd started on the same node"},
+		Plain:   true, // the lock that keeps it away is among the machine's files
 		inject:  func(ctx context.Context, r *run) (record.Time, error) { return r.namesake(ctx, r.holder.Host) },
 	},
 	{
@@ -139,7 +141,7 @@ func killVipd(_ context.Context, r *run) (record.Time, error) { return r.holder.
 
 // goneTimeout is for how long it is watched whether an address goes by itself: more
 // than its lifetime.
-const goneTimeout = 3500 * time.Millisecond
+const goneTimeout = 4500 * time.Millisecond
 
 // addressGone watches until the former holder has lost the address. One that it
 // keeps belongs to the outcome.
@@ -147,7 +149,7 @@ func addressGone(ctx context.Context, r *run) error {
 	short, cancel := context.WithTimeout(ctx, goneTimeout)
 	defer cancel()
 	err := wait.Until(short, 50*time.Millisecond, func() (bool, error) {
-		has, err := r.holder.Has(lab.VIP)
+		has, err := r.holder.Has(r.lab.VIP)
 		return !has, err
 	})
 	return nothingElse(ctx, err)
@@ -162,11 +164,11 @@ func startVipd(_ context.Context, r *run) error {
 }
 
 func startAll(_ context.Context, r *run) error {
-	return startMissing(r.lab, func(n *lab.Node) *lab.Process { return n.Vipd })
+	return startMissing(r.lab, func(n *lab.Node) lab.Daemon { return n.Vipd })
 }
 
 // startMissing starts one kind of process where it does not run.
-func startMissing(l *lab.Lab, of func(*lab.Node) *lab.Process) error {
+func startMissing(l *lab.Lab, of func(*lab.Node) lab.Daemon) error {
 	for _, n := range l.Nodes {
 		if p := of(n); !p.Running() {
 			if err := p.Start(); err != nil {
@@ -177,15 +179,14 @@ func startMissing(l *lab.Lab, of func(*lab.Node) *lab.Process) error {
 	return nil
 }
 
-// stopFor stops the holder's vipd for a while, and watches for longer than a
-// lease.
+// stopFor stops the holder's vipd for a while, to be watched for longer than a lease.
 func stopFor(d time.Duration) func(context.Context, *run) (record.Time, error) {
 	return func(ctx context.Context, r *run) (record.Time, error) {
 		at, err := hold(ctx, d, r.holder.Vipd)
 		if err != nil {
 			return at, err
 		}
-		return at, wait.For(ctx, leaseLength)
+		return at, wait.For(ctx, PastLease)
 	}
 }
 
@@ -227,7 +228,7 @@ func nothingElse(ctx context.Context, err error) error {
 }
 
 // hold stops processes for a while. They go on however it ends.
-func hold(ctx context.Context, d time.Duration, procs ...*lab.Process) (at record.Time, err error) {
+func hold(ctx context.Context, d time.Duration, procs ...lab.Daemon) (at record.Time, err error) {
 	at = record.Now()
 	defer func() {
 		for _, p := range procs {

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -28,6 +29,26 @@ func TestFaultList(t *testing.T) {
 	}
 	if _, err := ByName("none"); err == nil {
 		t.Error("found a fault that is none")
+	}
+}
+
+// What stands between vipd and API servers is for plain nodes, and so is a pair with it.
+func TestOfKubelets(t *testing.T) {
+	names := make(map[string]bool)
+	for _, f := range OfKubelets() {
+		names[f.Name] = true
+	}
+	for name, want := range map[string]bool{"sigkill": true, "apihang": true, "poweroff": true, "linkflap": true, "latekill": false, "calls409": false, "shorter": false} {
+		if names[name] != want {
+			t.Errorf("%s: can happen to a node with a kubelet: %t", name, names[name])
+		}
+	}
+	slow, err := ByName("apislow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pair := Both(None(time.Second), slow, time.Second); !pair.Plain {
+		t.Error("a pair is for all nodes, of which one is not")
 	}
 }
 

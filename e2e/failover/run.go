@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/observe"
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 // moveTimeout bounds the wait for another holder: many times what a move takes.
@@ -31,9 +31,11 @@ type run struct {
 	next   string
 	rng    *rand.Rand
 	undo   func() error // of what prepare did, for heal
+	began  record.Time  // when prepare began what inject goes on with
 	stuck  string       // what was waited for did not come
 	end    record.Time
-	parts  []*run // of a fault that is several: see Both
+	gone   map[string]string // by node, what a fault gave it as another's and did not find again
+	parts  []*run            // of a fault that is several: see Both
 }
 
 func newRun(l *lab.Lab, f Fault, say func(format string, args ...any)) *run {
@@ -86,6 +88,9 @@ func (r *run) run(ctx context.Context) (e record.Episode, err error) {
 		return e, err
 	}
 	e.After, err = r.foreign(ctx)
+	for node, what := range r.gone {
+		e.After[node] += "\n" + what
+	}
 	r.describe(&e)
 	return e, err
 }
@@ -160,6 +165,7 @@ func (r *run) whole(ctx context.Context) error {
 	if _, err := Ready(ctx, r.lab); err != nil {
 		return err
 	}
+	r.say("all is whole")
 	return r.renewed(ctx)
 }
 
@@ -199,7 +205,7 @@ func (r *run) watched(ctx context.Context) (err error) {
 		return err
 	}
 	if !r.fault.Moves || r.stuck != "" {
-		if r.next, err = whoHas(r.lab); err != nil {
+		if r.next, err = r.keeper(ctx); err != nil {
 			return err
 		}
 	}
@@ -271,20 +277,23 @@ func untilMoved(ctx context.Context, r *run, every time.Duration, do func() erro
 	return nothingElse(ctx, err)
 }
 
-// Ready waits until vipd runs on all nodes, one of them has the VIP, and it is
-// reachable there. It returns that node.
+// Ready waits until all nodes are whole, one of them has the VIP, and it is reachable
+// there. It returns that node.
 func Ready(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
-	if err := allRun(l); err != nil {
+	if err := whole(ctx, l); err != nil {
 		return nil, err
 	}
 	holder, err := settled(ctx, l)
-	return holder, errors.Join(err, allRun(l))
+	if err == nil {
+		err = whole(ctx, l)
+	}
+	return holder, err
 }
 
-func allRun(l *lab.Lab) error {
+func whole(ctx context.Context, l *lab.Lab) error {
 	for _, n := range l.Nodes {
-		if !n.Vipd.Running() {
-			return fmt.Errorf("vipd on %s is not running", n.Name)
+		if err := n.Whole(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -319,6 +328,21 @@ func whoHas(l *lab.Lab) (string, error) {
 		names = append(names, n.Name)
 	}
 	return strings.Join(names, " and "), err
+}
+
+// keeper is whoHas once what a vipd that was killed left has gone; whether that takes too
+// long, its history tells.
+func (r *run) keeper(ctx context.Context) (names string, err error) {
+	if !r.fault.Crippled {
+		return whoHas(r.lab)
+	}
+	short, cancel := context.WithTimeout(ctx, goneTimeout)
+	defer cancel()
+	err = wait.Until(short, 50*time.Millisecond, func() (bool, error) {
+		names, err = whoHas(r.lab)
+		return !strings.Contains(names, " and "), err
+	})
+	return names, nothingElse(ctx, err)
 }
 
 // Start starts vipd on all nodes, with flags that win over the lab's.

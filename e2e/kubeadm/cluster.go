@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
@@ -31,8 +32,8 @@ const workerIP = 14
 // token is kubeadm's own example of one.
 const token = "abcdef.0123456789abcdef"
 
-// A Cluster is machines for three control-plane nodes and a worker, and what of them
-// has joined.
+// A Cluster is machines for three control-plane nodes and a worker, or for one node alone,
+// and what of them has joined.
 type Cluster struct {
 	Lab   *lab.Lab
 	Nodes []*Node // the control plane, as it has grown so far
@@ -40,7 +41,8 @@ type Cluster struct {
 	spare          []*Node
 	worker         *Machine
 	binaries       lab.Binaries
-	images         []string // archives
+	images         []string       // archives
+	boots          errgroup.Group // of all machines but the first
 	certificateKey string
 	caHash         string
 }
@@ -50,34 +52,78 @@ type Cluster struct {
 type Node struct {
 	*Machine
 	Lab *lab.Node
+
+	joined bool
+}
+
+// A size is how many machines there are.
+type size struct {
+	nodes  int
+	worker bool
 }
 
 // With builds what a cluster needs, makes its machines while no other lab runs, and
 // ends all of it when do has returned.
-func With(ctx context.Context, do func(*Cluster) error) (err error) {
+func With(ctx context.Context, do func(*Cluster) error) error {
+	return with(ctx, lab.Exclusive, size{nodes: 3, worker: true}, do)
+}
+
+// WithOne is With for a cluster of a single machine, which nobody joins. It may run beside
+// other labs: see lab.Beside.
+func WithOne(ctx context.Context, do func(*Cluster) error) error {
+	return with(ctx, lab.Beside, size{nodes: 1}, do)
+}
+
+// WithJoined is With for a cluster without a worker, of which all nodes have joined.
+func WithJoined(ctx context.Context, do func(*Cluster) error) error {
+	return with(ctx, lab.Exclusive, size{nodes: 3}, func(c *Cluster) error {
+		if err := c.Init(ctx); err != nil {
+			return err
+		}
+		for len(c.spare) > 0 {
+			if _, err := c.Ready(ctx); err != nil {
+				return err
+			}
+			if err := c.Join(ctx); err != nil {
+				return err
+			}
+		}
+		return do(c)
+	})
+}
+
+func with(ctx context.Context, turn func(context.Context) (func(), error), of size, do func(*Cluster) error) (err error) {
 	bin, err := lab.Build(ctx, lab.BuildOptions{Progress: os.Stderr, Kubelet: true})
 	if err != nil {
 		return err
 	}
-	release, err := lab.Exclusive(ctx)
+	release, err := turn(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	l, err := lab.Start(ctx, lab.Options{Binaries: bin, NetworkOnly: true})
+	l, err := lab.Start(ctx, lab.Options{Binaries: bin, NetworkOnly: true, Nodes: of.nodes})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	c, err := newCluster(ctx, l, bin)
+	c, err := newCluster(ctx, l, bin, of.worker)
 	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer func() {
+		stop()
+		_ = c.boots.Wait() // Ready returns the error
+	}()
+	if err := c.boot(ctx); err != nil {
 		return err
 	}
 	return do(c)
 }
 
-// newCluster boots four machines that have all images.
-func newCluster(ctx context.Context, l *lab.Lab, bin lab.Binaries) (*Cluster, error) {
+// newCluster prepares the machines of a cluster.
+func newCluster(ctx context.Context, l *lab.Lab, bin lab.Binaries, withWorker bool) (*Cluster, error) {
 	c := &Cluster{Lab: l, binaries: bin}
 	var key [32]byte
 	rand.Read(key[:]) // never fails
@@ -89,47 +135,54 @@ func newCluster(ctx context.Context, l *lab.Lab, bin lab.Binaries) (*Cluster, er
 	if c.images, err = writeImages(l, all); err != nil {
 		return nil, err
 	}
-	hosts := make([]*lab.Host, 0, len(l.Nodes)+1)
 	for _, n := range l.Nodes {
-		hosts = append(hosts, n.Host)
+		node := &Node{Machine: c.machine(n.Host), Lab: n}
+		n.RunOn(node)
+		c.spare = append(c.spare, node)
 	}
-	worker, err := l.AddHost("w1", workerIP)
-	if err != nil {
-		return nil, err
+	if withWorker {
+		host, err := l.AddHost("w1", workerIP)
+		if err != nil {
+			return nil, err
+		}
+		c.worker = c.machine(host)
 	}
-	machines := make([]*Machine, len(hosts)+1)
-	g, gctx := errgroup.WithContext(ctx)
-	for i, h := range append(hosts, worker) {
-		g.Go(func() (err error) {
-			machines[i], err = c.machine(gctx, h)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	for i, n := range l.Nodes {
-		c.spare = append(c.spare, &Node{Machine: machines[i], Lab: n})
-	}
-	c.worker = machines[len(hosts)]
 	return c, nil
 }
 
-func (c *Cluster) machine(ctx context.Context, h *lab.Host) (*Machine, error) {
-	m, err := boot(ctx, c.Lab, h, c.binaries.Kubeadm, c.binaries.Kubelet)
-	if err != nil {
-		return nil, err
+func (c *Cluster) machine(h *lab.Host) *Machine {
+	return newMachine(c.Lab, h, c.binaries.Kubeadm, c.binaries.Kubelet)
+}
+
+// boot boots the first machine, and then begins to boot the others, for which Ready waits.
+func (c *Cluster) boot(ctx context.Context) error {
+	if err := c.start(ctx, c.spare[0].Machine, c.images); err != nil {
+		return err
 	}
-	if err := m.load(ctx, c.images); err != nil {
-		return nil, err
+	for _, n := range c.spare[1:] {
+		c.boots.Go(func() error { return c.start(ctx, n.Machine, c.images) })
+	}
+	if c.worker != nil {
+		c.boots.Go(func() error { return c.start(ctx, c.worker, nil) }) // nothing is to run there
+	}
+	return nil
+}
+
+// start boots a machine, with images.
+func (c *Cluster) start(ctx context.Context, m *Machine, archives []string) error {
+	if err := m.setUp(ctx); err != nil {
+		return err
+	}
+	if err := m.load(ctx, archives); err != nil {
+		return err
 	}
 	// Where the lab looks for them.
 	for _, name := range []string{"pki", "admin.conf", "super-admin.conf"} {
 		if err := os.Symlink(m.disk("etc/kubernetes/"+name), filepath.Join(m.Dir, name)); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return m, m.Kubelet.Start()
+	return m.Kubelet.Start()
 }
 
 // Init makes the first node.
@@ -166,6 +219,7 @@ func (c *Cluster) plant(ctx context.Context, n *Node) error {
 func (c *Cluster) grow() *Node {
 	n := c.spare[0]
 	c.spare = c.spare[1:]
+	n.joined = true
 	c.Nodes = append(c.Nodes, n)
 	return n
 }
@@ -174,7 +228,7 @@ func (c *Cluster) join(ctx context.Context, n *Node) error {
 	if err := c.plant(ctx, n); err != nil {
 		return err
 	}
-	return c.kubeadm(ctx, n.Machine, "join.yaml", map[string]any{"Endpoint": lab.VIP, "ControlPlane": true}, "join")
+	return c.kubeadm(ctx, n.Machine, "join.yaml", map[string]any{"Endpoint": c.Lab.VIP, "ControlPlane": true}, "join")
 }
 
 // JoinWorker makes the worker, which asks for the cluster by its name.
@@ -185,7 +239,7 @@ func (c *Cluster) JoinWorker(ctx context.Context) error {
 // kubeadm runs it with a configuration.
 func (c *Cluster) kubeadm(ctx context.Context, m *Machine, config string, values map[string]any, command ...string) error {
 	all := map[string]any{
-		"Name": m.Name, "IP": m.IP, "Cgroup": m.cgroup, "VIP": lab.VIP, "Port": lab.Port, "Version": lab.KubernetesVersion,
+		"Name": m.Name, "IP": m.IP, "Cgroup": m.cgroup, "VIP": c.Lab.VIP, "Port": lab.Port, "Version": lab.KubernetesVersion,
 		"DNSName": DNSName, "Token": token, "CertificateKey": c.certificateKey, "CAHash": c.caHash,
 	}
 	maps.Copy(all, values)
@@ -218,6 +272,38 @@ func caHash(file string) (string, error) {
 	}
 	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// Ready waits until all machines have booted, all joined nodes are whole, and one node has
+// the VIP. It returns that node.
+func (c *Cluster) Ready(ctx context.Context) (*Node, error) {
+	if err := c.boots.Wait(); err != nil {
+		return nil, err
+	}
+	holder, err := failover.Ready(ctx, c.Lab)
+	if err != nil {
+		return nil, err
+	}
+	return c.node(holder), nil
+}
+
+func (c *Cluster) node(of *lab.Node) *Node {
+	for _, n := range c.Nodes {
+		if n.Lab == of {
+			return n
+		}
+	}
+	return nil
+}
+
+// other is a node that is not that one.
+func (c *Cluster) other(than *Node) *Node {
+	for _, n := range c.Nodes {
+		if n != than {
+			return n
+		}
+	}
+	return nil
 }
 
 // SaveLogs copies the logs of the lab's processes, and of all pods.

@@ -11,19 +11,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"github.com/vipd-io/vipd/e2e/record"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/failover"
+	"github.com/vipd-io/vipd/e2e/judge/record"
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
-
-// A Fault is what happens to the node that has the VIP, or to its pod.
-type Fault struct {
-	record.Promise
-	// Last: the cluster is not whole any more after it.
-	Last bool
-
-	inject func(context.Context, *trial) error
-	heal   func(context.Context, *trial) error
-}
 
 // Bounds of the time in which the VIP is unreachable, as in package failover.
 const (
@@ -31,77 +23,54 @@ const (
 	ranOut     = 4500 * time.Millisecond
 )
 
-// watchFor is longer than a lease: nothing is to come of the fault.
-const watchFor = 5 * time.Second
+// podTimeout bounds the wait for a pod to be made anew.
+const podTimeout = 30 * time.Second
 
-// Faults are all of them, in the order in which they can be tried: the first make the
-// cluster whole.
-var Faults = []Fault{
-	join("join2"), join("join3"),
-	{
-		Promise: record.Promise{Name: "joinworker", Title: "kubeadm join of a worker", MayFail: true},
-		inject:  func(ctx context.Context, t *trial) error { return t.cluster.JoinWorker(ctx) },
-	},
-	{
-		// Kubelet makes the mirror pod anew, and leaves the static pod alone.
-		Promise: record.Promise{Name: "poddeleted", Title: "pod deleted in the API"},
-		inject:  deletePod,
-	},
-	{
-		Promise: record.Promise{Name: "kubeletstopped", Title: "kubelet stopped"},
-		inject: func(ctx context.Context, t *trial) error {
-			if _, err := t.holder.Kubelet.Kill(); err != nil {
-				return err
-			}
-			return wait.For(ctx, watchFor)
-		},
-		heal: startKubelet,
-	},
-	{
-		// Kubelet starts it again, which may be in time to go on.
-		Promise: record.Promise{Name: "containerkilled", Title: "SIGKILL to vipd's container", MayMove: true, Crippled: true, Within: ranOut},
-		inject: func(ctx context.Context, t *trial) error {
-			id, err := t.holder.container(ctx, "vipd")
-			if err == nil {
-				_, err = t.holder.ctr(ctx, "tasks", "kill", "--signal", "SIGKILL", id)
-			}
-			return errors.Join(err, wait.For(ctx, watchFor))
-		},
-	},
-	{
-		Promise: record.Promise{Name: "manifestedited", Title: "manifest edited in place", Moves: true, Within: handedOver},
-		inject:  editManifest,
-	},
-	{
-		// It removes the etcd member before the pods. While etcd elects a new leader nothing can
-		// be released.
-		Promise: record.Promise{Name: "reset", Title: "kubeadm reset", Moves: true, Crippled: true, Within: ranOut},
-		inject:  reset,
-		heal:    joinAgain,
-	},
-	{
-		Promise: record.Promise{Name: "poweroff", Title: "power-off", Moves: true, Crippled: true, Within: ranOut},
-		Last:    true,
-		inject: func(_ context.Context, t *trial) error {
-			_, err := t.holder.Lab.CutPower()
-			return err
-		},
-	},
-}
-
-// join adds a control-plane node. While etcd takes a member in, it may write nothing
-// for longer than a lease, so nothing is promised but that two never answer.
-func join(name string) Fault {
-	return Fault{
-		Promise: record.Promise{Name: name, Title: "kubeadm join of a control-plane node", MayMove: true},
-		inject:  func(ctx context.Context, t *trial) error { return t.cluster.Join(ctx) },
+// Joins are the steps that complete the cluster, observed like faults. While etcd adds a
+// member, it may write nothing for longer than a lease. So the only promise of the join of a
+// control-plane node is that two nodes never answer.
+func (c *Cluster) Joins() []failover.Fault {
+	join := func(name string) failover.Fault {
+		p := record.Promise{Name: name, Title: "kubeadm join of a control-plane node", MayMove: true}
+		return failover.New(p, func(ctx context.Context, _ *lab.Node) error { return c.Join(ctx) }, nil)
+	}
+	worker := record.Promise{Name: "joinworker", Title: "kubeadm join of a worker", MayFail: true}
+	return []failover.Fault{
+		join("join2"), join("join3"),
+		failover.New(worker, func(ctx context.Context, _ *lab.Node) error { return c.JoinWorker(ctx) }, nil),
 	}
 }
 
+// Faults are the faults of kubelet and kubeadm, for a cluster that is complete.
+func (c *Cluster) Faults() []failover.Fault {
+	return []failover.Fault{
+		// Kubelet makes the mirror pod anew, and leaves the static pod alone.
+		c.fault(record.Promise{Name: "poddeleted", Title: "pod deleted in the API"}, c.deletePod, nil),
+		c.fault(record.Promise{Name: "kubeletstopped", Title: "kubelet stopped"}, stopKubelet, startKubelet),
+		// Kubelet starts it again, which may be in time to go on.
+		c.fault(record.Promise{Name: "containerkilled", Title: "SIGKILL to vipd's container", MayMove: true, Crippled: true, Within: ranOut}, killContainer, nil),
+		c.fault(record.Promise{Name: "manifestedited", Title: "manifest edited in place", Moves: true, Within: handedOver}, editManifest, nil),
+		// It removes the etcd member before the pods. While etcd elects a new leader nothing can
+		// be released.
+		c.fault(record.Promise{Name: "reset", Title: "kubeadm reset", Moves: true, Crippled: true, Within: ranOut}, reset, c.joinAgain),
+	}
+}
+
+// fault makes a fault that needs the machine of the holder.
+func (c *Cluster) fault(p record.Promise, inject, heal func(context.Context, *Node) error) failover.Fault {
+	on := func(do func(context.Context, *Node) error) func(context.Context, *lab.Node) error {
+		if do == nil {
+			return nil
+		}
+		return func(ctx context.Context, n *lab.Node) error { return do(ctx, c.node(n)) }
+	}
+	return failover.New(p, on(inject), on(heal))
+}
+
 // deletePod deletes the pod as `kubectl delete pod` does, and waits for its successor.
-func deletePod(ctx context.Context, t *trial) error {
-	name := "vipd-" + t.holder.Name
-	return t.cluster.other(t.holder).withAPI(func(core *coreclient.CoreV1Client) error {
+func (c *Cluster) deletePod(ctx context.Context, n *Node) error {
+	name := "vipd-" + n.Name
+	return c.other(n).withAPI(func(core *coreclient.CoreV1Client) error {
 		before, err := core.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -109,7 +78,7 @@ func deletePod(ctx context.Context, t *trial) error {
 		if err := core.Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
 			return err
 		}
-		short, cancel := context.WithTimeout(ctx, moveTimeout)
+		short, cancel := context.WithTimeout(ctx, podTimeout)
 		defer cancel()
 		err = wait.Until(short, 100*time.Millisecond, func() (bool, error) {
 			now, err := core.Pods(namespace).Get(short, name, metav1.GetOptions{})
@@ -118,52 +87,70 @@ func deletePod(ctx context.Context, t *trial) error {
 		if err != nil {
 			return fmt.Errorf("wait for another pod %s: %w", name, err)
 		}
-		return wait.For(ctx, watchFor)
+		return wait.For(ctx, failover.PastLease)
 	})
 }
 
-// editManifest changes an environment variable of vipd, which kubelet answers with
-// the end of the pod and another one.
-func editManifest(_ context.Context, t *trial) error {
-	text, err := os.ReadFile(t.holder.disk(manifest))
+func stopKubelet(ctx context.Context, n *Node) error {
+	if _, err := n.Kubelet.Kill(); err != nil {
+		return err
+	}
+	return wait.For(ctx, failover.PastLease)
+}
+
+func startKubelet(ctx context.Context, n *Node) error {
+	if n.Kubelet.Running() {
+		return nil
+	}
+	return n.StartKubelet(ctx)
+}
+
+// killContainer kills vipd, which the kubelet starts again.
+func killContainer(ctx context.Context, n *Node) error {
+	if err := n.crash("vipd"); err != nil {
+		return err
+	}
+	return wait.For(ctx, failover.PastLease)
+}
+
+// editManifest changes the manifest of vipd, which kubelet answers with the end of the pod
+// and another one.
+func editManifest(_ context.Context, n *Node) error {
+	text, err := os.ReadFile(n.disk(manifest))
 	if err != nil {
 		return err
 	}
 	edited := bytes.Replace(text, []byte("terminationGracePeriodSeconds: 10"), []byte("terminationGracePeriodSeconds: 11"), 1)
+	if bytes.Equal(edited, text) { // it was edited before
+		edited = bytes.Replace(text, []byte("terminationGracePeriodSeconds: 11"), []byte("terminationGracePeriodSeconds: 10"), 1)
+	}
 	if bytes.Equal(edited, text) {
 		return errors.New("nothing to edit in the manifest")
 	}
-	return t.holder.write(manifest, edited)
+	return n.write(manifest, edited)
 }
 
 // reset is `kubeadm reset`, which has systemd stop kubelet before it removes the
 // node's pods. There is none here, so kubelet is stopped first.
-func reset(ctx context.Context, t *trial) error {
-	if _, err := t.holder.Kubelet.Kill(); err != nil {
+func reset(ctx context.Context, n *Node) error {
+	if _, err := n.Kubelet.Kill(); err != nil {
 		return err
 	}
-	_, err := t.holder.Run(ctx, "kubeadm", "reset", "--force", "--cri-socket", "unix:///run/containerd/containerd.sock")
+	_, err := n.Run(ctx, "kubeadm", "reset", "--force", "--cri-socket", "unix:///run/containerd/containerd.sock")
 	return err
 }
 
 // joinAgain joins a node that was reset. kubeadm wants its Node object to be deleted
 // before, which is what people do who remove a node.
-func joinAgain(ctx context.Context, t *trial) error {
-	err := t.cluster.other(t.holder).withAPI(func(core *coreclient.CoreV1Client) error {
-		return core.Nodes().Delete(ctx, t.holder.Name, metav1.DeleteOptions{})
+func (c *Cluster) joinAgain(ctx context.Context, n *Node) error {
+	err := c.other(n).withAPI(func(core *coreclient.CoreV1Client) error {
+		return core.Nodes().Delete(ctx, n.Name, metav1.DeleteOptions{})
 	})
 	if err != nil {
-		return fmt.Errorf("delete node %s: %w", t.holder.Name, err)
+		return fmt.Errorf("delete node %s: %w", n.Name, err)
 	}
-	if err := startKubelet(ctx, t); err != nil {
+	if err := n.Kubelet.Start(); err != nil { // it waits for kubeadm
 		return err
 	}
-	return t.cluster.join(ctx, t.holder)
-}
-
-func startKubelet(_ context.Context, t *trial) error {
-	if t.holder.Kubelet.Running() {
-		return nil
-	}
-	return t.holder.Kubelet.Start()
+	return c.join(ctx, n)
 }

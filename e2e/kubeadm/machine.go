@@ -1,6 +1,7 @@
 package kubeadm
 
 import (
+	"bytes"
 	"context"
 	"embed"
 	"errors"
@@ -10,11 +11,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"text/template"
 	"time"
 
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 //go:embed machine init.yaml join.yaml
@@ -30,37 +32,45 @@ type Machine struct {
 	Kubelet *lab.Process // which waits for kubeadm to configure it
 
 	lab        *lab.Lab
+	programs   []string     // in its path
 	init       *lab.Process // holds the mounts
 	containerd *lab.Process
 	cgroup     string
+
+	mu   sync.Mutex
+	held map[string]bool // see hold
 }
 
-// boot starts a machine on a host, with programs in its path.
-func boot(ctx context.Context, l *lab.Lab, h *lab.Host, programs ...string) (*Machine, error) {
-	m := &Machine{Host: h, lab: l}
-	if err := m.boot(ctx, programs); err != nil {
-		return nil, fmt.Errorf("boot %s: %w", h.Name, err)
+// newMachine is a machine on a host, with programs in its path.
+func newMachine(l *lab.Lab, h *lab.Host, programs ...string) *Machine {
+	return &Machine{Host: h, lab: l, programs: programs, held: make(map[string]bool)}
+}
+
+// setUp starts the machine for the first time.
+func (m *Machine) setUp(ctx context.Context) error {
+	err := errors.Join(m.AddDefaultRoute(), m.writeFiles())
+	if err == nil {
+		err = m.boot(ctx)
 	}
-	return m, nil
+	if err != nil {
+		return fmt.Errorf("boot %s: %w", m.Name, err)
+	}
+	return nil
 }
 
-func (m *Machine) boot(ctx context.Context, programs []string) (err error) {
+func (m *Machine) boot(ctx context.Context) (err error) {
+	// A kubelet looks up each control group that it finds, and waits for seconds where the
+	// container is gone.
 	if m.cgroup, err = m.lab.MakeCgroup(m.Host); err != nil {
-		return err
-	}
-	if err := m.AddDefaultRoute(); err != nil {
-		return err
-	}
-	if err := m.writeFiles(); err != nil {
 		return err
 	}
 	script := filepath.Join(m.Dir, "boot.sh")
 	m.init = m.lab.NewProcess(m.Host, "init", append([]string{
-		"unshare", "--mount", "--uts", "--propagation", "private", "sh", script, m.Dir, m.Name}, programs...)...)
+		"unshare", "--mount", "--uts", "--propagation", "private", "sh", script, m.Dir, m.Name}, m.programs...)...)
 	if err := m.init.Start(); err != nil {
 		return err
 	}
-	if err := m.await(ctx, m.init, func() error { _, err := os.Stat(m.disk("var/log/booted")); return err }); err != nil {
+	if err := m.await(ctx, m.init, func() error { _, err := os.Stat(m.disk(booted)); return err }); err != nil {
 		return err
 	}
 	m.containerd = m.lab.NewProcess(m.Host, "containerd", m.inside("containerd")...)
@@ -71,6 +81,54 @@ func (m *Machine) boot(ctx context.Context, programs []string) (err error) {
 		return err
 	}
 	m.Kubelet = m.lab.NewProcess(m.Host, "kubelet", m.inside("sh", "/opt/kubelet.sh")...)
+	return nil
+}
+
+// booted is a file that boot.sh makes at its end.
+const booted = "var/log/booted"
+
+// Boot starts the machine again, after its power was cut.
+func (m *Machine) Boot(ctx context.Context) error {
+	m.mu.Lock()
+	clear(m.held)
+	m.mu.Unlock()
+	for _, p := range []*lab.Process{m.Kubelet, m.containerd, m.init} {
+		if _, err := p.Wait(ctx); err != nil {
+			return fmt.Errorf("boot %s: %w", m.Name, err)
+		}
+	}
+	err := os.Remove(m.disk(booted))
+	if err == nil {
+		err = m.boot(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("boot %s: %w", m.Name, err)
+	}
+	return m.StartKubelet(ctx)
+}
+
+// synced is what the kubelet logs when it knows its pods from all sources, the API server
+// included. Until then the kubelet removes no pod.
+const synced = "Finished populating initial desired state of world"
+
+// StartKubelet starts the kubelet of a node, and waits until it manages all pods.
+func (m *Machine) StartKubelet(ctx context.Context) error {
+	before, err := os.Stat(m.Kubelet.LogPath)
+	if err != nil {
+		return err
+	}
+	if err := m.Kubelet.Start(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, wholeTimeout)
+	defer cancel()
+	err = wait.Until(ctx, 50*time.Millisecond, func() (bool, error) {
+		log, err := os.ReadFile(m.Kubelet.LogPath)
+		return err == nil && bytes.Contains(log[before.Size():], []byte(synced)), err
+	})
+	if err != nil {
+		return fmt.Errorf("wait for kubelet on %s: %w", m.Name, err)
+	}
 	return nil
 }
 
@@ -133,7 +191,7 @@ func (m *Machine) write(path string, content []byte) error {
 
 // writeFiles writes what the machine boots with.
 func (m *Machine) writeFiles() error {
-	values := map[string]any{"Pause": pauseImage, "VIP": lab.VIP, "DNSName": DNSName}
+	values := map[string]any{"Pause": pauseImage, "Name": m.Name, "IP": m.IP, "VIP": m.lab.VIP, "DNSName": DNSName}
 	return fs.WalkDir(embedded, "machine", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-
-	"github.com/vipd-io/vipd/e2e/lab"
 )
 
 // manifest is where the static pod of vipd lies.
@@ -14,7 +12,7 @@ const manifest = "etc/kubernetes/manifests/vipd.yaml"
 
 // vipdPod is the static pod, by the command that people use.
 func (c *Cluster) vipdPod(ctx context.Context) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, c.Lab.Nodes[0].VipdBinary(), "manifest", "pod", "--address", lab.VIP.String(), "--image", vipdImage)
+	cmd := exec.CommandContext(ctx, c.Lab.Nodes[0].VipdBinary(), "manifest", "pod", "--address", c.Lab.VIP.String(), "--image", vipdImage)
 	pod, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("%w: %s", err, exit.Stderr)

@@ -2,17 +2,22 @@ package kubeadm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
+
+// wholeTimeout bounds the wait for all pods of a node to be ready.
+const wholeTimeout = 2 * time.Minute
 
 // namespace is that of the static pods.
 const namespace = "kube-system"
@@ -38,15 +43,25 @@ func (n *Node) withAPI(do func(*coreclient.CoreV1Client) error) error {
 	return do(core)
 }
 
-// unready tells what of the cluster is not as it should be, nil if all is.
-func (c *Cluster) unready(ctx context.Context) error {
-	var errs []error
-	for _, n := range c.Nodes {
-		errs = append(errs, n.withAPI(func(core *coreclient.CoreV1Client) error { return n.unready(ctx, core) }))
+// Whole waits until all pods of the node are ready, if it belongs to the cluster.
+func (n *Node) Whole(ctx context.Context) error {
+	if !n.joined {
+		return nil
 	}
-	return errors.Join(errs...)
+	ctx, cancel := context.WithTimeout(ctx, wholeTimeout)
+	defer cancel()
+	var last error
+	err := wait.Until(ctx, 200*time.Millisecond, func() (bool, error) {
+		last = n.withAPI(func(core *coreclient.CoreV1Client) error { return n.unready(ctx, core) })
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %s to be whole: %w (last: %w)", n.Name, err, last)
+	}
+	return nil
 }
 
+// unready tells what of the node is not as it should be, nil if all is.
 func (n *Node) unready(ctx context.Context, core *coreclient.CoreV1Client) error {
 	pods, err := core.Pods(namespace).List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + n.Name})
 	if err != nil {
@@ -70,30 +85,4 @@ func isReady(conditions []corev1.PodCondition) bool {
 	return slices.ContainsFunc(conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
-}
-
-// container is the running container of that name of vipd's pod, as containerd
-// knows it.
-func (m *Machine) container(ctx context.Context, name string) (string, error) {
-	tasks, err := m.ctr(ctx, "tasks", "list")
-	if err != nil {
-		return "", err
-	}
-	ids, err := m.ctr(ctx, "containers", "list", "--quiet",
-		fmt.Sprintf(`labels."io.kubernetes.container.name"==%s,labels."io.kubernetes.pod.name"==vipd-%s`, name, m.Name))
-	if err != nil {
-		return "", err
-	}
-	running := make(map[string]bool)
-	for line := range strings.Lines(tasks) { // TASK PID STATUS
-		if f := strings.Fields(line); len(f) == 3 && f[2] == "RUNNING" {
-			running[f[0]] = true
-		}
-	}
-	for id := range strings.FieldsSeq(ids) {
-		if running[id] {
-			return id, nil
-		}
-	}
-	return "", fmt.Errorf("no container %s runs on %s", name, m.Name)
 }

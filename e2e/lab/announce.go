@@ -11,10 +11,10 @@ import (
 	"github.com/mdlayher/packet"
 )
 
-// Announce broadcasts one gratuitous ARP reply for an address from the host,
-// whether it has that address or not.
+// Announce broadcasts a gratuitous ARP reply for an address from the host, whether or not the host
+// has the address.
 func (h *Host) Announce(addr netip.Addr) error {
-	frame, err := announcement(h.presentMAC(), addr)
+	frame, err := announcement(h.PresentMAC(), addr)
 	if err == nil {
 		err = h.NS.Do(func() error { return broadcast(frame) })
 	}

@@ -6,25 +6,27 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
-// Binaries are the paths of what a lab runs.
+// Binaries are the paths of the programs of a lab.
 type Binaries struct {
 	Etcd      string
 	Kubeadm   string
 	APIServer string
 	Vipd      string // "" with ControlPlaneOnly
 
-	// Of nodes with a kubelet; "" without BuildOptions.Kubelet.
+	// For nodes with a kubelet; "" without BuildOptions.Kubelet.
 	Kubelet, ControllerManager, Scheduler, Pause string
 }
 
-// BuildOptions say where to build.
+// BuildOptions configures Build.
 type BuildOptions struct {
 	// Root is the root of the vipd repository. Default: the folder that has
 	// e2e/binaries, from the working directory upwards.
@@ -32,16 +34,16 @@ type BuildOptions struct {
 	// Cache is where binaries are kept. Default: $VIPD_LAB_CACHE, else
 	// vipd-lab in the user's cache folder.
 	Cache string
-	// Progress is told what is being built; nil for nobody.
+	// Progress is where to show progress; nil for nowhere.
 	Progress *os.File
 	// ControlPlaneOnly leaves vipd out.
 	ControlPlaneOnly bool
-	// Kubelet adds what nodes with a kubelet run besides.
+	// Kubelet adds the programs of nodes with a kubelet.
 	Kubelet bool
 }
 
-// ldflags make the commands tell their real version, on which kubeadm's
-// checks of versions depend, and drop 40 MB of symbols from the largest.
+// ldflags set the real versions, which kubeadm checks, and omit 40 MB of symbols from the largest
+// program.
 var ldflags = strings.Join([]string{
 	"-s -w",
 	"-X k8s.io/component-base/version.gitVersion=" + KubernetesVersion,
@@ -50,15 +52,15 @@ var ldflags = strings.Join([]string{
 	"-X k8s.io/client-go/pkg/version.gitVersion=" + KubernetesVersion,
 }, " ")
 
-// A target is one command to build.
+// A target is a command to build.
 type target struct {
-	name    string // also the file's
+	name    string // also the name of the file
 	pkg     string
 	ldflags string
 	title   string // for the progress display
 }
 
-const slow = "; a first build takes about 5 minutes on 2 cores, cached afterwards"
+const slow = "; the first time about 7 minutes on 2 idle cores, kept afterwards"
 
 var controlPlane = []target{
 	{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", ldflags, "kube-apiserver " + KubernetesVersion + slow},
@@ -72,14 +74,14 @@ var kubelet = []target{
 	{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", ldflags, "kube-scheduler " + KubernetesVersion},
 }
 
-// pauseTarget is what holds a pod's namespaces.
+// pauseTarget is the process that holds a pod's namespaces.
 var pauseTarget = target{"pause", "./kubeadm/pause", "-s -w", "pause"}
 
 var vipdTarget = target{"vipd", "./cmd/vipd", "-s -w", "vipd"}
 
-// Build builds what a lab runs, from source, with the Go toolchain alone. The
-// control plane takes minutes once and is then cached; vipd is built each
-// time. Builds of several processes wait for one another.
+// Build builds the programs of a lab from source, with the Go toolchain only. The control plane
+// takes minutes once and is then cached; vipd is built each time. Builds of several processes wait
+// for one another.
 func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
 	if err := opts.setDefaults(); err != nil {
 		return Binaries{}, err
@@ -97,14 +99,8 @@ func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
 		targets = slices.Concat(controlPlane, kubelet)
 	}
 	err = withLock(ctx, opts.Cache, func() error {
-		for _, t := range targets {
-			to := filepath.Join(dir, t.name)
-			if _, err := os.Stat(to); err == nil {
-				continue
-			}
-			if err := goBuild(ctx, source, to, t, opts.Progress); err != nil {
-				return err
-			}
+		if err := buildMissing(ctx, source, dir, targets, opts); err != nil {
+			return err
 		}
 		if opts.Kubelet {
 			if err := goBuild(ctx, filepath.Join(opts.Root, "e2e"), pause, pauseTarget, opts.Progress); err != nil {
@@ -114,6 +110,9 @@ func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
 		if opts.ControlPlaneOnly {
 			vipd = ""
 			return nil
+		}
+		if err := download(ctx, opts.Root, downloadPause, opts.Progress); err != nil {
+			return err
 		}
 		return goBuild(ctx, opts.Root, vipd, vipdTarget, opts.Progress)
 	})
@@ -133,6 +132,27 @@ func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
 		bin.Pause = pause
 	}
 	return bin, nil
+}
+
+// buildMissing builds what is missing in a folder of the cache, marks the folder as used, and
+// prunes others.
+func buildMissing(ctx context.Context, source, dir string, targets []target, opts BuildOptions) error {
+	for _, t := range targets {
+		to := filepath.Join(dir, t.name)
+		if _, err := os.Stat(to); err == nil {
+			continue
+		}
+		if err := download(ctx, source, downloadPause, opts.Progress); err != nil {
+			return err
+		}
+		if err := goBuild(ctx, source, to, t, opts.Progress); err != nil {
+			return err
+		}
+	}
+	if err := prune(opts.Cache, dir, time.Now()); err != nil && opts.Progress != nil {
+		fmt.Fprintln(opts.Progress, err) // the folder takes space, but does not prevent the build
+	}
+	return nil
 }
 
 func (o *BuildOptions) setDefaults() error {
@@ -156,7 +176,7 @@ func (o *BuildOptions) setDefaults() error {
 	return nil
 }
 
-// findRoot looks for the repository from the working directory upwards.
+// findRoot returns the root of the repository, from the working directory upwards.
 func findRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -174,7 +194,7 @@ func findRoot() (string, error) {
 	}
 }
 
-// cacheKey changes with everything that changes the binaries.
+// cacheKey returns a key that changes with everything that changes the binaries.
 func cacheKey(ctx context.Context, source string) (string, error) {
 	var all []byte
 	for _, name := range []string{"go.mod", "go.sum"} {
@@ -197,13 +217,17 @@ func shortHash(b []byte) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// goBuild builds one command and puts it in place when it is whole.
+// goBuild builds one command and moves it into place when it is complete.
 func goBuild(ctx context.Context, dir, to string, t target, out *os.File) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return fmt.Errorf("build %s: %w", t.name, err)
 	}
 	part := to + ".part"
-	defer os.Remove(part) // gone if all went well
+	defer os.Remove(part) // missing after success
+	// go does not link again if the existing file is up to date by its build ID.
+	if err := copyFile(to, part, 0o755); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("build %s: %w", t.name, err)
+	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", t.ldflags, "-o", part, t.pkg)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")

@@ -8,28 +8,27 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vipd-io/vipd/e2e/wait"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// A Capture writes what passes the switch into a ring of files, each frame once for
-// each port that it enters or leaves by: all of ARP, and how connections with the
-// VIP begin and end.
+// A Capture writes frames at the switch into a ring of files, once for each port that a frame
+// enters or leaves by: all of ARP, and the beginning and end of connections with the VIP.
 type Capture struct {
 	dir string
 	p   *Process
 }
 
-// captured is what a capture keeps: the rest of a connection tells nothing.
+// captured is the filter of a capture, without the rest of the connections.
 const captured = "arp or (host %s and tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0)"
 
-// Capture begins one, and returns when nothing is missed any more.
+// Capture starts a capture, and returns when no frame is missed from then on.
 func (l *Lab) Capture(ctx context.Context) (*Capture, error) {
 	c := &Capture{dir: filepath.Join(l.Dir, "capture")}
 	if err := os.Mkdir(c.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("capture: %w", err)
 	}
 	c.p = l.own(newProcess(l.sw.ns, "tcpdump", l.Dir, "tcpdump", "-i", "any", "-n", "-U", "-s", "128", "-Z", "root",
-		"-C", "5", "-W", "4", "-w", filepath.Join(c.dir, "frames.pcap"), fmt.Sprintf(captured, VIP)))
+		"-C", "5", "-W", "4", "-w", filepath.Join(c.dir, "frames.pcap"), fmt.Sprintf(captured, l.VIP)))
 	if err := c.p.Start(); err != nil {
 		return nil, err
 	}
@@ -40,14 +39,14 @@ func (l *Lab) Capture(ctx context.Context) (*Capture, error) {
 		return len(files) > 0, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("capture: %w: %s", err, c.p.logTail())
+		return nil, fmt.Errorf("capture: %w: %s", err, logTail(c.p))
 	}
 	return c, nil
 }
 
 func (c *Capture) files() ([]string, error) { return filepath.Glob(filepath.Join(c.dir, "*")) }
 
-// Save copies what there is of it now to a folder.
+// Save copies the current files to a folder.
 func (c *Capture) Save(dir string) error {
 	files, err := c.files()
 	if err != nil {
@@ -61,7 +60,7 @@ func (c *Capture) Save(dir string) error {
 	return nil
 }
 
-// Stop ends it.
+// Stop ends the capture.
 func (c *Capture) Stop() error {
 	_, err := c.p.Signal(syscall.SIGTERM)
 	return err

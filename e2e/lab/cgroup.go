@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroupRoot is where control groups are mounted: version 2 itself, or a folder for
-// each hierarchy of version 1.
+// cgroupRoot is the mount point of control groups: version 2 itself, or a folder for each hierarchy
+// of version 1.
 const cgroupRoot = "/sys/fs/cgroup"
 
-// MakeCgroup makes a control group for the host in each hierarchy, and returns its
-// path there. What is made below it ends with the lab.
+// MakeCgroup creates a control group for the host in each hierarchy, replacing an existing one, and
+// returns its path there. Groups below it are removed with the lab.
 func (l *Lab) MakeCgroup(h *Host) (string, error) {
 	path := filepath.Join("/", cgroupOf(l.Name), h.Name)
 	all, err := hierarchies()
@@ -25,17 +25,21 @@ func (l *Lab) MakeCgroup(h *Host) (string, error) {
 		return "", fmt.Errorf("make control group of %s: %w", h.Name, err)
 	}
 	for _, dir := range all {
-		if err := os.MkdirAll(filepath.Join(dir, path), 0o755); err != nil {
+		err := removeCgroup(filepath.Join(dir, path))
+		if err == nil {
+			err = os.MkdirAll(filepath.Join(dir, path), 0o755)
+		}
+		if err != nil {
 			return "", fmt.Errorf("make control group of %s: %w", h.Name, err)
 		}
 	}
 	return path, nil
 }
 
-// cgroupOf is above those of all hosts of a lab.
+// cgroupOf returns the parent of the control groups of a lab's hosts.
 func cgroupOf(lab string) string { return "vipd-lab-" + lab }
 
-// hierarchies are the roots of all of them.
+// hierarchies returns the roots of all hierarchies.
 func hierarchies() ([]string, error) {
 	var dirs []string
 	for _, pattern := range []string{"cgroup.procs", "*/cgroup.procs"} {
@@ -53,7 +57,7 @@ func hierarchies() ([]string, error) {
 	return nil, fmt.Errorf("no control groups in %s", cgroupRoot)
 }
 
-// removeCgroups removes those of a lab whose processes are gone.
+// removeCgroups removes the control groups of a lab without processes.
 func removeCgroups(lab string) error {
 	all, err := filepath.Glob(filepath.Join(cgroupRoot, "*", cgroupOf(lab)))
 	if err != nil {
@@ -67,8 +71,8 @@ func removeCgroups(lab string) error {
 	return nil
 }
 
-// removeCgroup removes one, with those below it first. It is busy for a moment after
-// its last process was killed.
+// removeCgroup removes a control group after those below it. A group is busy for a moment after its
+// last process was killed.
 func removeCgroup(dir string) error {
 	var groups []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -21,8 +21,8 @@ const (
 	keptFile  = "kept"
 )
 
-// An owner is the process that runs a lab. Its start time tells it from a
-// later process with the same number.
+// An owner is the process that runs a lab. Its start time distinguishes it from a later process
+// with the same number.
 type owner struct {
 	PID   int    `json:"pid"`
 	Start string `json:"start"`
@@ -38,11 +38,11 @@ func startTime(pid int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fields[22-3], nil // see proc(5); the first here is its third
+	return fields[22-3], nil // see proc(5); the first field here is its third
 }
 
-// StatFields returns the fields of /proc/PID/stat after the second, the
-// command's name in brackets, which may hold spaces and brackets itself.
+// StatFields returns the fields of /proc/PID/stat after the second, the command's name in brackets,
+// which may contain spaces and brackets.
 func StatFields(pid int) ([]string, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -56,8 +56,8 @@ func StatFields(pid int) ([]string, error) {
 	return fields, nil
 }
 
-// claim makes a lab's folder and says whose it is. Under the lock, so that no
-// other process sweeps a folder that has no owner yet.
+// claim creates a lab's folder and records its owner, under the lock, so that no other process
+// sweeps a folder without an owner.
 func claim(ctx context.Context, dir string) error {
 	return withLock(ctx, StateRoot, func() error {
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -75,7 +75,7 @@ func claim(ctx context.Context, dir string) error {
 	})
 }
 
-// Info describes a lab that has a folder.
+// Info describes a lab with a folder.
 type Info struct {
 	Name  string
 	Dir   string
@@ -101,8 +101,8 @@ func List() ([]Info, error) {
 		dir := filepath.Join(StateRoot, e.Name())
 		info := Info{Name: e.Name(), Dir: dir}
 		var o owner
-		// A folder without a readable owner is one whose process died
-		// while it made it, or is being deleted: nobody's.
+		// A folder without a readable owner has none: its process died while creating the folder,
+		// or the folder is being deleted.
 		if b, err := os.ReadFile(filepath.Join(dir, ownerFile)); err == nil && json.Unmarshal(b, &o) == nil {
 			info.Owner, info.Alive = o.PID, o.alive()
 		}
@@ -113,8 +113,7 @@ func List() ([]Info, error) {
 	return labs, nil
 }
 
-// Sweep removes what labs left whose process died, except kept ones. Start
-// calls it.
+// Sweep removes what labs of dead processes left, except kept ones. Start calls it.
 func Sweep(ctx context.Context) error {
 	return withLock(ctx, StateRoot, func() error {
 		labs, err := List()
@@ -145,9 +144,9 @@ func Remove(name string) error {
 	return destroy(name)
 }
 
-// destroy kills every process in a lab's namespaces, and with them the mounts of
-// machines, deletes the namespaces and control groups, and then the folder, which is
-// last so that a sweep can finish what was interrupted.
+// destroy kills every process in a lab's namespaces, which ends the mounts of machines, deletes the
+// namespaces and control groups, and last the folder, so that a sweep can finish an interrupted
+// one.
 func destroy(name string) error {
 	paths, err := filepath.Glob(filepath.Join(netnsDir, namespacePrefix(name)+"*"))
 	if err != nil {
@@ -174,8 +173,8 @@ func destroy(name string) error {
 	return nil
 }
 
-// killInside kills the processes whose network namespace is one of those
-// mounted at paths, again until there are none: one may just have forked.
+// killInside kills the processes whose network namespace is mounted at one of the paths, until
+// there are none: a process may just have forked.
 func killInside(paths []string) error {
 	inside := make(map[fileID]bool)
 	for _, p := range paths {
@@ -210,7 +209,7 @@ func killOnce(inside map[fileID]bool) ([]int, error) {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		p, err := os.FindProcess(pid) // by pidfd: the number is not reused under us
+		p, err := os.FindProcess(pid) // by pidfd, because numbers are reused
 		if err != nil {
 			continue
 		}
@@ -225,7 +224,7 @@ func killOnce(inside map[fileID]bool) ([]int, error) {
 	return found, nil
 }
 
-// A fileID tells whether two paths are the same namespace.
+// A fileID identifies a namespace.
 type fileID struct{ dev, ino uint64 }
 
 func idOf(path string) (fileID, error) {

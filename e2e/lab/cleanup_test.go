@@ -17,8 +17,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// A second lab runs beside the first and leaves nothing. Its name is one that
-// YAML takes for a number, as a random one may be.
+// A second lab runs beside the first and leaves nothing. Its name is one that YAML takes for a
+// number, as a random one may be.
 func TestSecondLab(t *testing.T) {
 	ctx := within(t, 2*time.Minute)
 	withVipd := binaries
@@ -63,7 +63,7 @@ func TestSecondLab(t *testing.T) {
 	}
 }
 
-// startVipd starts a stand-in for vipd that prints its arguments, twice.
+// startVipd starts a simulated vipd that prints its arguments, twice.
 func startVipd(t *testing.T, n *lab.Node) {
 	t.Helper()
 	if err := n.StartVipd("--lease-duration", "5s"); err != nil {
@@ -74,7 +74,7 @@ func startVipd(t *testing.T, n *lab.Node) {
 	for i, all := range []string{want, want + want} {
 		var log []byte
 		for ctx := within(t, 5*time.Second); ctx.Err() == nil && string(log) != all; {
-			log, _ = os.ReadFile(n.Vipd.LogPath)
+			log, _ = os.ReadFile(n.Vipd.Log())
 		}
 		if string(log) != all {
 			t.Errorf("start %d: log %q, want %q", i, log, all)
@@ -87,14 +87,14 @@ func startVipd(t *testing.T, n *lab.Node) {
 			t.Errorf("start %d: vipd is of group %d, want %d, by which Interpose knows it", i, group, lab.VipdGroup)
 		}
 		if i == 0 {
-			if err := n.Vipd.Restart(5 * time.Second); err != nil {
+			if err := lab.Restart(n.Vipd, 5*time.Second); err != nil {
 				t.Error(err)
 			}
 		}
 	}
 }
 
-// makeCgroup has a process run in a group of the lab's, as kubelet does with pods.
+// makeCgroup runs a process in a group of the lab, as kubelet does with pods.
 func makeCgroup(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	path, err := l.MakeCgroup(l.Nodes[1].Host)
@@ -144,11 +144,11 @@ func mentioning(t *testing.T, text string) (pids []string) {
 	return pids
 }
 
-// A lab whose owner was killed is swept up, and one with a living owner not.
+// A lab whose owner was killed is swept; one with a living owner is not.
 func TestSweep(t *testing.T) {
 	ctx := within(t, 2*time.Minute)
 	const name = "orphan"
-	_ = lab.Remove(name) // of an earlier, broken run
+	_ = lab.Remove(name) // of an earlier, interrupted run
 	owner := exec.CommandContext(ctx, os.Args[0])
 	owner.Env = append(os.Environ(), ownerEnv+"="+name)
 	owner.Stderr = os.Stderr
@@ -161,7 +161,7 @@ func TestSweep(t *testing.T) {
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if line != "started\n" {
-		t.Errorf("owner said %q, %v", line, err)
+		t.Errorf("owner printed %q, %v", line, err)
 	}
 	if err := lab.Sweep(ctx); err != nil {
 		t.Error(err)
@@ -194,7 +194,7 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-// A start that is broken off leaves nothing.
+// A cancelled start leaves nothing.
 func TestStartCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	const name = "cancelled"

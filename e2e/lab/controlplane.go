@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,13 +21,13 @@ import (
 const (
 	serviceSubnet = "10.96.0.0/12"
 
-	// readyTimeout is generous: three API servers that start at the same
-	// time on two busy cores take 20 s.
+	// readyTimeout is generous: three API servers that start at the same time on two busy cores
+	// take 20 s.
 	readyTimeout  = 2 * time.Minute
 	readyInterval = 100 * time.Millisecond
 )
 
-// etcdArgs are the flags that kubeadm 1.36 writes into etcd's manifest.
+// etcdArgs returns the flags that kubeadm 1.36 writes into etcd's manifest.
 func (n *Node) etcdArgs(binary string, members []*Node) []string {
 	var cluster []string
 	for _, m := range members {
@@ -57,7 +58,7 @@ func (n *Node) etcdArgs(binary string, members []*Node) []string {
 	}
 }
 
-// apiServerArgs are the flags that kubeadm 1.36 writes into the API server's
+// apiServerArgs returns the flags that kubeadm 1.36 writes into the API server's
 // manifest.
 func (n *Node) apiServerArgs(binary string) []string {
 	pki := func(name string) string { return filepath.Join(n.PKI(), name) }
@@ -112,8 +113,8 @@ func (l *Lab) startServers(ctx context.Context) error {
 			return fmt.Errorf("start etcd on %s: %w", n.Name, err)
 		}
 	}
-	// etcd answers once two members have found each other; the API server
-	// waits for it in steps of seconds, so it is started after.
+	// etcd answers once two members have found each other. The API server retries in steps of
+	// seconds, so it is started afterwards.
 	for _, n := range l.Nodes {
 		if err := n.waitEtcd(ctx); err != nil {
 			return err
@@ -142,7 +143,7 @@ func (n *Node) waitEtcd(ctx context.Context) error {
 	})
 }
 
-// WaitReady waits until the node's own API server says that it is ready.
+// WaitReady waits until the node's own API server is ready.
 func (n *Node) WaitReady(ctx context.Context) error {
 	client, err := n.httpClient()
 	if err != nil {
@@ -154,21 +155,32 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	})
 }
 
-// RestartAPIServer kills the node's API server if it runs, starts it with the
-// flags in extra besides the lab's, and waits until it is ready. APIServer.Start
-// will use the same flags again.
+// RestartAPIServer kills the node's API server if it runs, starts it with the flags in extra in
+// addition to the lab's, and waits until it is ready. APIServer.Start uses the same flags from then
+// on.
 func (n *Node) RestartAPIServer(ctx context.Context, extra ...string) error {
-	if err := killProcesses(n.APIServer); err != nil {
+	if _, err := n.APIServer.Kill(); err != nil && !errors.Is(err, ErrNotRunning) {
 		return fmt.Errorf("restart API server on %s: %w", n.Name, err)
 	}
-	if err := n.APIServer.startWith(slices.Concat(n.apiServerArgv, extra)); err != nil {
+	if err := n.startAPIServer(extra); err != nil {
 		return fmt.Errorf("restart API server on %s: %w", n.Name, err)
 	}
 	return n.WaitReady(ctx)
 }
 
-// poll calls ready until it returns nil, for as long as the process lives.
-func (n *Node) poll(ctx context.Context, p *Process, ready func(context.Context) error) error {
+func (n *Node) startAPIServer(extra []string) error {
+	if n.machine != nil && len(extra) == 0 {
+		return n.APIServer.Start()
+	}
+	p, err := n.own(n.APIServer)
+	if err != nil {
+		return err
+	}
+	return p.startWith(slices.Concat(n.apiServerArgv, extra))
+}
+
+// poll calls ready until it returns nil, while the process runs.
+func (n *Node) poll(ctx context.Context, d Daemon, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	ticker := time.NewTicker(readyInterval)
@@ -180,10 +192,10 @@ func (n *Node) poll(ctx context.Context, p *Process, ready func(context.Context)
 		}
 		select {
 		case <-ticker.C:
-		case <-p.Done():
-			return fmt.Errorf("wait for %s on %s: it ended\n%s", p.Name, n.Name, p.logTail())
+		case <-d.Done():
+			return fmt.Errorf("wait for %s on %s: it ended\n%s", d, n.Name, logTail(d))
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s on %s: %w (last: %v)\n%s", p.Name, n.Name, ctx.Err(), last, p.logTail())
+			return fmt.Errorf("wait for %s on %s: %w (last: %v)\n%s", d, n.Name, ctx.Err(), last, logTail(d))
 		}
 	}
 }
@@ -208,8 +220,7 @@ func getOK(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
-// bindClusterAdmins gives admin.conf its rights, as kubeadm does after the
-// first API server is up.
+// bindClusterAdmins gives admin.conf its rights, as kubeadm does once the first API server is up.
 func (n *Node) bindClusterAdmins(ctx context.Context) error {
 	config, err := n.RESTConfig("super-admin.conf")
 	if err != nil {

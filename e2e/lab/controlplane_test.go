@@ -15,8 +15,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// An API server with a shutdown delay says that it is not ready any more, and
-// serves on for that long.
+// An API server with a shutdown delay reports that it is not ready, and serves requests for that
+// long.
 func TestShutdownDelay(t *testing.T) {
 	ctx := within(t, 2*time.Minute)
 	n := shared.Nodes[2]
@@ -35,7 +35,7 @@ func TestShutdownDelay(t *testing.T) {
 	if got := get(ctx, t, client, "/version"); got != http.StatusOK {
 		t.Errorf("/version in the delay: %d", got)
 	}
-	utilnet.CloseIdleConnectionsFor(client.Transport) // or it would wait for us
+	utilnet.CloseIdleConnectionsFor(client.Transport) // otherwise the server would wait for this client
 	if state, err := n.APIServer.Wait(ctx); err != nil || !state.Success() {
 		t.Errorf("ended with %v, %v", state, err)
 	}
@@ -44,7 +44,7 @@ func TestShutdownDelay(t *testing.T) {
 	}
 }
 
-// direct is a client of the node's own API server.
+// direct returns a client of the node's own API server.
 func direct(t *testing.T, n *lab.Node) *http.Client {
 	t.Helper()
 	config, err := n.RESTConfig("admin.conf")
@@ -75,7 +75,7 @@ func get(ctx context.Context, t *testing.T, client *http.Client, path string) in
 	return resp.StatusCode
 }
 
-// Each member can be made etcd's leader, also the one that is.
+// Each member can be made etcd's leader, also the current leader.
 func TestLeadEtcd(t *testing.T) {
 	ctx := within(t, 30*time.Second)
 	for _, n := range append(shared.Nodes, shared.Nodes[2]) {
@@ -83,7 +83,7 @@ func TestLeadEtcd(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range shared.Nodes {
-			// One that was the leader says so until it hears of the other.
+			// A former leader claims leadership until it hears of the new one.
 			leads, err := m.LeadsEtcd(ctx)
 			for ; err == nil && leads && m != n; leads, err = m.LeadsEtcd(ctx) {
 			}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netSwitch is the bridge, and who may not talk over it.
+// netSwitch is the bridge, with its cuts.
 type netSwitch struct {
 	ns *Namespace
 
@@ -18,27 +18,25 @@ type netSwitch struct {
 	cuts map[cut]bool
 }
 
-// A cut is a direction in which frames do not pass: from one port to another, ""
-// for any.
+// A cut is a direction in which frames do not pass, from one port to another; "" is any port.
 type cut struct {
 	from, to string
 	arp      bool // only ARP
 }
 
-// Cut stops all frames between the host and its peers, in both directions,
-// without peers those between the host and everybody. Unlike LinkDown, no
-// host can tell from its carrier.
+// Cut drops all frames between the host and its peers in both directions; without peers, those
+// between the host and all others. Unlike LinkDown, no host loses its carrier.
 func (h *Host) Cut(peers ...*Host) error { return h.cut(cut.both, false, peers) }
 
-// CutTo stops the frames from the host to its peers or to everybody; theirs
-// arrive.
+// CutTo drops the frames from the host to its peers, or to all others; frames in the other
+// direction arrive.
 func (h *Host) CutTo(peers ...*Host) error { return h.cut(cut.there, false, peers) }
 
-// CutFrom stops the frames to the host from its peers or from everybody; its own
-// arrive.
+// CutFrom drops the frames to the host from its peers, or from all others; frames in the other
+// direction arrive.
 func (h *Host) CutFrom(peers ...*Host) error { return h.cut(cut.back, false, peers) }
 
-// CutARP stops ARP alone, between the host and its peers or everybody.
+// CutARP drops ARP only, between the host and its peers, or all others.
 func (h *Host) CutARP(peers ...*Host) error { return h.cut(cut.both, true, peers) }
 
 func (c cut) there() []cut { return []cut{c} }
@@ -62,15 +60,14 @@ func (h *Host) cut(directions func(cut) []cut, arp bool, peers []*Host) error {
 	})
 }
 
-// Heal undoes all cuts between the host and others.
+// Heal removes all cuts between the host and others.
 func (h *Host) Heal() error {
 	return h.sw.change(func(cuts map[cut]bool) {
 		maps.DeleteFunc(cuts, func(c cut, _ bool) bool { return c.from == h.Name || c.to == h.Name })
 	})
 }
 
-// change changes the cuts, and replaces the bridge's rules by what follows
-// from them in one step.
+// change changes the cuts, and replaces the bridge's rules in one transaction.
 func (s *netSwitch) change(edit func(map[cut]bool)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FlushAddresses removes all IPv4 addresses of eth0, as `ip address flush dev
-// eth0` does, and puts the host's own back at once, as a network manager does
-// that is told to apply its configuration anew. It knows nothing of others.
+// FlushAddresses removes all IPv4 addresses of eth0, as `ip address flush dev eth0` does, and adds
+// the host's own again at once, as a network manager does when it applies its configuration again.
+// It does not know other addresses.
 func (h *Host) FlushAddresses() error {
 	return h.onLink("flush addresses", func(in *netlink.Handle, link netlink.Link) error {
 		if err := removeAddresses(in, link); err != nil {
@@ -24,8 +24,8 @@ func (h *Host) FlushAddresses() error {
 	})
 }
 
-// removeAddresses removes the IPv4 addresses of a link except some. One that
-// goes by itself meanwhile is gone as well.
+// removeAddresses removes the IPv4 addresses of a link, with exceptions. An address that disappears
+// meanwhile is no error.
 func removeAddresses(in *netlink.Handle, link netlink.Link, except ...netip.Addr) error {
 	addrs, err := in.AddrList(link, unix.AF_INET)
 	if err != nil {
@@ -42,16 +42,16 @@ func removeAddresses(in *netlink.Handle, link netlink.Link, except ...netip.Addr
 	return nil
 }
 
-// RecreateLink deletes eth0 and makes it anew, as the reset of a network card's
-// driver does: the same name, the same MAC, the host's own address and the same
-// port of the switch, but another index, and nothing of what else was on it.
+// RecreateLink deletes eth0 and creates it again, as the reset of a network card's driver does:
+// with the same name, MAC, own address and port of the switch, but another index, and without
+// further addresses.
 func (h *Host) RecreateLink() error {
 	err := withHandle(h.sw.ns, func(sw *netlink.Handle) error {
 		port, err := sw.LinkByName(h.Name)
 		if err != nil {
 			return fmt.Errorf("find port: %w", err)
 		}
-		// One end of a veth takes the other along.
+		// Deleting one end of a veth deletes the other end.
 		if err := sw.LinkDel(port); err != nil {
 			return fmt.Errorf("delete veth: %w", err)
 		}
@@ -66,8 +66,8 @@ func (h *Host) RecreateLink() error {
 	return nil
 }
 
-// ChangeMAC gives eth0 another MAC while it is up. The kernel tells nobody.
-// Host.MAC stays the one that the host was made with, to go back to.
+// ChangeMAC changes the MAC of eth0 while it is up. The kernel sends no announcement. Host.MAC
+// stays the original one.
 func (h *Host) ChangeMAC(mac net.HardwareAddr) error {
 	h.macMu.Lock()
 	defer h.macMu.Unlock()
@@ -86,7 +86,7 @@ func (h *Host) HadMAC(mac string) bool {
 	return slices.ContainsFunc(h.macs, func(m net.HardwareAddr) bool { return m.String() == mac })
 }
 
-// MACs are all that the host has or had.
+// MACs returns all MACs that the host has or had.
 func (h *Host) MACs() []string {
 	h.macMu.Lock()
 	defer h.macMu.Unlock()
@@ -97,14 +97,14 @@ func (h *Host) MACs() []string {
 	return list
 }
 
-func (h *Host) presentMAC() net.HardwareAddr {
+// PresentMAC returns the current MAC.
+func (h *Host) PresentMAC() net.HardwareAddr {
 	h.macMu.Lock()
 	defer h.macMu.Unlock()
 	return h.macs[len(h.macs)-1]
 }
 
-// FlushNftables does `nft flush ruleset` on the node, as a firewall's service
-// does when it is started again.
+// FlushNftables runs `nft flush ruleset` on the node, as the restart of a firewall service does.
 func (n *Node) FlushNftables() error {
 	nft, err := nftables.New(nftables.WithNetNSFd(int(n.NS.handle)))
 	if err != nil {

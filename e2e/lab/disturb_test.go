@@ -11,7 +11,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// eth0 reads the interface of a host.
+// eth0 returns the interface of a host.
 func eth0(t *testing.T, h *lab.Host) (nic *net.Interface) {
 	t.Helper()
 	err := h.NS.Do(func() (err error) { nic, err = net.InterfaceByName(lab.Interface); return err })
@@ -30,7 +30,7 @@ func alone(t *testing.T, n *lab.Node) {
 
 func TestFlushAddresses(t *testing.T) {
 	n := shared.Nodes[1]
-	if err := n.AddAddress(lab.VIP); err != nil {
+	if err := n.AddAddress(shared.VIP); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.FlushAddresses(); err != nil {
@@ -41,10 +41,10 @@ func TestFlushAddresses(t *testing.T) {
 	awaitReach(t, "after a flush", n.Host, shared.Nodes[0])
 }
 
-// The link is another one, in the same place, and cuts of its port still hold.
+// The link is a new one in the same place, and cuts of its port still hold.
 func TestRecreateLink(t *testing.T) {
 	n, c1 := shared.Nodes[1], shared.Clients[0]
-	if err := n.AddAddress(lab.VIP); err != nil {
+	if err := n.AddAddress(shared.VIP); err != nil {
 		t.Fatal(err)
 	}
 	before := eth0(t, n.Host)
@@ -74,7 +74,7 @@ func TestChangeMAC(t *testing.T) {
 	n, c1 := shared.Nodes[1], shared.Clients[0]
 	other := net.HardwareAddr{0x02, 0, 0, 35, 1, 12}
 	if shared.Node(other.String()) != nil {
-		t.Error("a node has the MAC that nobody has")
+		t.Error("a node has an unused MAC")
 	}
 	if err := n.ChangeMAC(net.HardwareAddr{1, 2}); err == nil {
 		t.Error("took a MAC of two bytes")
@@ -99,7 +99,7 @@ func TestChangeMAC(t *testing.T) {
 			t.Errorf("%s is not known as a MAC of %s", mac, n.Name)
 		}
 	}
-	// It announces itself, or peers would go on with the MAC that they know.
+	// The host announces its address: otherwise peers would use the MAC that they know.
 	if err := n.Announce(n.IP); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("printed %q, %v", out, err)
 	}
 	if _, err := shared.Clients[0].Run(ctx, "sh", "-c", "echo why >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "why") {
-		t.Errorf("error %v, want what the command said", err)
+		t.Errorf("error %v, want the output of the command", err)
 	}
 	if _, err := shared.Clients[0].Run(ctx); err == nil {
 		t.Error("ran nothing")

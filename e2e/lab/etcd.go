@@ -33,8 +33,7 @@ func (n *Node) LeadsEtcd(ctx context.Context) (bool, error) {
 	return bytes.Contains(body, []byte("\netcd_server_is_leader 1\n")), nil
 }
 
-// LeadEtcd makes the node's etcd member the leader, in good order, and waits
-// until it is.
+// LeadEtcd transfers etcd's leadership to the node's member, and waits until it is the leader.
 func (n *Node) LeadEtcd(ctx context.Context) error {
 	return n.poll(ctx, n.Etcd, func(ctx context.Context) error {
 		if leads, err := n.LeadsEtcd(ctx); leads || err != nil {
@@ -44,9 +43,9 @@ func (n *Node) LeadEtcd(ctx context.Context) error {
 	})
 }
 
-// askForEtcdLead has the leader, if there is one now, hand over to the node.
+// askForEtcdLead requests the transfer from the current leader, if there is one.
 func (n *Node) askForEtcdLead(ctx context.Context) error {
-	for _, leader := range n.all {
+	for _, leader := range n.lab.Nodes {
 		if !leader.Etcd.Running() {
 			continue
 		}
@@ -67,8 +66,8 @@ func (n *Node) askForEtcdLead(ctx context.Context) error {
 	return nil
 }
 
-// callEtcd calls a method of the node's member through etcd's JSON gateway, so
-// that the lab needs none of etcd's client.
+// callEtcd calls a method of the node's member through etcd's JSON gateway, which avoids a
+// dependency on etcd's client.
 func (n *Node) callEtcd(ctx context.Context, method string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -104,7 +103,7 @@ func (n *Node) callEtcd(ctx context.Context, method string, in, out any) error {
 	return nil
 }
 
-// etcdTLS shows the certificate with which the API server comes to etcd.
+// etcdTLS returns the TLS configuration with the API server's certificate for etcd.
 func (n *Node) etcdTLS() (*tls.Config, error) {
 	pki := func(name string) string { return filepath.Join(n.PKI(), name) }
 	cert, err := tls.LoadX509KeyPair(pki("apiserver-etcd-client.crt"), pki("apiserver-etcd-client.key"))
@@ -116,6 +115,6 @@ func (n *Node) etcdTLS() (*tls.Config, error) {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca) // without one, the handshake fails and says so
+	roots.AppendCertsFromPEM(ca) // without a CA, the handshake fails with an error
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
 }

@@ -20,37 +20,37 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// proxyGrace is how long the end of a proxy waits for requests that are being
-// answered. A watch would go on for ever, and is cut.
+// proxyGrace is how long the end of a proxy waits for requests in flight. A watch would never end,
+// and is cut.
 const proxyGrace = 500 * time.Millisecond
 
-// An Effect is what becomes of one request to an API server. With the zero value
-// it goes through and comes back as without a proxy.
+// An Effect is the fault of one request to an API server. The zero value passes the request and its
+// answer unchanged.
 type Effect struct {
-	// Delay is before anything else, so before the server hears of it.
+	// Delay delays the request before it reaches the server.
 	Delay time.Duration
-	// Late: the server hears of it although the client has gone away meanwhile.
+	// Late passes the request to the server even if the client has gone away meanwhile.
 	Late bool
-	// Hang: no answer ever. It ends when the client goes away.
+	// Hang sends no answer. The request ends when the client goes away.
 	Hang bool
-	// Abort: the connection is closed without an answer, as by a server that dies.
+	// Abort closes the connection without an answer, as a server that dies does.
 	Abort bool
-	// Status, if not 0, is the answer, and the server never hears of it.
+	// Status, if not 0, is the answer; the server never gets the request.
 	Status int
-	// Stall: of the answer, no more arrives after that time; a watch falls silent.
+	// Stall stops the answer after that time; a watch falls silent.
 	Stall time.Duration
-	// DelayAnswer is after the server answered: what was to be written is.
+	// DelayAnswer delays the answer; the server has handled the request.
 	DelayAnswer time.Duration
 }
 
-// Interpose puts a proxy between vipd on the node and all API servers, the
-// node's own and others': f is told of each request and says what becomes of it.
-// It is called from several goroutines at once. The node's other clients, and the
-// API server's calls to itself, go straight as ever. vipd's open connections are
-// ended, so that it opens new ones; calls in flight at that moment fail.
+// Interpose puts a proxy between vipd on the node and all API servers: f returns the effect of each
+// request, and may be called concurrently. The node's other clients, and the API server's requests
+// to itself, do not use the proxy. vipd's open connections are ended, so that it opens new ones;
+// requests in flight at that moment fail.
 //
-// The proxy has the certificate of an API server and admin.conf's rights. To a
-// server that cannot be reached the connection is closed without an answer. undo
+// The proxy has the certificate of an API server and the rights of admin.conf. If the server is
+// unreachable, the connection is closed without an answer. undo removes the proxy and may be called
+// repeatedly; Close of the lab removes it as well.
 // takes it away and may be called again; Close of the lab does it as well.
 func (n *Node) Interpose(f func(*http.Request) Effect) (undo func() error, err error) {
 	p, err := n.newFaultProxy(f)
@@ -90,8 +90,8 @@ func (n *Node) endProxy(p *faultProxy) error {
 	return p.end()
 }
 
-// faultProxy is a reverse proxy in a node's namespace, with the redirection that
-// leads to it.
+// faultProxy is a reverse proxy in a node's namespace, with the redirection of vipd's connections
+// to it.
 type faultProxy struct {
 	node    *Node
 	effect  func(*http.Request) Effect
@@ -123,7 +123,7 @@ func (n *Node) newFaultProxy(f func(*http.Request) Effect) (*faultProxy, error) 
 		DialContext: n.NS.Dial, TLSClientConfig: onward,
 		DisableCompression: true, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
 	}
-	silent := log.New(io.Discard, "", 0) // connections break here by intent
+	silent := log.New(io.Discard, "", 0) // connections break here on purpose
 	p.forward = &httputil.ReverseProxy{
 		Rewrite: p.rewrite, Transport: p.onward, FlushInterval: -1, ErrorLog: silent,
 		ModifyResponse: answer,
@@ -142,7 +142,7 @@ func (n *Node) newFaultProxy(f func(*http.Request) Effect) (*faultProxy, error) 
 	return p, nil
 }
 
-// start listens and only then redirects.
+// start listens, and then redirects.
 func (p *faultProxy) start() error {
 	var listener net.Listener
 	err := p.node.NS.Do(func() (err error) {
@@ -155,7 +155,7 @@ func (p *faultProxy) start() error {
 	}
 	go func() {
 		defer close(p.served)
-		// The error is that the server was ended.
+		// Serve always returns an error at its end.
 		_ = p.server.Serve(tls.NewListener(listener, p.server.TLSConfig))
 	}()
 	err = p.node.redirect()
@@ -168,13 +168,13 @@ func (p *faultProxy) start() error {
 	return nil
 }
 
-// end lets new connections go straight, then those here come to an end, then
-// the kernel may forget that it translated for them.
+// end first lets new connections bypass the proxy, then ends the existing ones, and last removes
+// the kernel's translation for them.
 func (p *faultProxy) end() error {
 	straight := p.node.redirectNoMore()
 	ctx, cancel := context.WithTimeout(context.Background(), proxyGrace)
 	defer cancel()
-	_ = p.server.Shutdown(ctx) // those that it did not end are cut:
+	_ = p.server.Shutdown(ctx) // the remaining ones are cut below
 	p.cancel()
 	_ = p.server.Close()
 	<-p.served
@@ -183,7 +183,7 @@ func (p *faultProxy) end() error {
 	return errors.Join(straight, p.node.forgetRedirect())
 }
 
-// count keeps count of the connections, each of which has a goroutine.
+// count counts the connections, each of which has a goroutine.
 func (p *faultProxy) count(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -196,7 +196,7 @@ func (p *faultProxy) count(_ net.Conn, state http.ConnState) {
 
 // Keys of a request's context.
 type (
-	destinationKey struct{} // where the client's connection was to go, a string
+	destinationKey struct{} // the original destination of the client's connection, a string
 	effectKey      struct{} // the request's Effect
 )
 
@@ -206,7 +206,7 @@ func withDestination(ctx context.Context, c net.Conn) context.Context {
 	}
 	to, err := originalDestination(c)
 	if err != nil {
-		return ctx // a connection to the proxy itself, which leads nowhere
+		return ctx // a connection to the proxy itself, without a destination
 	}
 	return context.WithValue(ctx, destinationKey{}, to.String())
 }
@@ -216,9 +216,9 @@ func (p *faultProxy) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.Host, _ = r.In.Context().Value(destinationKey{}).(string)
 }
 
-// ServeHTTP does to a request what its effect says.
+// ServeHTTP applies the effect to a request.
 func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// The server notices a client that goes away only once it has read all.
+	// The server notices that a client goes away only after it has read the body.
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
@@ -249,7 +249,7 @@ func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer holds back an answer, or the rest of it. An error closes the connection.
+// answer delays an answer, or stalls it. An error closes the connection.
 func answer(resp *http.Response) error {
 	ctx := resp.Request.Context()
 	e, _ := ctx.Value(effectKey{}).(Effect)
@@ -259,7 +259,7 @@ func answer(resp *http.Response) error {
 	return pass(ctx, e.DelayAnswer)
 }
 
-// stalling is a body of which nothing arrives from some time on.
+// stalling is a body that stalls at some time.
 type stalling struct {
 	io.ReadCloser
 	ctx context.Context
@@ -275,8 +275,8 @@ func (s *stalling) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// refuse answers as an API server does, down to the second that one asks clients
-// to wait when it has too many requests.
+// refuse answers as an API server does, including its Retry-After of one second for too many
+// requests.
 func refuse(w http.ResponseWriter, code int) {
 	status := metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
@@ -296,7 +296,7 @@ func refuse(w http.ResponseWriter, code int) {
 	_ = json.NewEncoder(w).Encode(status) // fails if the client is gone
 }
 
-// pass lets time pass.
+// pass waits for d, or for the end of ctx.
 func pass(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()

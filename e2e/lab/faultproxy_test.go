@@ -26,8 +26,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// dialAsVipd opens connections whose sockets are of vipd's group: a socket has
-// the credentials of the thread that made it.
+// dialAsVipd opens connections with sockets of vipd's group: a socket has the credentials of the
+// thread that created it.
 func dialAsVipd(n *lab.Node) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (c net.Conn, err error) {
 		err = n.NS.Do(func() error {
@@ -38,7 +38,7 @@ func dialAsVipd(n *lab.Node) func(context.Context, string, string) (net.Conn, er
 			c, err = new(net.Dialer).DialContext(ctx, network, address)
 			_, back := unix.SetfsgidRetGid(before)
 			if back != nil {
-				panic(back) // the thread is another test's next
+				panic(back) // another test would use the thread next
 			}
 			return err
 		})
@@ -46,7 +46,8 @@ func dialAsVipd(n *lab.Node) func(context.Context, string, string) (net.Conn, er
 	}
 }
 
-// vipdsConfig is that of a client like vipd on n, of the API server at an address.
+// vipdsConfig returns the configuration of a client like vipd on n, of the API server at an
+// address.
 func vipdsConfig(t *testing.T, n *lab.Node, to netip.Addr) *rest.Config {
 	t.Helper()
 	config, err := n.RESTConfig("admin.conf")
@@ -68,8 +69,8 @@ func vipdsClient(t *testing.T, n *lab.Node, to netip.Addr) *http.Client {
 	return client
 }
 
-// vipdsLeases is access to Leases like vipd's on n, for as long as the context of
-// each call lasts.
+// vipdsLeases returns a client of Leases like vipd's on n, without a timeout besides the context of
+// each call.
 func vipdsLeases(t *testing.T, n *lab.Node, to netip.Addr) coordinationclient.LeaseInterface {
 	t.Helper()
 	config := vipdsConfig(t, n, to)
@@ -82,7 +83,7 @@ func vipdsLeases(t *testing.T, n *lab.Node, to netip.Addr) coordinationclient.Le
 	return client.Leases(lab.LeaseNamespace)
 }
 
-// version asks for /version and tells how long that took.
+// version requests /version and returns how long that took.
 func version(t *testing.T, client *http.Client, to netip.Addr) (status int, took time.Duration, err error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(within(t, 10*time.Second), http.MethodGet, fmt.Sprintf("https://%s:%d/version", to, lab.Port), nil)
@@ -101,8 +102,8 @@ func version(t *testing.T, client *http.Client, to netip.Addr) (status int, took
 
 var localhost = netip.MustParseAddr("127.0.0.1")
 
-// What vipd on a node asks takes 200 ms longer, from whichever API server, and
-// not what others ask, there and elsewhere; then all is as before.
+// Requests of vipd on a node take 200 ms longer, to any API server; those of others, on the node
+// and elsewhere, do not. Afterwards everything is as before.
 func TestInterpose(t *testing.T) {
 	const delay = 200 * time.Millisecond
 	n1, n2 := shared.Nodes[0], shared.Nodes[1]
@@ -176,7 +177,7 @@ func TestEffects(t *testing.T) {
 		{"none", lab.Effect{}, func(err error) bool { return err == nil }, true},
 		{"409", lab.Effect{Status: 409}, apierrors.IsConflict, false},
 		{"500", lab.Effect{Status: 500}, apierrors.IsInternalError, false},
-		// client-go waits for as long as the answer says, and asks again.
+		// client-go waits for the time in the answer, and retries.
 		{"429", lab.Effect{Status: 429}, func(err error) bool { return err != nil }, false},
 		{"abort", lab.Effect{Abort: true}, func(err error) bool { return err != nil && ctx.Err() == nil }, false},
 		{"hang", lab.Effect{Hang: true}, func(err error) bool { return err != nil }, false},
@@ -199,7 +200,7 @@ func TestEffects(t *testing.T) {
 	}
 }
 
-// A watch goes through event by event, and the end of the proxy is its end.
+// A watch passes the proxy event by event, and ends with it.
 func TestWatchThroughProxy(t *testing.T) {
 	ctx := within(t, 30*time.Second)
 	n := shared.Nodes[0]
@@ -237,7 +238,7 @@ func TestWatchThroughProxy(t *testing.T) {
 	}
 }
 
-// A server hears of a write after its client has given up on it.
+// A server receives a write after its client has given up.
 func TestLateCommit(t *testing.T) {
 	ctx := within(t, 30*time.Second)
 	n := shared.Nodes[0]
@@ -270,7 +271,7 @@ func TestLateCommit(t *testing.T) {
 	}
 }
 
-// A watch falls silent, and its connection stays.
+// A watch falls silent, and its connection stays open.
 func TestStalledWatch(t *testing.T) {
 	ctx := within(t, 30*time.Second)
 	n := shared.Nodes[0]
@@ -304,8 +305,7 @@ func TestStalledWatch(t *testing.T) {
 	}
 }
 
-// A connection that lies idle hears of the end of the proxy: its owner would take
-// it for good.
+// An idle connection ends with the proxy: otherwise its owner would keep it.
 func TestIdleHearsOfUndo(t *testing.T) {
 	n := shared.Nodes[0]
 	for range 5 {
@@ -336,7 +336,7 @@ func TestIdleHearsOfUndo(t *testing.T) {
 	}
 }
 
-// Connections to one port end, and others of the same process do not.
+// Connections to one port end; others of the same process do not.
 func TestHangUp(t *testing.T) {
 	n := shared.Nodes[0]
 	conn, err := n.NS.Dial(within(t, 5*time.Second), "tcp", fmt.Sprintf("127.0.0.1:%d", lab.Port))

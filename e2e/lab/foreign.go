@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// plant is what a node has of others: what a network plugin, a proxy of services,
-// a firewall and a person leave there. Each step may have been done before.
+// plant adds the state of other programs to a node: of a network plugin, a service proxy, a
+// firewall and a person. Each step may be repeated.
 const plant = `set -e
 ip address replace 192.168.36.%[1]d/24 dev eth0
 ip route replace 10.245.%[1]d.0/24 via 192.168.35.1 dev eth0 onlink
@@ -32,8 +33,7 @@ table arp filter {
 END
 `
 
-// plantForeign gives the node state that is not vipd's, which vipd has to leave
-// alone.
+// plantForeign adds foreign state to the node, which vipd must not change.
 func (n *Node) plantForeign(ctx context.Context) error {
 	if _, err := n.Run(ctx, "sh", "-c", fmt.Sprintf(plant, n.IP.As4()[3])); err != nil {
 		return fmt.Errorf("plant foreign state: %w", err)
@@ -42,41 +42,88 @@ func (n *Node) plantForeign(ctx context.Context) error {
 	return nil
 }
 
-// RestoreForeign puts back what of the state of others was taken away with their
-// interface or the whole ruleset, if the lab has such.
+// RestoreForeign restores the foreign state that was lost with its interface or with the whole
+// ruleset, if the lab has foreign state.
 func (n *Node) RestoreForeign(ctx context.Context) error {
+	if n.routed {
+		if err := n.AddDefaultRoute(); err != nil {
+			return err
+		}
+	}
 	if !n.foreign {
 		return nil
 	}
 	return n.plantForeign(ctx)
 }
 
-// vipdTables is how the names of vipd's tables begin.
+// PlantCopy adds the VIP to the node on another interface, as another program would, and keeps the
+// kernel from answering ARP for it on the link (as strictARP of kube-proxy does).
+func (n *Node) PlantCopy(ctx context.Context) error {
+	return n.copy(ctx, "plant", fmt.Sprintf(`set -e
+sysctl -qw net.ipv4.conf.eth0.arp_ignore=1
+ip link add copy0 index %d type bridge
+ip link set copy0 up
+ip address add %s/32 dev copy0`, CopyIndex, n.lab.VIP))
+}
+
+// CopyIndex is the index of PlantCopy's interface, by which observers recognize its address.
+const CopyIndex = 4242
+
+// HasCopy tells whether the address of PlantCopy still exists.
+func (n *Node) HasCopy(ctx context.Context) (bool, error) {
+	out, err := n.Run(ctx, "ip", "-brief", "-4", "address", "show", "dev", "copy0")
+	if err != nil {
+		return false, fmt.Errorf("look for a copy of the VIP: %w", err)
+	}
+	return strings.Contains(out, n.lab.VIP.String()), nil
+}
+
+// RemoveCopy undoes PlantCopy, even if that failed halfway.
+func (n *Node) RemoveCopy(ctx context.Context) error {
+	return n.copy(ctx, "remove", "ip link delete copy0; sysctl -qw net.ipv4.conf.eth0.arp_ignore=0")
+}
+
+func (n *Node) copy(ctx context.Context, what, script string) error {
+	if _, err := n.Run(ctx, "sh", "-c", script); err != nil {
+		return fmt.Errorf("%s a copy of the VIP: %w", what, err)
+	}
+	return nil
+}
+
+// vipdTables is the prefix of the names of vipd's tables.
 const vipdTables = "vipd-"
 
-// index is that of an interface's other end, which changes when it is made anew.
+// index matches the index of an interface's other end, which changes when it is created again.
 var index = regexp.MustCompile(`@if[0-9]+`)
 
-// Foreign describes the node's state that is not vipd's, nor the lab's own: its
-// addresses, rules, routes and nftables.
+// iptablesTables are the tables of iptables, in which a kubelet has chains. A while after a
+// flush the kubelet makes them again.
+var iptablesTables = []string{"filter", "mangle", "nat"}
+
+// owned tells whether an nftables table belongs to vipd, to the lab, or to a kubelet.
+func (n *Node) owned(table string) bool {
+	return strings.HasPrefix(table, vipdTables) || table == redirectTable || n.machine != nil && slices.Contains(iptablesTables, table)
+}
+
+// Foreign describes the node's state that belongs neither to vipd nor to the lab: addresses, rules,
+// routes and nftables.
 func (n *Node) Foreign(ctx context.Context) (string, error) {
 	out, err := n.Run(ctx, "sh", "-c", "{ ip -brief -4 address; ip -4 rule; ip -4 route show table all; } | sort; nft list ruleset")
 	if err != nil {
 		return "", fmt.Errorf("look at foreign state: %w", err)
 	}
 	var kept []string
-	ours := false // inside of a table that is vipd's or the lab's
+	ours := false // inside a table of vipd or the lab
 	for line := range strings.Lines(index.ReplaceAllString(out, "")) {
-		line = strings.Join(strings.Fields(line), " ") // the width of columns depends on what was cut
+		line = strings.Join(strings.Fields(line), " ") // the width of columns depends on what was removed
 		if strings.HasPrefix(line, "table ") {
-			fields := strings.Fields(line)
-			ours = strings.HasPrefix(fields[2], vipdTables) || fields[2] == redirectTable
+			ours = n.owned(strings.Fields(line)[2])
 		}
-		mentions := strings.Contains(line, VIP.String())
+		mentions := strings.Contains(line, n.lab.VIP.String())
 		switch {
-		case ours:
-		case mentions && strings.HasPrefix(line, Interface): // one line for all of an interface's addresses
-			kept = append(kept, strings.ReplaceAll(line, " "+VIP.String()+"/32", ""))
+		case ours, strings.HasPrefix(line, "#"): // a warning of nft about tables of iptables
+		case mentions && strings.HasPrefix(line, Interface): // one line for all addresses of an interface
+			kept = append(kept, strings.ReplaceAll(line, " "+n.lab.VIP.String()+"/32", ""))
 		case mentions:
 		default:
 			kept = append(kept, line)

@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Frames counts what came into the switch, each frame once however many ports it
-// left by. What a node sends to itself is not among it.
+// Frames counts the frames that entered the switch, each once, however many ports it left by. What
+// a node sends to itself is not counted.
 type Frames struct {
 	API    uint64 // TCP from or to an API server
 	VIPs   uint64 // ARP whose sender address is a VIP: announcements and answers
 	OfNode uint64 // other ARP: neighbours that look for each other
 }
 
-// countTable is the nftables table of the switch that counts.
+// countTable is the nftables table with the counters of the switch.
 const countTable = "count"
 
-// CountFrames begins to count, with VIPs from VIP to last.
+// CountFrames starts counting; the VIPs are those from the lab's own to last.
 func (l *Lab) CountFrames(last netip.Addr) error {
 	nft, err := nftables.New(nftables.WithNetNSFd(int(l.sw.ns.handle)))
 	if err != nil {
@@ -32,7 +32,7 @@ func (l *Lab) CountFrames(last netip.Addr) error {
 		Name: "prerouting", Table: table, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityFilter,
 	})
-	from, to := VIP.As4(), last.As4()
+	from, to := l.VIP.As4(), last.As4()
 	ofVIP := append(protocol(unix.ETH_P_ARP),
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 14, Len: 4}, // sender
 		&expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: from[:], ToData: to[:]})
@@ -45,7 +45,7 @@ func (l *Lab) CountFrames(last netip.Addr) error {
 	return nil
 }
 
-// protocol matches an Ethernet type.
+// protocol matches an EtherType.
 func protocol(number uint16) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1},
@@ -53,7 +53,7 @@ func protocol(number uint16) []expr.Any {
 	}
 }
 
-// tcpPort matches the API servers' port at an offset of TCP's header.
+// tcpPort matches the port of the API servers at an offset of the TCP header.
 func tcpPort(offset uint32) []expr.Any {
 	return append(protocol(unix.ETH_P_IP),
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},

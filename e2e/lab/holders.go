@@ -4,13 +4,13 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/judge/record"
 )
 
-// Holders are the nodes that have the VIP on their interface: one, if all is well.
+// Holders returns the nodes that have the VIP on their interface: normally one.
 func (l *Lab) Holders() (have []*Node, err error) {
 	for _, n := range l.Nodes {
-		has, err := n.Has(VIP)
+		has, err := n.Has(l.VIP)
 		if err != nil {
 			return nil, err
 		}
@@ -21,13 +21,16 @@ func (l *Lab) Holders() (have []*Node, err error) {
 	return have, nil
 }
 
+// Endpoint returns the VIP with the port of the API servers.
+func (l *Lab) Endpoint() netip.AddrPort { return netip.AddrPortFrom(l.VIP, Port) }
+
 // Has tells whether the host has an address on eth0.
 func (h *Host) Has(addr netip.Addr) (bool, error) {
 	addrs, err := h.Addresses()
 	return slices.Contains(addrs, addr), err
 }
 
-// Others are the hosts of all nodes but one.
+// Others returns the hosts of all nodes but one.
 func (l *Lab) Others(than *Node) (hosts []*Host) {
 	for _, n := range l.Nodes {
 		if n != than {
@@ -37,7 +40,7 @@ func (l *Lab) Others(than *Node) (hosts []*Host) {
 	return hosts
 }
 
-// Cluster tells the nodes from their MACs.
+// Cluster returns the MACs of the nodes.
 func (l *Lab) Cluster() record.Cluster {
 	c := record.Cluster{Nodes: make(map[string][]string)}
 	for _, n := range l.Nodes {

@@ -15,16 +15,15 @@ import (
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
-// ControlPlaneLabel is on every control-plane node that kubeadm made.
+// ControlPlaneLabel is the label of every control-plane node that kubeadm set up.
 const ControlPlaneLabel = "node-role.kubernetes.io/control-plane"
 
-// cordonTimeout bounds the attempt through one API server, which may be paused:
-// then it is the next one's turn.
+// cordonTimeout bounds the attempt through one API server, which may be paused; then the next one
+// is tried.
 const cordonTimeout = 2 * time.Second
 
-// registerNodes makes a Node object per node, which is the kubelets' work, and
-// there are none here. As super-admin, whom every API server lets do it at once:
-// the others hear of a new binding a moment later.
+// registerNodes creates the Node objects in place of kubelets. It uses super-admin, which every API
+// server permits at once: a new binding reaches the other servers a moment later.
 func (l *Lab) registerNodes(ctx context.Context) error {
 	config, err := l.Nodes[0].RESTConfig("super-admin.conf")
 	if err != nil {
@@ -43,8 +42,8 @@ func (l *Lab) registerNodes(ctx context.Context) error {
 	return nil
 }
 
-// createNode makes the object of a control-plane node and then, as the API wants
-// it, its status.
+// createNode creates the object of a control-plane node and then, as the API requires, sets its
+// status.
 func createNode(ctx context.Context, nodes coreclient.NodeInterface, name string, ip netip.Addr) error {
 	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: name, Labels: map[string]string{ControlPlaneLabel: "", corev1.LabelHostname: name},
@@ -74,11 +73,11 @@ func (n *Node) KubeNode(ctx context.Context) (*corev1.Node, error) {
 	return object, nil
 }
 
-// Cordon does `kubectl cordon` or, with on false, `kubectl uncordon` to the
-// node, through its own API server or, if that gives no answer, another node's.
+// Cordon runs `kubectl cordon` or, with on false, `kubectl uncordon`, through the node's own API
+// server or, if that does not answer, another node's.
 func (n *Node) Cordon(ctx context.Context, on bool) error {
 	patch := fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, on)
-	others := slices.DeleteFunc(slices.Clone(n.all), func(m *Node) bool { return m == n })
+	others := slices.DeleteFunc(slices.Clone(n.lab.Nodes), func(m *Node) bool { return m == n })
 	var errs []error
 	for _, via := range append([]*Node{n}, others...) {
 		err := via.patchNode(ctx, n.Name, patch)
@@ -104,7 +103,7 @@ func (n *Node) patchNode(ctx context.Context, name string, patch []byte) error {
 	return err
 }
 
-// kubeNodes gives access to the Node objects through this node's API server.
+// kubeNodes returns a client of the Node objects through this node's API server.
 func (n *Node) kubeNodes() (coreclient.NodeInterface, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -29,8 +29,7 @@ func TestNodeObjects(t *testing.T) {
 	}
 }
 
-// A node is cordoned through its own API server and, while that hangs, through
-// another one.
+// A node is cordoned through its own API server and, while that hangs, through another one.
 func TestCordon(t *testing.T) {
 	ctx := within(t, 20*time.Second)
 	n := shared.Nodes[1]
@@ -55,7 +54,7 @@ func TestCordon(t *testing.T) {
 	}
 }
 
-// Nodes forward, as kubeadm demands, and clients do not.
+// Nodes forward, as kubeadm requires, and clients do not.
 func TestForwarding(t *testing.T) {
 	hosts := map[*lab.Host]string{shared.Clients[0]: "0"}
 	for _, n := range shared.Nodes {

@@ -1,11 +1,11 @@
-// Package lab runs a real Kubernetes control plane of three nodes on one
-// Linux machine: a network namespace per node, in each an etcd member and an
-// API server with kubeadm's certificates and flags, and vipd. It breaks them
-// in the ways that machines and networks break. There is no kubelet and no
-// container: package kubeadm has nodes with those, on the same network.
+// Package lab runs a real Kubernetes control plane of three nodes on one Linux machine: each node
+// is a network namespace with an etcd member, an API server with kubeadm's certificates and flags,
+// and vipd. The package injects faults of machines and networks. There are no kubelets and no
+// containers: package kubeadm has nodes with those, on the same network.
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -20,12 +20,12 @@ import (
 	"syscall"
 )
 
-// StateRoot holds a folder per lab. It is on a disk, as etcd's data should be.
+// StateRoot is the parent of the labs' folders. It is on a disk, as etcd's data should be.
 const StateRoot = "/var/tmp/vipd-lab"
 
 var validName = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
 
-// Options say what to start.
+// Options configures Start.
 type Options struct {
 	// Name is part of the names of the lab's namespaces and folder.
 	// Default: random, so that labs can run side by side.
@@ -34,11 +34,16 @@ type Options struct {
 	Binaries Binaries
 	// APIServerFlags are added to those that kubeadm gives the API servers.
 	APIServerFlags []string
+	// VIP is the address that vipd manages, an IPv4 address of Subnet that no host has.
+	// Default: one that ends in 100.
+	VIP netip.Addr
+	// Nodes is the number of nodes, 3 by default.
+	Nodes int
 	// NetworkOnly leaves the nodes empty: no certificates, no etcd, no API server.
 	NetworkOnly bool
-	// Foreign gives the nodes state that is not vipd's, to see it left alone.
+	// Foreign adds foreign state to the nodes, to check that vipd leaves it alone.
 	Foreign bool
-	// Progress, if set, is told what is being done.
+	// Progress, if set, is called with each step.
 	Progress func(string)
 }
 
@@ -46,8 +51,11 @@ type Options struct {
 type Lab struct {
 	Name    string
 	Dir     string
-	Nodes   []*Node // n1, n2, n3
+	VIP     netip.Addr
+	Nodes   []*Node // n1, n2, n3: see Options.Nodes
 	Clients []*Host // c1 to c6, of which the last three listen: see Listeners
+	// Observer is another client, which no fault cuts off from the nodes, unlike the Clients.
+	Observer *Host
 
 	sw    *netSwitch
 	added []*Host // see AddHost
@@ -57,10 +65,8 @@ type Lab struct {
 	procs []*Process
 }
 
-// Start makes a lab and returns when its three API servers are ready, if it is to
-// have any. If ctx
-// ends before that, or anything fails, nothing is left. Afterwards ctx has no
-// further say: call Close.
+// Start starts a lab and returns when its API servers, if any, are ready. If ctx ends before that,
+// or anything fails, nothing is left. Afterwards ctx has no effect: call Close.
 func Start(ctx context.Context, opts Options) (*Lab, error) {
 	say := opts.Progress
 	if say == nil {
@@ -72,10 +78,16 @@ func Start(ctx context.Context, opts Options) (*Lab, error) {
 	if !validName.MatchString(opts.Name) {
 		return nil, fmt.Errorf("bad lab name %q: want 1 to 16 of a-z and 0-9", opts.Name)
 	}
+	if !opts.VIP.IsValid() {
+		opts.VIP = defaultVIP
+	}
+	if !Subnet.Contains(opts.VIP) {
+		return nil, fmt.Errorf("bad VIP %s: want one of %s", opts.VIP, Subnet)
+	}
 	if err := Sweep(ctx); err != nil {
 		return nil, err
 	}
-	l := &Lab{Name: opts.Name, Dir: filepath.Join(StateRoot, opts.Name)}
+	l := &Lab{Name: opts.Name, VIP: opts.VIP, Dir: filepath.Join(StateRoot, opts.Name)}
 	if err := claim(ctx, l.Dir); err != nil {
 		return nil, fmt.Errorf("start lab %s: %w", l.Name, err)
 	}
@@ -104,7 +116,7 @@ func (l *Lab) start(ctx context.Context, opts Options, say func(string)) error {
 			}
 		}
 	}
-	say("starting three etcd members and three API servers")
+	say(fmt.Sprintf("starting etcd and API servers on %d nodes", len(l.Nodes)))
 	return l.startControlPlane(ctx)
 }
 
@@ -114,12 +126,12 @@ func randomName() string {
 	return hex.EncodeToString(b[:])
 }
 
-// makeHosts makes the switch and everything that is plugged into it.
+// makeHosts creates the switch and all hosts.
 func (l *Lab) makeHosts(opts Options) error {
 	bin, vipd := opts.Binaries, ""
 	if bin.Vipd != "" {
-		// A copy, as the next Build replaces the file and a restart in a
-		// running lab should be of the same vipd.
+		// A copy: the next Build replaces the file, and a restart in a running lab should use the
+		// same vipd.
 		vipd = filepath.Join(l.Dir, "vipd")
 		if err := copyFile(bin.Vipd, vipd, 0o755); err != nil {
 			return fmt.Errorf("copy vipd: %w", err)
@@ -130,7 +142,7 @@ func (l *Lab) makeHosts(opts Options) error {
 		return err
 	}
 	l.sw = sw
-	for i := range 3 {
+	for i := range cmp.Or(opts.Nodes, 3) {
 		host, err := l.makeHost(fmt.Sprintf("n%d", i+1), byte(11+i))
 		if err != nil {
 			return err
@@ -138,18 +150,18 @@ func (l *Lab) makeHosts(opts Options) error {
 		if err := host.forwardIPv4(); err != nil {
 			return err
 		}
-		l.Nodes = append(l.Nodes, &Node{Host: host, vipdBinary: vipd})
+		l.Nodes = append(l.Nodes, &Node{Host: host, lab: l, vipdBinary: vipd})
 	}
 	if err := l.makeClients(); err != nil {
 		return err
 	}
 	for _, n := range l.Nodes {
-		n.all = l.Nodes
 		n.apiServerArgv = append(n.apiServerArgs(bin.APIServer), opts.APIServerFlags...)
 		n.Etcd = l.NewProcess(n.Host, "etcd", n.etcdArgs(bin.Etcd, l.Nodes)...)
 		n.APIServer = l.NewProcess(n.Host, "kube-apiserver", n.apiServerArgv...)
-		n.Vipd = l.NewProcess(n.Host, "vipd")
-		n.Vipd.cred = vipdCredential()
+		vipd := l.NewProcess(n.Host, "vipd")
+		vipd.cred = vipdCredential()
+		n.Vipd = vipd
 	}
 	return nil
 }
@@ -166,8 +178,13 @@ func (l *Lab) makeClients() error {
 		}
 		l.Clients = append(l.Clients, host)
 	}
+	var err error
+	if l.Observer, err = l.makeHost("o1", 59); err != nil {
+		return err
+	}
+	l.added = append(l.added, l.Observer)
 	listeners := l.Listeners()
-	return errors.Join(listeners[1].heedOnly(arpReply), listeners[2].heedOnly(arpRequest))
+	return errors.Join(listeners[1].acceptOnly(arpReply, l.VIP), listeners[2].acceptOnly(arpRequest, l.VIP))
 }
 
 func (l *Lab) makeHost(name string, lastByte byte) (*Host, error) {
@@ -184,13 +201,13 @@ func (l *Lab) namespace(host string) string { return namespacePrefix(l.Name) + h
 
 func namespacePrefix(lab string) string { return "vipd-" + lab + "-" }
 
-// NewProcess prepares a command in a host, to be started with its Start. Its
-// log is NAME.log in the host's folder.
+// NewProcess prepares a command on a host, to be started with Start. Its log is NAME.log in the
+// host's folder.
 func (l *Lab) NewProcess(h *Host, name string, argv ...string) *Process {
 	return l.own(newProcess(h.NS, name, h.Dir, argv...))
 }
 
-// own has Close end the process.
+// own registers the process for Close.
 func (l *Lab) own(p *Process) *Process {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -208,7 +225,7 @@ func (l *Lab) Node(mac string) *Node {
 	return nil
 }
 
-// Keep makes the lab outlive this process and its Close: only Remove ends it.
+// Keep keeps the lab beyond this process and Close: only Remove ends it.
 func (l *Lab) Keep() error {
 	if err := os.WriteFile(filepath.Join(l.Dir, keptFile), nil, 0o644); err != nil {
 		return fmt.Errorf("keep lab %s: %w", l.Name, err)
@@ -217,8 +234,7 @@ func (l *Lab) Keep() error {
 	return nil
 }
 
-// SaveLogs copies the logs of all hosts to DIR/HOST/NAME.log: Close deletes
-// the originals.
+// SaveLogs copies the logs of all hosts to DIR/HOST/NAME.log: Close deletes the originals.
 func (l *Lab) SaveLogs(dir string) error {
 	logs, err := filepath.Glob(filepath.Join(l.Dir, "*", "*.log"))
 	if err != nil {
@@ -233,8 +249,8 @@ func (l *Lab) SaveLogs(dir string) error {
 	return nil
 }
 
-// Close ends the lab and leaves nothing of it: no process, no namespace, no
-// file. A kept lab is only let go of.
+// Close ends the lab and removes everything of it: processes, namespaces and files. A kept lab is
+// only detached.
 func (l *Lab) Close() error {
 	var errs []error
 	for _, n := range l.Nodes {
@@ -263,11 +279,11 @@ func (l *Lab) Close() error {
 func (l *Lab) killAll() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return killProcesses(l.procs...)
+	return killDaemons(l.procs...)
 }
 
-// killProcesses sends SIGKILL to all before it waits for any.
-func killProcesses(procs ...*Process) error {
+// killDaemons sends SIGKILL to all daemons, and then waits for them.
+func killDaemons[D Daemon](procs ...D) error {
 	var errs []error
 	for _, p := range procs {
 		if _, err := p.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, ErrNotRunning) {

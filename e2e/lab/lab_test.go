@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// within is a context for one test's waiting.
+// within returns a context with a timeout for one test.
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -37,8 +38,17 @@ func TestAPIServersReady(t *testing.T) {
 	}
 }
 
-// Each node's admin.conf works at each node's API server, and all see the
-// same store.
+func TestVIPIsOfTheSubnet(t *testing.T) {
+	l, err := lab.Start(t.Context(), lab.Options{NetworkOnly: true, VIP: netip.MustParseAddr("10.0.0.1")})
+	if want := "bad VIP 10.0.0.1: want one of 192.168.35.0/24"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	if l != nil {
+		t.Error(l.Close())
+	}
+}
+
+// Each node's admin.conf works at each node's API server, and all use the same store.
 func TestLease(t *testing.T) {
 	ctx := within(t, 10*time.Second)
 	n1, n2, n3 := shared.Nodes[0], shared.Nodes[1], shared.Nodes[2]
@@ -92,7 +102,7 @@ func TestProcess(t *testing.T) {
 	if p.Running() {
 		t.Error("runs after Stop")
 	}
-	if err := p.Restart(time.Second); err != nil {
+	if err := lab.Restart(p, time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if p.Pid() == first {
@@ -114,7 +124,7 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-// A daemon's children are killed with it, even those that it would start again.
+// A daemon's children are killed with it, even those that it would restart.
 func TestKillsChildren(t *testing.T) {
 	ctx := within(t, 10*time.Second)
 	p := shared.NewProcess(shared.Clients[0], "parent", "sh", "-c", "sleep 1000 & echo $!; wait")
@@ -138,7 +148,7 @@ func TestKillsChildren(t *testing.T) {
 	if _, err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for { // until it is reaped, by whoever got it
+	for { // until it is reaped by its new parent
 		err := handle.Signal(syscall.Signal(0))
 		if errors.Is(err, os.ErrProcessDone) {
 			return
@@ -152,8 +162,7 @@ func TestKillsChildren(t *testing.T) {
 	}
 }
 
-// reaches reports whether a TCP connection from one host to the API server
-// of another comes about.
+// reaches tells whether a TCP connection from one host to the API server of another succeeds.
 func reaches(t *testing.T, from *lab.Host, to *lab.Node) bool {
 	t.Helper()
 	conn, err := from.NS.Dial(within(t, 300*time.Millisecond), "tcp", fmt.Sprintf("%s:%d", to.IP, lab.Port))
@@ -164,9 +173,8 @@ func reaches(t *testing.T, from *lab.Host, to *lab.Node) bool {
 	return true
 }
 
-// awaitReach tries until it gets through: the kernel takes up to a second to tell
-// of a carrier that is back, and each host to ask again for a neighbour that did
-// not answer.
+// awaitReach retries until a connection succeeds: the kernel takes up to a second to report a
+// carrier that is back, and each host to resolve a neighbour again that did not answer.
 func awaitReach(t *testing.T, when string, from *lab.Host, to *lab.Node) {
 	t.Helper()
 	for ctx := within(t, 20*time.Second); !reaches(t, from, to); {
@@ -220,7 +228,7 @@ func TestCut(t *testing.T) {
 func TestPowerOff(t *testing.T) {
 	ctx := within(t, time.Minute)
 	n := shared.Nodes[2]
-	if err := n.AddAddress(lab.VIP); err != nil {
+	if err := n.AddAddress(shared.VIP); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := n.PowerOff(); err != nil {
@@ -230,7 +238,7 @@ func TestPowerOff(t *testing.T) {
 		t.Error("there is life in a node without power")
 	}
 	addrs, err := n.Addresses()
-	if err != nil || slices.Contains(addrs, lab.VIP) || !slices.Contains(addrs, n.IP) {
+	if err != nil || slices.Contains(addrs, shared.VIP) || !slices.Contains(addrs, n.IP) {
 		t.Errorf("addresses %v, %v, want %v alone", addrs, err, n.IP)
 	}
 	// The other two go on.
@@ -245,7 +253,7 @@ func TestPowerOff(t *testing.T) {
 	}
 }
 
-// An API server's certificate is checked, not just any answer taken.
+// The certificate of an API server is checked; another server's answer is rejected.
 func TestCertificateIsChecked(t *testing.T) {
 	config, err := shared.Nodes[0].RESTConfig("admin.conf")
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -23,14 +22,13 @@ const (
 	LeaseName      = "plndr-cp-lock"
 )
 
-// apiTimeout bounds each request of the lab's own clients: an API server may
-// be paused.
+// apiTimeout bounds each request of the lab's own clients, because an API server may be paused.
 const apiTimeout = 5 * time.Second
 
-// RESTConfig is that of a kubeconfig of the node ("admin.conf",
-// "super-admin.conf"), pointed at the node's own API server on loopback and
-// dialled from inside the node. HTTP/1.1 is asked for, as an HTTP/2
-// connection to a killed server is noticed only by its pings.
+// RESTConfig returns the configuration of a kubeconfig of the node ("admin.conf",
+// "super-admin.conf") for the node's own API server on loopback, dialled from inside the node. It
+// uses HTTP/1.1, because the end of an HTTP/2 connection to a killed server is noticed by its pings
+// only.
 func (n *Node) RESTConfig(kubeconfig string) (*rest.Config, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(n.Dir, kubeconfig))
 	if err != nil {
@@ -45,7 +43,7 @@ func (n *Node) RESTConfig(kubeconfig string) (*rest.Config, error) {
 	return config, nil
 }
 
-// httpClient trusts the cluster's CA and shows admin.conf's certificate.
+// httpClient returns a client that trusts the cluster's CA and uses the certificate of admin.conf.
 func (n *Node) httpClient() (*http.Client, error) {
 	config, err := n.RESTConfig("admin.conf")
 	if err != nil {
@@ -58,8 +56,7 @@ func (n *Node) httpClient() (*http.Client, error) {
 	return client, nil
 }
 
-// Leases gives access to the Leases in kube-system through this node's API
-// server, to read them and to meddle with them.
+// Leases returns a client of the Leases in kube-system through this node's API server.
 func (n *Node) Leases() (coordinationclient.LeaseInterface, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -88,7 +85,7 @@ func (n *Node) Lease(ctx context.Context) (*coordinationv1.Lease, error) {
 	return lease, nil
 }
 
-// Holder returns who holds vipd's Lease; "" for nobody, or if there is none.
+// Holder returns the holder of vipd's Lease, "" if there is none.
 func (n *Node) Holder(ctx context.Context) (string, error) {
 	lease, err := n.Lease(ctx)
 	if apierrors.IsNotFound(err) {
@@ -100,8 +97,7 @@ func (n *Node) Holder(ctx context.Context) (string, error) {
 	return *lease.Spec.HolderIdentity, nil
 }
 
-// EditLease changes vipd's Lease by hand. It tries again when somebody else
-// wrote in between.
+// EditLease changes vipd's Lease as a person would, and retries after a conflict.
 func (n *Node) EditLease(ctx context.Context, edit func(*coordinationv1.Lease)) error {
 	leases, err := n.Leases()
 	if err != nil {
@@ -136,18 +132,18 @@ func (n *Node) DeleteLease(ctx context.Context) error {
 	return nil
 }
 
-// closeIdle closes a client's connections, which nobody else would.
+// closeIdle closes the idle connections of a client.
 func closeIdle(c rest.Interface) {
 	if rc, ok := c.(*rest.RESTClient); ok && rc.Client != nil {
 		utilnet.CloseIdleConnectionsFor(rc.Client.Transport)
 	}
 }
 
-// Reachable tells whether a client gets through to the VIP now.
+// Reachable tells whether a client can connect to the VIP now.
 func (l *Lab) Reachable(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	c, err := l.Clients[0].NS.Dial(ctx, "tcp", netip.AddrPortFrom(VIP, Port).String())
+	c, err := l.Clients[0].NS.Dial(ctx, "tcp", l.Endpoint().String())
 	if err != nil {
 		return false
 	}

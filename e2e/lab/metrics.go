@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// metricsTimeout is generous: it is much that a busy server has to tell.
+// metricsTimeout is generous: the metrics of a busy server are large.
 const metricsTimeout = 30 * time.Second
 
-// Metrics are the node's API server's own, in Prometheus' text format.
+// Metrics returns the metrics of the node's API server, in Prometheus' text format.
 func (n *Node) Metrics(ctx context.Context) ([]byte, error) {
 	client, err := n.httpClient()
 	if err != nil {

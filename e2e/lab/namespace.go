@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netnsDir is where named namespaces live, so that `ip netns exec` works on
-// the lab's.
+// netnsDir is the folder of named namespaces, so that `ip netns exec` works with the lab's.
 const netnsDir = "/run/netns"
 
 // A Namespace is a named network namespace.
@@ -24,7 +23,7 @@ type Namespace struct {
 	handle netns.NsHandle
 }
 
-// newNamespace makes a named namespace with its loopback up.
+// newNamespace creates a named namespace with its loopback up.
 func newNamespace(name string) (*Namespace, error) {
 	if err := shareNetnsDir(); err != nil {
 		return nil, err
@@ -43,16 +42,16 @@ func newNamespace(name string) (*Namespace, error) {
 	return &Namespace{Name: name, handle: handle}, nil
 }
 
-// shareNetnsDir makes the folder a mount that is shared, before anything is in it. The
-// first `ip netns add` on a machine does it as well (iproute2, ip/ipnetns.c), with all
-// that is in the folder by then: our namespaces would be mounted twice, and one of the
-// two could not be undone any more.
+// shareNetnsDir makes the folder a shared mount before it contains anything. The first `ip netns
+// add` on a machine does that as well (iproute2, ip/ipnetns.c), with everything that is in the
+// folder by then: the lab's namespaces would be mounted twice, and one of the mounts could not be
+// removed.
 func shareNetnsDir() error {
 	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
 		return fmt.Errorf("make %s: %w", netnsDir, err)
 	}
 	err := unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
-	if errors.Is(err, unix.EINVAL) { // it is no mount yet
+	if errors.Is(err, unix.EINVAL) { // not a mount yet
 		if err = unix.Mount(netnsDir, netnsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err == nil {
 			err = unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
 		}
@@ -66,12 +65,12 @@ func shareNetnsDir() error {
 	return nil
 }
 
-// Handle returns the open namespace, for libraries that take one. It stays
-// the Namespace's: do not close it.
+// Handle returns the open namespace, for libraries that need one. The Namespace owns it: do not
+// close it.
 func (n *Namespace) Handle() netns.NsHandle { return n.handle }
 
-// Do runs fn with the calling thread in the namespace. What fn opens or
-// starts there stays there; a goroutine that fn starts does not.
+// Do runs fn with the calling thread in the namespace. What fn opens or starts stays in the
+// namespace; goroutines that fn starts are not in it.
 func (n *Namespace) Do(fn func() error) error {
 	return onThread(func() error {
 		if err := netns.Set(n.handle); err != nil {
@@ -81,8 +80,7 @@ func (n *Namespace) Do(fn func() error) error {
 	})
 }
 
-// onThread runs fn on a thread of its own and puts that thread back into the
-// network namespace it came from.
+// onThread runs fn on a locked thread, which afterwards returns to its network namespace.
 func onThread(fn func() error) (err error) {
 	runtime.LockOSThread()
 	home, err := netns.Get()
@@ -93,8 +91,8 @@ func onThread(fn func() error) (err error) {
 	defer home.Close()
 	defer func() {
 		if back := netns.Set(home); back != nil {
-			// Stay locked: the runtime ends a thread whose goroutine ends
-			// while locked, and nobody runs on the wrong network.
+			// Stay locked: the runtime ends a thread whose goroutine ends while locked, so no other
+			// goroutine runs in the wrong namespace.
 			err = errors.Join(err, fmt.Errorf("leave network namespace: %w", back))
 			return
 		}
@@ -103,9 +101,8 @@ func onThread(fn func() error) (err error) {
 	return fn()
 }
 
-// Dial opens a TCP connection from inside the namespace. No thread waits in
-// the namespace while the connection is set up, so a hundred attempts that
-// hang cost no threads.
+// Dial opens a TCP connection from inside the namespace. No thread waits in the namespace while the
+// connection is set up, so a hundred hanging attempts need no threads.
 func (n *Namespace) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil || !to.Addr().Is4() || (network != "tcp" && network != "tcp4") {
@@ -143,6 +140,5 @@ func (c *conn) LocalAddr() net.Addr {
 	return &net.TCPAddr{}
 }
 
-// close lets go of the namespace. It exists on until it is deleted and its
-// last process ends.
+// close closes the handle. The namespace exists until it is deleted and its last process ends.
 func (n *Namespace) close() error { return n.handle.Close() }

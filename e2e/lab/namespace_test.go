@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestNamespaceBesideIproute2: where nobody has made a named namespace before, the
-// first `ip netns add` of somebody else does not keep ours from being deleted.
+// TestNamespaceBesideIproute2: on a machine without named namespaces so far, the first `ip netns
+// add` of another program does not prevent the deletion of the lab's namespaces.
 func TestNamespaceBesideIproute2(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread, with its mounts, ends here
+		runtime.LockOSThread() // never unlocked: the thread ends here, with its mounts
 		done <- func() error {
 			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 				return err

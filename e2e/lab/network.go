@@ -12,48 +12,58 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The lab's network. Each lab has namespaces of its own, so every lab can use
-// the same addresses.
+// The lab's network. Each lab has its own namespaces, so all labs can use the same addresses.
 var (
-	// VIP is the address that vipd manages.
-	VIP = netip.MustParseAddr("192.168.35.100")
+	// defaultVIP is the default of Options.VIP.
+	defaultVIP = netip.MustParseAddr("192.168.35.100")
 	// Subnet is the network that all nodes and clients share.
 	Subnet = netip.MustParsePrefix("192.168.35.0/24")
 )
 
-// Port is where the API servers listen, on every node and so on the VIP.
+// Port is the port of the API servers, on every node and so on the VIP.
 const Port = 6443
+
+// askers is the first last byte of the sender addresses of ARP probes, which no host has: see
+// AskerIP.
+const askers = 57
+
+// AskerIP returns the sender address of a prober. An answer to it changes no entry for a real host.
+func AskerIP(number int) netip.Addr {
+	ip := Subnet.Addr().As4()
+	ip[3] = byte(askers + number)
+	return netip.AddrFrom4(ip)
+}
 
 // Interface is the name of the one network interface in each node and client.
 const Interface = "eth0"
 
 const bridgeName = "br0"
 
-// A Host is a machine on the lab's network: a network namespace with an eth0
-// that is plugged into the switch.
+// A Host is a machine on the lab's network: a network namespace with an eth0 that is connected to
+// the switch.
 type Host struct {
 	Name string
 	IP   netip.Addr
-	MAC  net.HardwareAddr // the one it was made with: see ChangeMAC
+	MAC  net.HardwareAddr // the original one: see ChangeMAC
 	NS   *Namespace
 	Dir  string // logs and, of a node, certificates and data
 
-	sw *netSwitch // where the other end of the cable lies
+	sw *netSwitch // of the other end of the cable
+
+	routed bool // see AddDefaultRoute
 
 	macMu sync.Mutex
-	macs  []net.HardwareAddr // all that it ever had, the present one last
+	macs  []net.HardwareAddr // all MACs so far, the current one last
 }
 
-// hostMAC derives a locally administered MAC from the address, so that a
-// frame in a capture tells whose it is.
+// hostMAC derives a locally administered MAC from the address, so that captures are easy to read.
 func hostMAC(ip netip.Addr) net.HardwareAddr {
 	b := ip.As4()
 	return net.HardwareAddr{0x02, 0, 0, b[2], 0, b[3]}
 }
 
-// newSwitch makes the namespace with the bridge that everything is plugged
-// into. STP is off, as is the default, so that a port forwards at once; no
-// multicast snooping, as nothing here asks for groups.
+// newSwitch creates the namespace with the bridge. STP is off, which is the default, so that a port
+// forwards at once; multicast snooping is off, because nothing here uses groups.
 func newSwitch(name string) (*netSwitch, error) {
 	ns, err := newNamespace(name)
 	if err != nil {
@@ -62,8 +72,8 @@ func newSwitch(name string) (*netSwitch, error) {
 	err = withHandle(ns, func(h *netlink.Handle) error {
 		bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs(), MulticastSnooping: new(false)}
 		bridge.Name = bridgeName
-		// A given MAC, or the bridge takes the lowest of its ports' and
-		// changes it when one is plugged in.
+		// With a fixed MAC: otherwise the bridge takes the lowest one of its ports, and changes it
+		// when a port is added.
 		bridge.HardwareAddr = net.HardwareAddr{0x02, 0, 0, 0xff, 0, 1}
 		if err := h.LinkAdd(bridge); err != nil {
 			return fmt.Errorf("add bridge: %w", err)
@@ -76,8 +86,7 @@ func newSwitch(name string) (*netSwitch, error) {
 	return &netSwitch{ns: ns, cuts: make(map[cut]bool)}, nil
 }
 
-// newHost makes a namespace and a cable from its eth0 to the switch's port of
-// the host's name.
+// newHost creates a namespace and a cable from its eth0 to the switch's port with the host's name.
 func newHost(sw *netSwitch, namespace, name, dir string, ip netip.Addr) (*Host, error) {
 	ns, err := newNamespace(namespace)
 	if err != nil {
@@ -100,7 +109,7 @@ func (h *Host) plugIn(sw *netlink.Handle) error {
 	port.Name = h.Name
 	port.MasterIndex = bridge.Attrs().Index
 	port.PeerName = Interface
-	port.PeerHardwareAddr = h.presentMAC()
+	port.PeerHardwareAddr = h.PresentMAC()
 	port.PeerNamespace = netlink.NsFd(h.NS.handle)
 	if err := sw.LinkAdd(port); err != nil {
 		return fmt.Errorf("add veth: %w", err)
@@ -126,10 +135,10 @@ func (h *Host) configure(in *netlink.Handle) error {
 	return nil
 }
 
-// forwardIPv4 makes the host a router, which every Kubernetes node is for its
-// pods: kubeadm's preflight refuses one that is not ("FileContent--proc-sys-net-
-// ipv4-ip_forward"). So a node passes on what a client still sends it for an
-// address that has moved away. The file is that of the thread's namespace.
+// forwardIPv4 makes the host a router, as every Kubernetes node is for its pods: kubeadm's
+// preflight requires it ("FileContent--proc-sys-net-ipv4-ip_forward"). So a node forwards what a
+// client still sends to it for an address that has moved away. The file belongs to the namespace of
+// the thread.
 func (h *Host) forwardIPv4() error {
 	err := h.NS.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) })
 	if err != nil {
@@ -142,14 +151,13 @@ func (h *Host) ipNet() *net.IPNet {
 	return &net.IPNet{IP: h.IP.AsSlice(), Mask: net.CIDRMask(Subnet.Bits(), 32)}
 }
 
-// LinkDown pulls the cable: the switch's end goes down, and the host sees its
-// carrier go.
+// LinkDown pulls the cable: the switch's end goes down, and the host loses its carrier.
 func (h *Host) LinkDown() error { return setLink(h.sw.ns, h.Name, false) }
 
-// LinkUp plugs the cable in again.
+// LinkUp connects the cable again.
 func (h *Host) LinkUp() error { return setLink(h.sw.ns, h.Name, true) }
 
-// SetAdminLink does `ip link set eth0 up` or `down` in the host.
+// SetAdminLink runs `ip link set eth0 up` or `down` on the host.
 func (h *Host) SetAdminLink(up bool) error { return setLink(h.NS, Interface, up) }
 
 func setLink(ns *Namespace, name string, up bool) error {
@@ -169,12 +177,12 @@ func setLink(ns *Namespace, name string, up bool) error {
 	})
 }
 
-// AddAddress adds addr/32 to eth0 by hand, behind vipd's back.
+// AddAddress adds addr/32 to eth0, without vipd.
 func (h *Host) AddAddress(addr netip.Addr) error {
 	return h.onAddress((*netlink.Handle).AddrReplace, addr)
 }
 
-// RemoveAddress removes addr/32 from eth0 by hand, behind vipd's back.
+// RemoveAddress removes addr/32 from eth0, without vipd.
 func (h *Host) RemoveAddress(addr netip.Addr) error {
 	return h.onAddress((*netlink.Handle).AddrDel, addr)
 }
@@ -193,7 +201,7 @@ func (h *Host) onAddress(op func(*netlink.Handle, netlink.Link, *netlink.Addr) e
 	})
 }
 
-// Addresses lists the IPv4 addresses on eth0.
+// Addresses returns the IPv4 addresses on eth0.
 func (h *Host) Addresses() ([]netip.Addr, error) {
 	var found []netip.Addr
 	err := withHandle(h.NS, func(in *netlink.Handle) error {

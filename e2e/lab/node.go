@@ -14,17 +14,18 @@ import (
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/judge/record"
 )
 
 // A Node is a control-plane machine.
 type Node struct {
 	*Host
-	Etcd      *Process
-	APIServer *Process
-	Vipd      *Process // not started by Start: see StartVipd
+	Etcd      Daemon
+	APIServer Daemon
+	Vipd      Daemon // not started by Start: see StartVipd
 
-	all           []*Node // of the lab, this one among them
+	lab           *Lab
+	machine       Machine // nil on a plain node: see RunOn
 	vipdBinary    string
 	apiServerArgv []string
 	foreign       bool // see RestoreForeign
@@ -35,36 +36,35 @@ type Node struct {
 	interposed *faultProxy
 }
 
-// PKI is kubeadm's certificatesDir on the node.
+// PKI returns kubeadm's certificatesDir on the node.
 func (n *Node) PKI() string { return filepath.Join(n.Dir, "pki") }
 
-// Kubeconfig is the path of the node's admin.conf.
+// Kubeconfig returns the path of the node's admin.conf.
 func (n *Node) Kubeconfig() string { return filepath.Join(n.Dir, "admin.conf") }
 
-// CAFile is the path of the cluster's CA certificate.
+// CAFile returns the path of the cluster's CA certificate.
 func (n *Node) CAFile() string { return filepath.Join(n.PKI(), "ca.crt") }
 
-// VipdBinary is the path of the vipd that the lab runs, "" without one.
+// VipdBinary returns the path of the lab's vipd, "" without one.
 func (n *Node) VipdBinary() string { return n.vipdBinary }
 
-// UseVipd has the nodes run another vipd from their next StartVipd on.
+// UseVipd sets the vipd of the nodes, from their next StartVipd on.
 func (l *Lab) UseVipd(binary string) {
 	for _, n := range l.Nodes {
 		n.vipdBinary = binary
 	}
 }
 
-// StartVipd starts vipd on the node. Flags in extra win over the lab's. After
-// it, Vipd.Start and Vipd.Restart use the same flags again.
+// StartVipd starts vipd on the node. Flags in extra override the lab's. Vipd.Start and Vipd.Restart
+// use the same flags from then on.
 func (n *Node) StartVipd(extra ...string) error {
 	if n.vipdBinary == "" {
 		return fmt.Errorf("start vipd on %s: the lab was started without a vipd binary", n.Name)
 	}
-	return n.Vipd.startWith(n.vipdArgs(n.Name, VIP, extra))
+	return n.StartDaemon(n.vipdArgs(n.Name, n.lab.VIP, extra)...)
 }
 
-// vipdArgs is the command of a vipd that goes by a name, with this node's
-// kubeconfig.
+// vipdArgs returns the command of a vipd with that node name and this node's kubeconfig.
 func (n *Node) vipdArgs(name string, vip netip.Addr, extra []string) []string {
 	argv := []string{
 		n.vipdBinary, "run",
@@ -75,44 +75,46 @@ func (n *Node) vipdArgs(name string, vip netip.Addr, extra []string) []string {
 		"--kubeconfig", n.Kubeconfig(),
 		"--lease-duration", "3s",
 		"--log-format", "json",
-		"--status-address", ":2112", // for vipd status --all; of several vipds on a node one has it
+		"--status-address", ":" + strconv.Itoa(statusPort), // for vipd status --all; with several vipds on a node, one of them gets the port
 	}
 	return append(argv, extra...)
 }
 
-// Namesake prepares another vipd, on a host that may be the node itself, that
-// takes itself for this node. It knows the API servers from its flags.
+// Namesake prepares another vipd with this node's name, on a host that may be the node itself. It
+// gets the API servers from its flags.
 func (l *Lab) Namesake(n *Node, on *Host) *Process {
 	var peers []string
 	for _, m := range l.Nodes {
 		peers = append(peers, "--peer", netip.AddrPortFrom(m.IP, Port).String())
 	}
-	p := l.NewProcess(on, "namesake", n.vipdArgs(n.Name, VIP, peers)...)
+	p := l.NewProcess(on, "namesake", n.vipdArgs(n.Name, l.VIP, peers)...)
 	p.cred = vipdCredential()
 	return p
 }
 
-// PowerOff does what a pulled power cord does: nothing leaves the node any
-// more, not even the kernel's RST for the connections of its killed
-// processes, and whatever the kernel had been told is forgotten. The time is
-// that just before the first of it.
+// PowerOff simulates a pulled power cord: nothing leaves the node any more, not even the kernel's
+// RST for the connections of its killed processes, and the state of the kernel is lost. The time is
+// that just before the first step.
 func (n *Node) PowerOff() (record.Time, error) {
 	at := record.Now()
-	err := errors.Join(
-		n.LinkDown(),
-		killProcesses(n.Vipd, n.APIServer, n.Etcd),
-		n.Forget(),
-	)
-	if err != nil {
+	if err := errors.Join(n.LinkDown(), n.killAll(), n.Forget()); err != nil {
 		return at, fmt.Errorf("power off %s: %w", n.Name, err)
 	}
 	return at, nil
 }
 
-// PowerOn brings a node back, without vipd, and waits until its API server is
-// ready. That needs a second node with etcd.
+// killAll kills all processes on the node, whoever started them.
+func (n *Node) killAll() error {
+	if n.machine == nil {
+		return killDaemons(n.Vipd, n.APIServer, n.Etcd)
+	}
+	return n.killEverything()
+}
+
+// PowerOn starts a node again, a plain one without vipd, and waits until its API server is ready,
+// which requires a second node with etcd.
 func (n *Node) PowerOn(ctx context.Context) error {
-	if err := errors.Join(n.LinkUp(), n.Etcd.Start(), n.APIServer.Start()); err != nil {
+	if err := errors.Join(n.LinkUp(), n.boot(ctx)); err != nil {
 		return fmt.Errorf("power on %s: %w", n.Name, err)
 	}
 	if err := n.RestoreForeign(ctx); err != nil {
@@ -121,8 +123,14 @@ func (n *Node) PowerOn(ctx context.Context) error {
 	return n.WaitReady(ctx)
 }
 
-// Forget drops what a reboot would not bring back: addresses other than the
-// node's own, and all of nftables.
+func (n *Node) boot(ctx context.Context) error {
+	if n.machine != nil {
+		return n.machine.Boot(ctx)
+	}
+	return errors.Join(n.Etcd.Start(), n.APIServer.Start())
+}
+
+// Forget removes what a reboot loses: addresses other than the node's own, and all of nftables.
 func (n *Node) Forget() error {
 	if err := n.FlushNftables(); err != nil {
 		return err
@@ -149,11 +157,16 @@ func (n *Node) closeClients() {
 	}
 }
 
-// StartDaemon starts another manager of the VIP on the node, in vipd's place: what
-// is done to Vipd is done to it.
-func (n *Node) StartDaemon(argv ...string) error { return n.Vipd.startWith(argv) }
+// StartDaemon starts another manager of the VIP on the node in vipd's place, as Vipd.
+func (n *Node) StartDaemon(argv ...string) error {
+	p, err := n.own(n.Vipd)
+	if err != nil {
+		return err
+	}
+	return p.startWith(argv)
+}
 
-// Tables lists the nftables tables of the node.
+// Tables returns the names of the nftables tables of the node.
 func (n *Node) Tables() ([]string, error) {
 	nft, err := nftables.New(nftables.WithNetNSFd(int(n.NS.handle)))
 	if err != nil {

@@ -15,9 +15,8 @@ import (
 // KubernetesVersion is the version that ../binaries pins.
 const KubernetesVersion = "v1.36.3"
 
-// kubeadmConfig is what kubeadm needs to make one node's files without asking
-// the network: a version, an address, a name, and a container runtime's
-// socket, which it would otherwise look for.
+// kubeadmConfig is what kubeadm needs to create one node's files without the network: a version, an
+// address, a name, and the socket of a container runtime, which it would otherwise look for.
 var kubeadmConfig = template.Must(template.New("kubeadm").Parse(`apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
 localAPIEndpoint:
@@ -38,14 +37,14 @@ networking:
   serviceSubnet: {{.ServiceSubnet}}
 `))
 
-// sharedPKI is what `kubeadm init --upload-certs` and `kubeadm join
-// --control-plane` carry from the first node to the others.
+// sharedPKI is what `kubeadm init --upload-certs` and `kubeadm join --control-plane` copy from the
+// first node to the others.
 var sharedPKI = []string{
 	"ca.crt", "ca.key", "sa.key", "sa.pub", "front-proxy-ca.crt", "front-proxy-ca.key", "etcd/ca.crt", "etcd/ca.key",
 }
 
-// makePKI makes every node's certificates and kubeconfigs: the first node's
-// with new CAs, the others' with those.
+// makePKI creates every node's certificates and kubeconfigs: the first node's with new CAs, the
+// others' with the same CAs.
 func (l *Lab) makePKI(ctx context.Context, kubeadm string) error {
 	first := l.Nodes[0]
 	if err := first.makePKI(ctx, kubeadm, l.Name); err != nil {
@@ -68,7 +67,7 @@ func (l *Lab) makePKI(ctx context.Context, kubeadm string) error {
 func (n *Node) makePKI(ctx context.Context, kubeadm, cluster string) error {
 	var text strings.Builder
 	err := kubeadmConfig.Execute(&text, map[string]any{
-		"Node": n, "VIP": VIP, "Port": Port, "Version": KubernetesVersion, "Cluster": cluster, "ServiceSubnet": serviceSubnet,
+		"Node": n, "VIP": n.lab.VIP, "Port": Port, "Version": KubernetesVersion, "Cluster": cluster, "ServiceSubnet": serviceSubnet,
 	})
 	if err != nil {
 		return fmt.Errorf("write kubeadm config of %s: %w", n.Name, err)
@@ -92,7 +91,7 @@ func (n *Node) makePKI(ctx context.Context, kubeadm, cluster string) error {
 	return nil
 }
 
-// Run runs a command on the host to its end, and returns what it printed.
+// Run runs a command on the host to its end, and returns its output.
 func (h *Host) Run(ctx context.Context, argv ...string) (string, error) {
 	if len(argv) == 0 {
 		return "", fmt.Errorf("run on %s: no command", h.Name)
@@ -106,7 +105,7 @@ func (h *Host) Run(ctx context.Context, argv ...string) (string, error) {
 	return out, nil
 }
 
-// output runs a command in the host's namespace and returns what it printed.
+// output runs a command in the host's namespace and returns its output.
 func (h *Host) output(cmd *exec.Cmd) (string, error) {
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -117,7 +116,7 @@ func (h *Host) output(cmd *exec.Cmd) (string, error) {
 	return out.String(), err
 }
 
-// copyFile copies a file and makes the folder that it goes to.
+// copyFile copies a file and creates the folder of its destination.
 func copyFile(from, to string, mode os.FileMode) error {
 	b, err := os.ReadFile(from)
 	if err != nil {

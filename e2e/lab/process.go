@@ -13,31 +13,31 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/judge/record"
 )
 
-// ErrNotRunning is returned for a signal to a process that has ended.
+// ErrNotRunning means that the process has ended.
 var ErrNotRunning = errors.New("process is not running")
 
-// killTimeout bounds the wait for a killed process. Only one that hangs in
-// the kernel needs longer than a moment.
+// killTimeout bounds the wait for a killed process, which takes long only for one that hangs in the
+// kernel.
 const killTimeout = 10 * time.Second
 
-// A Process is a command in a host's network namespace that can be started
-// more than once. Its methods may be called from any goroutine.
+// A Process is a command in a host's network namespace that can be started repeatedly. It is safe
+// for concurrent use.
 type Process struct {
 	Name    string
 	LogPath string // stdout and stderr of all its runs
 
 	ns   *Namespace
 	argv []string
-	cred *syscall.Credential // nil: ours
+	cred *syscall.Credential // nil: this process' credentials
 
 	mu  sync.Mutex
 	cur *run // the latest run, nil before the first
 }
 
-// A run is one life of a process.
+// A run is one execution of a process.
 type run struct {
 	cmd   *exec.Cmd
 	done  chan struct{} // closed when the process has been reaped
@@ -48,15 +48,19 @@ func newProcess(ns *Namespace, name, logDir string, argv ...string) *Process {
 	return &Process{Name: name, LogPath: filepath.Join(logDir, name+".log"), ns: ns, argv: argv}
 }
 
-// Start starts the process. The goroutine that reaps it ends with it; Close
-// of the lab waits for that.
+func (p *Process) String() string { return p.Name }
+
+// Log returns LogPath.
+func (p *Process) Log() string { return p.LogPath }
+
+// Start starts the process. A goroutine reaps it; Close of the lab waits for that.
 func (p *Process) Start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.start(p.argv)
 }
 
-// startWith starts the process with a command line that Start will use again.
+// startWith starts the process with a command line that Start uses from then on.
 func (p *Process) startWith(argv []string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,14 +82,14 @@ func (p *Process) start(argv []string) error {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = environ()
-	// A group of its own, so that Ctrl-C at a terminal reaches the lab only.
+	// An own process group, so that Ctrl-C at a terminal reaches the lab only.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: p.cred}
 	if err := p.ns.Do(cmd.Start); err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
 	r := &run{cmd: cmd, done: make(chan struct{})}
 	go func() {
-		// The error says how it ended, and so does cmd.ProcessState.
+		// cmd.ProcessState tells the same.
 		_ = cmd.Wait()
 		r.ended = record.Now()
 		close(r.done)
@@ -94,15 +98,15 @@ func (p *Process) start(argv []string) error {
 	return nil
 }
 
-// environ is ours without what is meant for vipd or the lab: a lab's vipd is
-// set up by its flags alone, and refuses variables that it does not know.
+// environ returns the environment without the variables of vipd and of the lab: a lab's vipd gets
+// all settings as flags, and rejects unknown variables.
 func environ() []string {
 	return slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "VIPD_") })
 }
 
-// Signal sends a signal and returns the time just before it. What kills, stops
-// or resumes is for its children, too, as when the kernel does it to a container;
-// with others it is the process' task to tell them.
+// Signal sends a signal and returns the time just before. SIGKILL, SIGSTOP and SIGCONT are sent to
+// the children as well, as the kernel does for a container; other signals are the process' task to
+// forward.
 func (p *Process) Signal(sig syscall.Signal) (record.Time, error) {
 	r := p.current()
 	if r == nil {
@@ -125,7 +129,7 @@ func (r *run) signal(sig syscall.Signal) error {
 	}
 	switch sig {
 	case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCONT:
-		err := syscall.Kill(-r.cmd.Process.Pid, sig) // its group has its number
+		err := syscall.Kill(-r.cmd.Process.Pid, sig) // the group has the number of the process
 		if errors.Is(err, syscall.ESRCH) {
 			return os.ErrProcessDone
 		}
@@ -135,26 +139,34 @@ func (r *run) signal(sig syscall.Signal) error {
 	}
 }
 
-// Pause stops the process with SIGSTOP, and waits until it has stopped: it
-// keeps its sockets and its addresses but does nothing.
+// Pause stops the process with SIGSTOP, and waits until it has stopped: it keeps its sockets and
+// addresses but does nothing.
 func (p *Process) Pause() (record.Time, error) {
 	at, err := p.Signal(syscall.SIGSTOP)
 	if err != nil {
 		return at, err
 	}
+	if err := AwaitPaused(p.Pid()); err != nil {
+		return at, fmt.Errorf("pause %s: %w", p.Name, err)
+	}
+	return at, nil
+}
+
+// AwaitPaused waits until a process has stopped after SIGSTOP.
+func AwaitPaused(pid int) error {
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
 	for {
 		// The first field after the command's name is the state.
-		fields, err := StatFields(p.Pid())
+		fields, err := StatFields(pid)
 		if err != nil {
-			return at, fmt.Errorf("pause %s: %w", p.Name, err)
+			return err
 		}
 		switch fields[0] {
 		case "T":
-			return at, nil
+			return nil
 		case "Z", "X":
-			return at, fmt.Errorf("pause %s: %w", p.Name, ErrNotRunning)
+			return ErrNotRunning
 		}
 		<-ticker.C
 	}
@@ -163,7 +175,7 @@ func (p *Process) Pause() (record.Time, error) {
 // Resume lets a paused process go on.
 func (p *Process) Resume() (record.Time, error) { return p.Signal(syscall.SIGCONT) }
 
-// Kill sends SIGKILL and waits until the process is gone.
+// Kill sends SIGKILL and waits for the end of the process.
 func (p *Process) Kill() (record.Time, error) {
 	at, err := p.Signal(syscall.SIGKILL)
 	if err != nil {
@@ -175,9 +187,8 @@ func (p *Process) Kill() (record.Time, error) {
 	return at, err
 }
 
-// Stop sends SIGTERM and, to a process that is there after the grace period,
-// SIGKILL. The time is that of the SIGTERM. It is an error if the process
-// had to be killed.
+// Stop sends SIGTERM and, if the process still runs after the grace period, SIGKILL, which is an
+// error. The time is that of SIGTERM.
 func (p *Process) Stop(grace time.Duration) (record.Time, error) {
 	at, err := p.Signal(syscall.SIGTERM)
 	if err != nil {
@@ -194,15 +205,7 @@ func (p *Process) Stop(grace time.Duration) (record.Time, error) {
 	return at, fmt.Errorf("stop %s: killed, as SIGTERM did not end it in %v", p.Name, grace)
 }
 
-// Restart stops the process if it runs, and starts it again.
-func (p *Process) Restart(grace time.Duration) error {
-	if _, err := p.Stop(grace); err != nil && !errors.Is(err, ErrNotRunning) {
-		return err
-	}
-	return p.Start()
-}
-
-// Wait waits for the end of the latest run and returns how it ended.
+// Wait waits for the end of the latest run and returns its state.
 func (p *Process) Wait(ctx context.Context) (*os.ProcessState, error) {
 	r := p.current()
 	if r == nil {
@@ -216,8 +219,8 @@ func (p *Process) Wait(ctx context.Context) (*os.ProcessState, error) {
 	}
 }
 
-// Done is closed when the latest run has ended. It is nil, which blocks for
-// ever, before the first.
+// Done returns a channel that is closed at the end of the latest run, nil before the first
+// run.
 func (p *Process) Done() <-chan struct{} {
 	if r := p.current(); r != nil {
 		return r.done
@@ -225,7 +228,7 @@ func (p *Process) Done() <-chan struct{} {
 	return nil
 }
 
-// Running reports whether the process is there, paused or not.
+// Running tells whether the process exists, paused or not.
 func (p *Process) Running() bool {
 	r := p.current()
 	return r != nil && !isDone(r.done)
@@ -239,7 +242,7 @@ func (p *Process) Pid() int {
 	return 0
 }
 
-// Ended returns when the latest run was seen to have ended.
+// Ended returns when the end of the latest run was noticed.
 func (p *Process) Ended() (at record.Time, ok bool) {
 	r := p.current()
 	if r == nil || !isDone(r.done) {
@@ -249,8 +252,8 @@ func (p *Process) Ended() (at record.Time, ok bool) {
 }
 
 // logTail returns the end of the log, for an error message.
-func (p *Process) logTail() string {
-	b, err := os.ReadFile(p.LogPath)
+func logTail(d Daemon) string {
+	b, err := os.ReadFile(d.Log())
 	if err != nil {
 		return err.Error()
 	}

@@ -9,16 +9,15 @@ import (
 	"strings"
 )
 
-// A Program is a command of a module that is not the lab's.
+// A Program is a command of another module than the lab's.
 type Program struct {
 	Name    string // of the file
 	Package string
 	Title   string // for the progress display
 }
 
-// BuildPrograms builds commands of the module in a folder, as Build does: once, and
-// cached for as long as the module asks for the same versions. It returns the folder
-// that they are in.
+// BuildPrograms builds commands of the module in a folder as Build does: once, cached as long as
+// the module requires the same versions. It returns the folder of the commands.
 func BuildPrograms(ctx context.Context, opts BuildOptions, module string, programs ...Program) (string, error) {
 	if err := opts.setDefaults(); err != nil {
 		return "", err
@@ -29,29 +28,22 @@ func BuildPrograms(ctx context.Context, opts BuildOptions, module string, progra
 		return "", err
 	}
 	dir := filepath.Join(opts.Cache, key)
-	err = withLock(ctx, opts.Cache, func() error {
-		for _, p := range programs {
-			to := filepath.Join(dir, p.Name)
-			if _, err := os.Stat(to); err == nil {
-				continue
-			}
-			if err := goBuild(ctx, source, to, target{p.Name, p.Package, "-s -w", p.Title}, opts.Progress); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	var targets []target
+	for _, p := range programs {
+		targets = append(targets, target{p.Name, p.Package, "-s -w", p.Title})
+	}
+	err = withLock(ctx, opts.Cache, func() error { return buildMissing(ctx, source, dir, targets, opts) })
 	return dir, err
 }
 
-// ModuleDir is where the source of a module lies, in the version that the one in a
-// folder asks for.
+// ModuleDir returns the folder of a module's source, in the version that the module in a folder
+// requires.
 func ModuleDir(ctx context.Context, opts BuildOptions, module, path string) (string, error) {
 	if err := opts.setDefaults(); err != nil {
 		return "", err
 	}
 	source := filepath.Join(opts.Root, module)
-	// Downloads it if need be; list does not.
+	// list does not download the module.
 	for _, args := range [][]string{{"mod", "download", path}, {"list", "-m", "-f", "{{.Dir}}", path}} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir, cmd.Env = source, append(os.Environ(), "GOWORK=off")

@@ -17,8 +17,8 @@ import (
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// proxyCertificate makes a certificate, signed by the cluster's CA, for every
-// name and address under which vipd may ask for an API server.
+// proxyCertificate creates a certificate, signed by the cluster's CA, for every name and address
+// that vipd may use for an API server.
 func (n *Node) proxyCertificate() (tls.Certificate, error) {
 	ca, err := tls.LoadX509KeyPair(n.CAFile(), filepath.Join(n.PKI(), "ca.key"))
 	if err != nil {
@@ -34,9 +34,9 @@ func (n *Node) proxyCertificate() (tls.Certificate, error) {
 		NotBefore:    time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:    []string{"kubernetes", "localhost"},
-		IPAddresses: []net.IP{loopback.AsSlice(), VIP.AsSlice()},
+		IPAddresses: []net.IP{loopback.AsSlice(), n.lab.VIP.AsSlice()},
 	}
-	for _, m := range n.all {
+	for _, m := range n.lab.Nodes {
 		template.DNSNames = append(template.DNSNames, m.Name)
 		template.IPAddresses = append(template.IPAddresses, m.IP.AsSlice())
 	}

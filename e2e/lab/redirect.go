@@ -18,18 +18,18 @@ import (
 )
 
 const (
-	// redirectTable is the nftables table of a node that is interposed.
+	// redirectTable is the nftables table on a node with a proxy.
 	redirectTable = "lab-proxy"
-	// redirectPort is where the proxy listens on the node's loopback.
+	// redirectPort is the port of the proxy on the node's loopback.
 	redirectPort = 7443
-	// vipdGroup is the group that vipd runs in: nobody else's, so that the
-	// kernel can tell its sockets from those of the API server, which calls
-	// itself over loopback, and of all others. vipd is root as before.
+	// vipdGroup is the group of vipd only, so that the kernel can distinguish vipd's sockets from
+	// those of the API server, which sends requests to itself over loopback, and from all others.
+	// vipd still runs as root.
 	vipdGroup = 7443
 )
 
-// redirect sends the connections to an API server's port that vipd opens from
-// now on to the proxy, wherever they would go; nft prints it as
+// redirect redirects new connections of vipd to any API server's port to the proxy; nft prints the
+// rule as
 //
 //	meta skgid 7443 tcp dport 6443 redirect to :7443
 func (n *Node) redirect() error {
@@ -47,9 +47,9 @@ func (n *Node) redirect() error {
 	})
 }
 
-// redirectNoMore lets new connections go straight again, by a rule that comes
-// first. The other one stays: without any, the kernel tracks no connections, and
-// those that were redirected would lead nowhere and never hear of their end.
+// redirectNoMore lets new connections bypass the proxy, by a rule that comes first. The other rule
+// stays: without any, the kernel tracks no connections, and the redirected ones would hang and
+// never notice their end.
 func (n *Node) redirectNoMore() error {
 	return n.changeRedirect("end redirecting vipd", func(nft *nftables.Conn, table *nftables.Table) {
 		accept := []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}
@@ -69,8 +69,8 @@ func outputChain(nft *nftables.Conn, table *nftables.Table) *nftables.Chain {
 	})
 }
 
-// changeRedirect edits the table, which it makes if need be: a test may have
-// flushed the node's whole ruleset.
+// changeRedirect edits the table, and creates it if it is missing: a test may have flushed the
+// node's whole ruleset.
 func (n *Node) changeRedirect(what string, edit func(*nftables.Conn, *nftables.Table)) error {
 	nft, err := nftables.New(nftables.WithNetNSFd(int(n.NS.handle)))
 	if err != nil {
@@ -83,7 +83,7 @@ func (n *Node) changeRedirect(what string, edit func(*nftables.Conn, *nftables.T
 	return nil
 }
 
-// originalDestination returns where a redirected connection was to go.
+// originalDestination returns the original destination of a redirected connection.
 func originalDestination(c net.Conn) (netip.AddrPort, error) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -93,8 +93,8 @@ func originalDestination(c net.Conn) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("find destination: %w", err)
 	}
-	// What comes is a sockaddr_in: family, port, address, 16 bytes in all, for
-	// which this is a type of the right size.
+	// The result is a sockaddr_in: family, port and address, 16 bytes in all, which is the size of
+	// this type.
 	var mreq *unix.IPv6Mreq
 	var failure error
 	err = raw.Control(func(fd uintptr) {
@@ -107,9 +107,9 @@ func originalDestination(c net.Conn) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), binary.BigEndian.Uint16(b[2:4])), nil
 }
 
-// hangUp ends a process' TCP connections to a port, as seen by the process the
-// way a server ends them: they were opened before the redirection and would be
-// kept alive past it. It borrows the process' descriptors to shut them down.
+// hangUp ends a process' TCP connections to a port as a server would: they were opened before the
+// redirection and would otherwise be kept alive. It duplicates the process' descriptors to shut
+// them down.
 func hangUp(pid int, port int) error {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -122,7 +122,7 @@ func hangUp(pid int, port int) error {
 	}
 	for _, link := range links {
 		if to, err := os.Readlink(link); err != nil || len(to) < 7 || to[:7] != "socket:" {
-			continue // closed meanwhile, or none
+			continue // closed meanwhile, or not a socket
 		}
 		number, err := strconv.Atoi(filepath.Base(link))
 		if err != nil {
@@ -143,7 +143,7 @@ func hangUp(pid int, port int) error {
 	return nil
 }
 
-// peerPort is the port that a TCP socket is connected to, 0 if it is none.
+// peerPort returns the peer's port of a TCP socket, 0 if it is none.
 func peerPort(fd int) int {
 	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
 		return 0

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// A refusal is what clients of Kubernetes understand.
+// A refusal has the format that Kubernetes clients understand.
 func TestRefuse(t *testing.T) {
 	for code, reason := range map[int]metav1.StatusReason{
 		500: metav1.StatusReasonInternalError, 429: metav1.StatusReasonTooManyRequests, 503: "",

@@ -8,8 +8,7 @@ import (
 	"path/filepath"
 )
 
-// SaveEtcd copies the data of all members, as they are at one moment, into a
-// folder that it makes.
+// SaveEtcd copies the data of all members, as of one moment, into a folder that it creates.
 func (l *Lab) SaveEtcd(dir string) (err error) {
 	defer func() {
 		for _, n := range l.Nodes {
@@ -30,14 +29,14 @@ func (l *Lab) SaveEtcd(dir string) (err error) {
 	return nil
 }
 
-// RestoreEtcd puts back what SaveEtcd saved, as after a disaster: etcd and the
-// API servers are ended before and started afterwards.
+// RestoreEtcd restores what SaveEtcd saved, as after a disaster: etcd and the API servers are
+// killed before and started afterwards.
 func (l *Lab) RestoreEtcd(ctx context.Context, dir string) error {
-	var procs []*Process
+	var procs []Daemon
 	for _, n := range l.Nodes {
 		procs = append(procs, n.APIServer, n.Etcd)
 	}
-	if err := killProcesses(procs...); err != nil {
+	if err := killDaemons(procs...); err != nil {
 		return fmt.Errorf("restore etcd: %w", err)
 	}
 	for _, n := range l.Nodes {

@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// timeWait is the state of a socket that waits for stray packets (net/tcp_states.h).
+// timeWait is the state TIME_WAIT (net/tcp_states.h).
 const timeWait = "06"
 
-// Connections lists the TCP sockets of a host whose own address is the given one, as
-// the kernel writes them (Documentation/networking/proc_net_tcp.rst), less those in
-// TIME_WAIT. A server that listens on all addresses has them as IPv6.
+// Connections returns the TCP sockets of a host with the given local address, in the kernel's
+// format (Documentation/networking/proc_net_tcp.rst), except those in TIME_WAIT. A server that
+// listens on all addresses has IPv6 sockets.
 func (h *Host) Connections(addr netip.Addr) (found []string, err error) {
 	b := addr.As4()
-	slices.Reverse(b[:]) // in the byte order of the machine: all that the lab runs on are little-endian
+	slices.Reverse(b[:]) // in the byte order of the machine, which is little-endian on all supported machines
 	suffix := strings.ToUpper(hex.EncodeToString(b[:]))
 	err = h.NS.Do(func() error {
 		for _, table := range []string{"tcp", "tcp6"} {

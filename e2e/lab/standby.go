@@ -6,8 +6,8 @@ import (
 	"net/netip"
 )
 
-// AddHost plugs one more machine into the switch: Subnet's address that ends in
-// lastByte, and no control plane. It ends with the lab.
+// AddHost adds a machine to the network, with the address of Subnet that ends in lastByte and
+// without a control plane. It ends with the lab.
 func (l *Lab) AddHost(name string, lastByte byte) (*Host, error) {
 	h, err := l.makeHost(name, lastByte)
 	if err != nil {
@@ -17,14 +17,14 @@ func (l *Lab) AddHost(name string, lastByte byte) (*Host, error) {
 	return h, nil
 }
 
-// NewVipd prepares a vipd beside the nodes' own: on a machine without a control
-// plane, which names one as its own with --apiserver, or for another address.
+// NewVipd prepares a vipd besides the nodes' own: on a machine without a control plane, with
+// --apiserver in flags, or for another address.
 func (l *Lab) NewVipd(h *Host, name string, vip netip.Addr, flags ...string) *Process {
 	return l.NewProcess(h, name, l.Nodes[0].vipdArgs(h.Name, vip, flags)...)
 }
 
-// AddControlPlane makes the cluster believe in one more control-plane node, whose
-// API server is at the given address: every vipd then looks after that, too.
+// AddControlPlane registers another control-plane node, whose API server is at the given address:
+// every vipd then probes that server, too.
 func (l *Lab) AddControlPlane(ctx context.Context, name string, server netip.Addr) error {
 	nodes, err := l.Nodes[0].kubeNodes()
 	if err != nil {

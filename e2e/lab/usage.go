@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// Usage is what a process takes of the machine.
+// Usage is the resource usage of a process.
 type Usage struct {
 	CPU       time.Duration // since it started
 	Resident  int           // bytes
-	Anonymous int           // bytes of those that are no file's pages
+	Anonymous int           // bytes, without pages of files
 }
 
-// ClockTick is USER_HZ, which is 100 on every architecture that Go runs on.
+// ClockTick is USER_HZ, which is 100 on every architecture that Go supports.
 const ClockTick = 10 * time.Millisecond
 
-// Usage reads what the latest run takes (proc(5)).
-func (p *Process) Usage() (u Usage, err error) {
+// UsageOf returns the resource usage of a daemon (proc(5)).
+func UsageOf(p Daemon) (u Usage, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("read usage of %s: %w", p.Name, err)
+			err = fmt.Errorf("read usage of %s: %w", p, err)
 		}
 	}()
 	fields, err := StatFields(p.Pid())
 	if err != nil {
 		return u, err
 	}
-	// User and system time are fields 14 and 15, the first here is the third.
+	// User and system time are fields 14 and 15; the first field here is the third.
 	for _, field := range fields[14-3 : 16-3] {
 		ticks, err := strconv.Atoi(field)
 		if err != nil {

@@ -7,19 +7,20 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
 )
 
-// Addresses records when the VIP comes to a node and when it goes, as the
-// node's kernel tells. A refresh of its lifetime is neither.
+// Addresses records when the VIP is added to a node and removed from it, as the node's kernel
+// reports. Refreshes of the lifetime are ignored, and so is the address that the lab's PlantCopy
+// adds on another interface.
 type Addresses struct {
 	NS   *lab.Namespace
 	Node string
 	VIP  netip.Addr
 }
 
-// Run listens.
+// Run listens until ctx ends.
 func (a *Addresses) Run(ctx context.Context, to *record.Recorder, ready func()) error {
 	updates := make(chan netlink.AddrUpdate)
 	done := make(chan struct{})
@@ -40,12 +41,12 @@ func (a *Addresses) Run(ctx context.Context, to *record.Recorder, ready func()) 
 			close(done)
 		}
 	}()
-	ready() // the socket listens; what comes waits in its buffer
+	ready() // the socket listens; messages wait in its buffer
 	present := false
 	for u := range updates {
 		at := record.Now()
 		ip, ok := netip.AddrFromSlice(u.LinkAddress.IP)
-		if !ok || ip.Unmap() != a.VIP || u.NewAddr == present {
+		if !ok || ip.Unmap() != a.VIP || u.NewAddr == present || u.LinkIndex == lab.CopyIndex {
 			continue
 		}
 		present = u.NewAddr

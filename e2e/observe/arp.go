@@ -3,109 +3,72 @@ package observe
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ethernet"
-	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
 )
 
-// ARP asks who has the VIP, as a broadcast every 5 ms, and records every
-// answer and every gratuitous announcement. The question is RFC 5227's probe,
-// with sender IP 0.0.0.0, so that it changes nobody's ARP table.
+// ARP broadcasts ARP requests for the VIP, and records all answers; the first prober also records
+// all gratuitous announcements. Together the probers send a probe every 5 ms, in two forms in turn:
+// RFC 5227's probe, with sender IP 0.0.0.0, and the request of a host that wants to send, from an
+// address that no host has. So no probe changes an entry for a real host in an ARP table.
 type ARP struct {
-	NS        *lab.Namespace
-	Interface string
-	VIP       netip.Addr
+	Host *lab.Host
+	VIP  netip.Addr
+	// Number is the index of this prober, from 0, and Of the number of probers.
+	Number, Of int
 }
 
-// Run probes and listens.
+// ARPs returns the ARP probers of a lab: in the observer and in the second client.
+func ARPs(l *lab.Lab) Observers {
+	return Observers{
+		&ARP{Host: l.Observer, VIP: l.VIP, Number: 0, Of: 2},
+		&ARP{Host: l.Clients[1], VIP: l.VIP, Number: 1, Of: 2},
+	}
+}
+
+// Run probes and listens until ctx ends.
 func (a *ARP) Run(ctx context.Context, to *record.Recorder, ready func()) error {
-	var (
-		conn *packet.Conn
-		nic  *net.Interface
-	)
-	err := a.NS.Do(func() (err error) {
-		if nic, err = net.InterfaceByName(a.Interface); err != nil {
-			return err
-		}
-		conn, err = packet.Listen(nic, packet.Raw, unix.ETH_P_ARP, &packet.Config{Filter: fromVIP(a.VIP)})
-		return err
-	})
+	f := frames{
+		host: a.Host, protocol: unix.ETH_P_ARP, name: "ARP", filter: a.filter(), every: time.Duration(max(1, a.Of)) * record.ProbeInterval,
+		ask: func(n uint32, send func(ethernet.Frame) error) error { return a.probe(n, to, send) },
+		hear: func(at record.Time, f ethernet.Frame) {
+			var pkt arp.Packet
+			if pkt.UnmarshalBinary(f.Payload) == nil { // malformed frames are ignored
+				a.note(at, f.Destination, &pkt, to)
+			}
+		},
+	}
+	return f.run(ctx, to, ready)
+}
+
+func (a *ARP) probe(n uint32, to *record.Recorder, send func(ethernet.Frame) error) error {
+	p := record.Probe{Seq: n*uint32(max(1, a.Of)) + uint32(a.Number), From: a.Host.Name, Ordinary: n%2 == 0}
+	frame, err := a.requestFrame(p)
 	if err != nil {
-		return fmt.Errorf("open ARP socket in %s: %w", a.NS.Name, err)
+		return err
 	}
-	defer conn.Close()
-	ready()
-	g, ctx := errgroup.WithContext(ctx)
-	// A deadline in the past ends a read that waits.
-	unblock := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(0, 1)) })
-	defer unblock()
-	g.Go(func() error { return a.probe(ctx, conn, nic.HardwareAddr, to) })
-	g.Go(func() error { return a.listen(conn, to) })
-	return g.Wait()
-}
-
-func (a *ARP) probe(ctx context.Context, conn *packet.Conn, own net.HardwareAddr, to *record.Recorder) error {
-	ticker := time.NewTicker(record.ProbeInterval)
-	defer ticker.Stop()
-	for seq := uint32(1); ; seq++ {
-		frame, err := probeFrame(own, a.VIP, seq)
-		if err != nil {
-			return fmt.Errorf("make ARP probe: %w", err)
-		}
-		to.Probe(record.Probe{Seq: seq, At: record.Now()})
-		if _, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
-			return fmt.Errorf("send ARP probe: %w", err)
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// listen reads until the deadline that the end of the context sets.
-func (a *ARP) listen(conn *packet.Conn, to *record.Recorder) error {
-	buf := make([]byte, 1500)
-	for {
-		n, _, err := conn.ReadFrom(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read ARP: %w", err)
-		}
-		at := record.Now()
-		var frame ethernet.Frame
-		var pkt arp.Packet
-		if frame.UnmarshalBinary(buf[:n]) != nil || pkt.UnmarshalBinary(frame.Payload) != nil {
-			continue // malformed: nobody's claim
-		}
-		a.note(at, frame.Destination, &pkt, to)
-	}
+	p.At = record.Now()
+	to.Probe(p)
+	return send(frame)
 }
 
 // note records a frame whose sender claims the VIP.
 func (a *ARP) note(at record.Time, dst net.HardwareAddr, pkt *arp.Packet, to *record.Recorder) {
 	sender := pkt.SenderHardwareAddr.String()
-	seq, probed := seqOf(pkt.TargetHardwareAddr)
+	seq, probed := a.seqOf(pkt.TargetHardwareAddr)
 	switch {
 	case pkt.Operation == arp.OperationReply && probed:
 		to.Answer(record.Answer{Seq: seq, At: at, MAC: sender})
-	case pkt.TargetIP == a.VIP && dst[0]&1 == 1: // broadcast or multicast
+	case a.Number == 0 && pkt.TargetIP == a.VIP && dst[0]&1 == 1: // broadcast or multicast
 		op := "request"
 		if pkt.Operation == arp.OperationReply {
 			op = "reply"
@@ -114,48 +77,49 @@ func (a *ARP) note(at record.Time, dst net.HardwareAddr, pkt *arp.Packet, to *re
 	}
 }
 
-// probeMark begins the sender hardware address of each probe; the number of
-// the probe follows. The answer goes to that address and repeats it. No
-// switch port has it, so the bridge floods the answer and it arrives here;
-// the frame's own source address stays the interface's.
-var probeMark = []byte{0x06, 0x61, 0x72} // locally administered, "ar"
+// mark returns the beginning of the sender hardware address of a prober's requests; the number of
+// the probe follows. The answer goes to that address and repeats it. No switch port has the
+// address, so the bridge floods the answer, and the prober gets it; the source address of the frame
+// is still that of the interface.
+func (a *ARP) mark() [3]byte { return [3]byte{0x06, 0x61, 0x72 + byte(a.Number)} } // locally administered, "ar"
 
-func probeFrame(own net.HardwareAddr, vip netip.Addr, seq uint32) ([]byte, error) {
+func (a *ARP) requestFrame(p record.Probe) (frame ethernet.Frame, err error) {
 	var number [4]byte
-	binary.BigEndian.PutUint32(number[:], seq)
-	sender := append(append(net.HardwareAddr{}, probeMark...), number[1:]...)
-	pkt, err := arp.NewPacket(arp.OperationRequest, sender, netip.IPv4Unspecified(), make(net.HardwareAddr, 6), vip)
+	binary.BigEndian.PutUint32(number[:], p.Seq)
+	mark := a.mark()
+	sender := append(append(net.HardwareAddr{}, mark[:]...), number[1:]...)
+	ip := netip.IPv4Unspecified()
+	if p.Ordinary {
+		ip = lab.AskerIP(a.Number)
+	}
+	pkt, err := arp.NewPacket(arp.OperationRequest, sender, ip, make(net.HardwareAddr, 6), a.VIP)
 	if err != nil {
-		return nil, err
+		return frame, err
 	}
 	payload, err := pkt.MarshalBinary()
-	if err != nil {
-		return nil, err
-	}
-	frame := ethernet.Frame{Destination: ethernet.Broadcast, Source: own, EtherType: ethernet.EtherTypeARP, Payload: payload}
-	return frame.MarshalBinary()
+	return ethernet.Frame{Destination: ethernet.Broadcast, Source: a.Host.MAC, EtherType: ethernet.EtherTypeARP, Payload: payload}, err
 }
 
-func seqOf(mac net.HardwareAddr) (seq uint32, ok bool) {
-	if len(mac) != 6 || string(mac[:3]) != string(probeMark) {
+func (a *ARP) seqOf(mac net.HardwareAddr) (seq uint32, ok bool) {
+	if mark := a.mark(); len(mac) != 6 || string(mac[:3]) != string(mark[:]) {
 		return 0, false
 	}
 	return uint32(mac[3])<<16 | uint32(mac[4])<<8 | uint32(mac[5]), true
 }
 
-// fromVIP passes the ARP frames whose sender IP is the VIP: answers and
-// announcements, but not the questions of others.
-func fromVIP(vip netip.Addr) []bpf.RawInstruction {
-	const senderIP = 14 + 14 // ethernet header, then the offset in ARP
-	ip := vip.As4()
-	filter, err := bpf.Assemble([]bpf.Instruction{
+// filter passes the ARP frames whose sender IP is the VIP: answers to this prober's own requests,
+// and announcements, but neither requests of others nor answers to those.
+func (a *ARP) filter() []bpf.RawInstruction {
+	const senderIP, targetMAC = 14 + 14, 14 + 18 // ethernet header, then the offset in ARP
+	ip, mark := a.VIP.As4(), a.mark()
+	return assemble(
 		bpf.LoadAbsolute{Off: senderIP, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(ip[:]), SkipFalse: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(ip[:]), SkipFalse: 5},
+		bpf.LoadAbsolute{Off: targetMAC, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(binary.BigEndian.Uint16(mark[:2])), SkipTrue: 2},
+		bpf.LoadAbsolute{Off: targetMAC + 2, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(mark[2]), SkipTrue: 1},
 		bpf.RetConstant{Val: 1500},
 		bpf.RetConstant{Val: 0},
-	})
-	if err != nil {
-		panic(err) // a constant program
-	}
-	return filter
+	)
 }

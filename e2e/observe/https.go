@@ -15,27 +15,26 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
 )
 
 const (
 	requestTimeout = time.Second
-	// maxInFlight is twice what a second of hanging attempts adds up to.
+	// maxInFlight is twice the number of hanging requests of one second.
 	maxInFlight = 200
 )
 
-// HTTPS asks the VIP for /version every 10 ms whatever became of the requests
-// before, each time over a connection of its own, as a client does that has
-// none yet.
+// HTTPS requests /version from the VIP every 10 ms, whatever happened to earlier requests, each
+// time over a new connection, like a client without one.
 type HTTPS struct {
 	ns     *lab.Namespace
 	target netip.AddrPort
 	config *tls.Config
 }
 
-// NewHTTPS makes a client in the namespace that trusts the CA in caFile and
-// expects a certificate for the target's address.
+// NewHTTPS returns a client in the namespace that trusts the CA in caFile and expects a certificate
+// for the target's address.
 func NewHTTPS(ns *lab.Namespace, target netip.AddrPort, caFile string) (*HTTPS, error) {
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
@@ -53,8 +52,8 @@ func NewHTTPS(ns *lab.Namespace, target netip.AddrPort, caFile string) (*HTTPS, 
 	}}, nil
 }
 
-// Run makes requests. After ctx has ended it waits for those in flight, for
-// as long as their timeout, so that each is recorded as it went.
+// Run sends requests. After ctx has ended it waits for requests in flight, up to their timeout, to
+// record each outcome.
 func (h *HTTPS) Run(ctx context.Context, to *record.Recorder, ready func()) error {
 	ready()
 	var g errgroup.Group
@@ -83,8 +82,8 @@ func (h *HTTPS) request(start record.Time) record.Request {
 	return r
 }
 
-// get makes one request, by hand: net/http may let a request use a connection
-// that was dialled for another, and this is to time one of its own.
+// get sends one request without net/http's client, which may use a connection that was dialled for
+// another request.
 func (h *HTTPS) get() (node string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
@@ -96,8 +95,7 @@ func (h *HTTPS) get() (node string, err error) {
 	return nodeOf(conn.ConnectionState().PeerCertificates[0]), h.ask(conn, "Connection: close\r\n")
 }
 
-// connect opens a connection. The deadline of ctx is then that of the connection,
-// too.
+// connect opens a connection. The deadline of ctx becomes the deadline of the connection.
 func (h *HTTPS) connect(ctx context.Context) (*tls.Conn, error) {
 	raw, err := h.ns.Dial(ctx, "tcp", h.target.String())
 	if err != nil {
@@ -116,7 +114,7 @@ func (h *HTTPS) connect(ctx context.Context) (*tls.Conn, error) {
 	return conn, nil
 }
 
-// ask makes a request, with headers, over a connection.
+// ask sends a request with headers over a connection.
 func (h *HTTPS) ask(conn *tls.Conn, headers string) error {
 	req := "GET /version HTTP/1.1\r\nHost: " + h.target.String() + "\r\n" + headers + "\r\n"
 	if _, err := io.WriteString(conn, req); err != nil {
@@ -136,11 +134,12 @@ func (h *HTTPS) ask(conn *tls.Conn, headers string) error {
 	return nil
 }
 
-// nodeOf finds whose API server this is: kubeadm puts the node's name into
-// its certificate beside the names of the service, which begin alike.
+// nodeOf returns the node of an API server: kubeadm puts the node's name into the certificate,
+// besides the names of the service, which all begin with "kubernetes", and names of the VIP, which
+// contain dots.
 func nodeOf(cert *x509.Certificate) string {
 	for _, name := range cert.DNSNames {
-		if !strings.HasPrefix(name, "kubernetes") {
+		if !strings.HasPrefix(name, "kubernetes") && !strings.Contains(name, ".") {
 			return name
 		}
 	}

@@ -6,26 +6,26 @@ import (
 	"io"
 	"time"
 
-	"github.com/vipd-io/vipd/e2e/record"
+	"github.com/vipd-io/vipd/e2e/judge/record"
 )
 
-// Idle is a client that made one request and then waits on the connection, as
-// one does that expects events: it sends nothing, and so finds out that the VIP
-// has left only if somebody ends the connection. Then it connects anew at once.
+// Idle is a client that sent one request and then waits on the connection, like a client that
+// expects events: it sends nothing, and so notices the move of the VIP only if its connection is
+// ended. Then it reconnects at once.
 type Idle struct{ https *HTTPS }
 
-// NewIdle makes an idle client of the same target as h.
+// NewIdle returns an idle client of the same target as h.
 func NewIdle(h *HTTPS) *Idle { return &Idle{https: h} }
 
-// Run stays connected. Its first attempt comes before ready, so that what
-// happens to a VIP that is there happens to its connection.
+// Run stays connected until ctx ends. It connects before ready, so that a fault of the VIP affects
+// its connection.
 func (i *Idle) Run(ctx context.Context, to *record.Recorder, ready func()) error {
 	conn := i.attempt(ctx)
 	ready()
 	if conn == nil {
 		conn = i.connect(ctx)
 	}
-	for conn != nil && lie(ctx, conn) {
+	for conn != nil && waitClosed(ctx, conn) {
 		r := record.Reconnect{Noticed: record.Now()}
 		if conn = i.connect(ctx); conn != nil {
 			r.Done = record.Now()
@@ -35,9 +35,9 @@ func (i *Idle) Run(ctx context.Context, to *record.Recorder, ready func()) error
 	return nil
 }
 
-// connect tries until it has an answer, nil if ctx ends before. An attempt that
-// is refused at once takes its turn of the interval, as this client is not to
-// take the processor from those that it observes.
+// connect retries until it gets an answer; the result is nil if ctx ends before. It makes at most
+// one attempt per interval, even if attempts fail at once, to leave the processor to what it
+// observes.
 func (i *Idle) connect(ctx context.Context) *tls.Conn {
 	ticker := time.NewTicker(record.RequestInterval)
 	defer ticker.Stop()
@@ -53,7 +53,7 @@ func (i *Idle) connect(ctx context.Context) *tls.Conn {
 	}
 }
 
-// attempt connects and makes one request, nil if either fails.
+// attempt connects and sends one request; the result is nil if either fails.
 func (i *Idle) attempt(ctx context.Context) *tls.Conn {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -72,13 +72,13 @@ func (i *Idle) attempt(ctx context.Context) *tls.Conn {
 	return conn
 }
 
-// lie waits for the end of the connection, or of ctx, and tells whether it was
-// the connection's.
-func lie(ctx context.Context, conn *tls.Conn) bool {
+// waitClosed waits for the end of the connection, or of ctx, and tells whether the connection
+// ended.
+func waitClosed(ctx context.Context, conn *tls.Conn) bool {
 	defer conn.NetConn().Close()
-	// A deadline in the past ends a read that waits.
+	// A deadline in the past ends a blocked read.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(0, 1)) })
 	defer stop()
-	_, _ = io.Copy(io.Discard, conn) // the error says how it ended, which is all the same
+	_, _ = io.Copy(io.Discard, conn) // how the connection ended does not matter
 	return ctx.Err() == nil
 }

@@ -10,22 +10,21 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
 )
 
-// watchAgain is how soon a watch that ended is begun again.
+// watchAgain is the pause before a watch that ended is restarted.
 const watchAgain = 200 * time.Millisecond
 
-// Lease records each version of vipd's Lease that one node's API server delivers.
-// It goes on where it was when that server or its etcd is away for a while, so
-// nothing is missed, but it may be late. With one on each node, each version
-// comes up to three times.
+// Lease records each version of vipd's Lease that one node's API server delivers. After an outage
+// of that server or its etcd it continues from the last version, so no version is missed, but
+// versions may be late. With one on each node, each version is recorded up to three times.
 type Lease struct {
 	Node *lab.Node
 }
 
-// Run watches.
+// Run watches until ctx ends.
 func (l *Lease) Run(ctx context.Context, to *record.Recorder, ready func()) error {
 	ready() // a version that was written before is delivered as well
 	ticker := time.NewTicker(watchAgain)
@@ -40,9 +39,8 @@ func (l *Lease) Run(ctx context.Context, to *record.Recorder, ready func()) erro
 	}
 }
 
-// follow watches from a version on, "" for the present one, until the watch ends,
-// and returns the last version that it saw. A server that does not answer, or has
-// lost that version, is a part of what is observed.
+// follow watches from a version on, "" for the current one, until the watch ends, and returns the
+// last version that it got. Errors of the server are ignored: they are part of the fault.
 func (l *Lease) follow(ctx context.Context, version string, to *record.Recorder) string {
 	leases, err := l.Node.Leases()
 	if err != nil {
@@ -55,7 +53,7 @@ func (l *Lease) follow(ctx context.Context, version string, to *record.Recorder)
 		case err != nil:
 			return version
 		case older(now.ResourceVersion, version):
-			version = "" // an etcd that was restored gives the same numbers again
+			version = "" // a restored etcd uses numbers again
 		}
 	}
 	w, err := leases.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + lab.LeaseName, ResourceVersion: version})
@@ -69,7 +67,7 @@ func (l *Lease) follow(ctx context.Context, version string, to *record.Recorder)
 			lease, ok := ev.Object.(*coordinationv1.Lease)
 			switch {
 			case ev.Type == watch.Error:
-				return "" // the version is too old, or of a future that was taken back
+				return "" // the version is too old, or was undone by a restore
 			case !open || !ok:
 				return version
 			}
@@ -81,7 +79,7 @@ func (l *Lease) follow(ctx context.Context, version string, to *record.Recorder)
 	}
 }
 
-// older compares versions of one object, as its store counts them.
+// older compares resource versions of one object.
 func older(a, b string) bool { return len(a) < len(b) || len(a) == len(b) && a < b }
 
 func leaseVersion(l *coordinationv1.Lease, deleted bool) record.LeaseVersion {
@@ -95,12 +93,14 @@ func leaseVersion(l *coordinationv1.Lease, deleted bool) record.LeaseVersion {
 	if l.Spec.LeaseDurationSeconds != nil {
 		v.Seconds = int(*l.Spec.LeaseDurationSeconds)
 	}
-	if v.Holder == "" {
-		v.Released = released(l)
+	n := noteOf(l)
+	v.Lengthened = n.Reason != "" && n.Holder == v.Holder && n.Seconds == v.Seconds // after an edit, the note is not about this version
+	if v.Holder == "" && n.Released {
+		v.Released = n.Holder
 	}
 	if renewed := l.Spec.RenewTime; renewed != nil {
 		v.Sent = record.Of(renewed.Time)
-		// An etcd that was restored gives the same numbers again.
+		// A restored etcd uses numbers again.
 		v.Version += renewed.UTC().Format("/15:04:05.000000")
 	}
 	if deleted {
@@ -109,14 +109,18 @@ func leaseVersion(l *coordinationv1.Lease, deleted bool) record.LeaseVersion {
 	return v
 }
 
-// released is whom vipd's mark of an orderly release names, "" without one.
-func released(l *coordinationv1.Lease) string {
-	var mark struct {
-		Holder   string `json:"holder"`
-		Released bool   `json:"released"`
+// note is vipd's annotation of a Lease.
+type note struct {
+	Holder   string `json:"holder"`
+	Seconds  int    `json:"leaseDurationSeconds"`
+	Released bool   `json:"released"`
+	Reason   string `json:"reason"`
+}
+
+// noteOf returns the note, or an empty one if it is missing or invalid.
+func noteOf(l *coordinationv1.Lease) (n note) {
+	if json.Unmarshal([]byte(l.Annotations["vipd.io/holder"]), &n) != nil {
+		return note{}
 	}
-	if err := json.Unmarshal([]byte(l.Annotations["vipd.io/holder"]), &mark); err != nil || !mark.Released {
-		return ""
-	}
-	return mark.Holder
+	return n
 }

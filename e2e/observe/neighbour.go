@@ -9,19 +9,18 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/record"
 )
 
-// Neighbour records what a host's ARP table says of the VIP. It has the host
-// look for the VIP once, and from then on the host sends it nothing: what changes
-// is what announcements change.
+// Neighbour records the entry for the VIP in a host's ARP table. It makes the host resolve the VIP
+// once, and then the host sends nothing to it: only announcements change the entry.
 type Neighbour struct {
 	Host *lab.Host
 	VIP  netip.Addr
 }
 
-// Run listens.
+// Run listens until ctx ends.
 func (n *Neighbour) Run(ctx context.Context, to *record.Recorder, ready func()) error {
 	updates := make(chan netlink.NeighUpdate)
 	done := make(chan struct{})
@@ -42,7 +41,7 @@ func (n *Neighbour) Run(ctx context.Context, to *record.Recorder, ready func()) 
 			close(done)
 		}
 	}()
-	lookErr := n.look()
+	lookErr := n.resolve()
 	ready()
 	known := ""
 	for u := range updates {
@@ -65,8 +64,8 @@ func (n *Neighbour) Run(ctx context.Context, to *record.Recorder, ready func()) 
 	return lookErr
 }
 
-// look sends the VIP a datagram, for which the host has to know its neighbour.
-func (n *Neighbour) look() error {
+// resolve sends a datagram to the VIP, for which the host has to resolve its neighbour.
+func (n *Neighbour) resolve() error {
 	err := n.Host.NS.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {

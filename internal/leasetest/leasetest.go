@@ -1,8 +1,7 @@
-// Package leasetest is a test double of a Kubernetes API server that knows one
-// kind of object, the Lease, and one rule, compare-and-swap on resourceVersion.
-// Unlike a real one it runs inside a testing/synctest bubble, and it can lose
-// and delay requests before or after they are committed. What a real API server
-// does is tested in the lab (module e2e).
+// Package leasetest is a test double of a Kubernetes API server with one kind of object, the Lease,
+// and one rule, compare-and-swap on the resourceVersion. Unlike a real API server, it runs inside a
+// testing/synctest bubble, and can lose and delay requests before or after their commit. The lab
+// (module e2e) tests with real API servers.
 package leasetest
 
 import (
@@ -19,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+
+	"github.com/vipd-io/vipd/pkg/kubeapi"
 )
 
 var leases = schema.GroupResource{Group: "coordination.k8s.io", Resource: "leases"}
@@ -30,41 +31,44 @@ type Server struct {
 	version  int
 	watchers map[*watcher]bool
 	history  []*coordinationv1.Lease
+	times    []time.Time // of history
 }
 
-// History is every version that was committed, nil for a deletion.
+// History returns all committed versions, nil for a deletion.
 func (s *Server) History() []*coordinationv1.Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.history)
 }
 
-// Fault is what befalls one request.
+// Fault is a fault of one request.
 type Fault struct {
 	// Before and After delay a request before and after its commit.
 	Before, After time.Duration
 	// Refuse fails the request without a commit.
 	Refuse error
-	// Lose commits the request and fails it all the same.
+	// Lose commits the request and returns this error.
 	Lose error
+	// Lag, if set, returns by how much the cache behind a watch lags: the watch begins with the
+	// version of that time ago, and each later version arrives with that delay. Other verbs read
+	// the store itself.
+	Lag func() time.Duration
 }
 
-// Client reaches the server as one node does.
+// Client is a client on one node.
 type Client struct {
 	Server *Server
-	// Hedge, if set, is after how long an unanswered call is made once more
-	// beside the first, and again, as through three API servers. Each is a
-	// request of its own, with faults of its own.
+	// Hedge, if set, sends each call to three API servers as pkg/kubeapi does, each with its own
+	// request and its own faults.
 	Hedge time.Duration
-	// WallClock, if set, is how far this node's wall clock is off at the moment.
+	// WallClock, if set, returns the current offset of this node's wall clock.
 	WallClock func() time.Duration
 
 	mu    sync.Mutex
 	fault func(verb string) Fault
 }
 
-// SetFault names what befalls each get, create, update and watch from now on;
-// nil: nothing.
+// SetFault sets the fault of each later get, create, update and watch; nil for no faults.
 func (c *Client) SetFault(f func(verb string) Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,75 +84,36 @@ func (c *Client) drawFault(verb string) Fault {
 	return c.fault(verb)
 }
 
-// Do makes a Client an election.API.
+// Do implements election.API.
 func (c *Client) Do(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error {
-	if c.Hedge == 0 {
-		return call(ctx, coordination{c: c})
+	servers := 1
+	if c.Hedge > 0 {
+		servers = 3
 	}
-	const servers = 3
-	all, cancel := context.WithCancel(ctx)
-	results := make(chan error, servers)
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
-	started, failed := 0, 0
-	var conflict error
-	start := func() {
-		if started < servers {
-			started++
-			running.Go(func() { results <- call(all, coordination{c: c}) })
-		}
-	}
-	next := time.NewTicker(c.Hedge)
-	defer next.Stop()
-	start()
-	for {
-		select {
-		case <-next.C:
-			if conflict == nil {
-				start()
-			}
-		case err := <-results:
-			failed++
-			switch {
-			case err == nil || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err):
-				return err
-			case apierrors.IsConflict(err):
-				conflict = err
-			case conflict == nil:
-				start()
-			}
-			switch {
-			case conflict != nil && failed == started:
-				return conflict
-			case failed == servers:
-				return err
-			}
-		}
-	}
+	return kubeapi.Race(ctx, servers, c.Hedge, func(ctx context.Context, _ int) error { return call(ctx, coordination{c: c}) })
 }
 
-// Stream runs a call that lasts, once.
+// Stream runs a long-lasting call, once.
 func (c *Client) Stream(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error {
 	return call(ctx, coordination{c: c})
 }
 
 type coordination struct {
-	coordinationv1client.CoordinationV1Interface // nil: other kinds are not served
+	coordinationv1client.CoordinationV1Interface // nil: other kinds are not supported
 	c                                            *Client
 }
 
 func (c coordination) Leases(ns string) coordinationv1client.LeaseInterface { return c.c.Leases(ns) }
 
 type leaseClient struct {
-	coordinationv1client.LeaseInterface // nil: other verbs are not served
+	coordinationv1client.LeaseInterface // nil: other verbs are not supported
 	*Client
 }
 
-// Leases serves client-go's own LeaseLock.
+// Leases returns a client of the Lease, also for client-go's LeaseLock.
 func (c *Client) Leases(string) coordinationv1client.LeaseInterface { return leaseClient{Client: c} }
 
-// request runs commit with the faults of one request around it.
+// request runs commit with the faults of one request.
 func (c *Client) request(ctx context.Context, verb string, commit func() (*coordinationv1.Lease, error)) (*coordinationv1.Lease, error) {
 	f := c.drawFault(verb)
 	if f.Refuse != nil {
@@ -158,7 +123,7 @@ func (c *Client) request(ctx context.Context, verb string, commit func() (*coord
 		lease *coordinationv1.Lease
 		err   error
 	}
-	// A request that is given up may be committed all the same.
+	// A cancelled request may still be committed.
 	done := make(chan answer, 1)
 	go func() {
 		time.Sleep(f.Before)
@@ -197,7 +162,7 @@ func (c leaseClient) Create(ctx context.Context, l *coordinationv1.Lease, _ meta
 			return nil, apierrors.NewAlreadyExists(leases, l.Name)
 		}
 		l.UID = types.UID("uid-" + strconv.Itoa(c.Server.version+1))
-		return c.Server.commit(l, watch.Added), nil
+		return c.Server.commit(l), nil
 	})
 }
 
@@ -212,7 +177,7 @@ func (c leaseClient) Update(ctx context.Context, l *coordinationv1.Lease, _ meta
 		if c.Server.lease.ResourceVersion != l.ResourceVersion {
 			return nil, apierrors.NewConflict(leases, l.Name, nil)
 		}
-		return c.Server.commit(c.onWallClock(l), watch.Modified), nil
+		return c.Server.commit(c.onWallClock(l)), nil
 	})
 }
 
@@ -226,73 +191,69 @@ func (c *Client) onWallClock(l *coordinationv1.Lease) *coordinationv1.Lease {
 	return l
 }
 
-// commit needs the lock.
-func (s *Server) commit(l *coordinationv1.Lease, t watch.EventType) *coordinationv1.Lease {
+// commit stores a new version. The caller holds the lock.
+func (s *Server) commit(l *coordinationv1.Lease) *coordinationv1.Lease {
 	s.version++
 	if l != nil {
 		l.ResourceVersion = strconv.Itoa(s.version)
 	}
-	return s.publish(l, t)
+	return s.publish(l)
 }
 
-func (s *Server) publish(l *coordinationv1.Lease, t watch.EventType) *coordinationv1.Lease {
-	last := s.lease
+func (s *Server) publish(l *coordinationv1.Lease) *coordinationv1.Lease {
 	s.lease = l
-	s.history = append(s.history, l.DeepCopy())
-	if l == nil {
-		l = last // a deletion event carries the last version
-	}
+	s.history, s.times = append(s.history, l.DeepCopy()), append(s.times, time.Now())
 	for w := range s.watchers {
-		w.send(watch.Event{Type: t, Object: l.DeepCopy()})
+		w.send(s.event(len(s.history)-1), time.Now())
 	}
 	return l.DeepCopy()
 }
 
-// Mute ends the delivery to all present watchers, whose streams stay open.
+// Mute stops the delivery to all current watchers without closing their streams.
 func (s *Server) Mute() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.watchers)
 }
 
-// Lease is the present version, nil if there is none.
+// Lease returns the current version, nil for none.
 func (s *Server) Lease() *coordinationv1.Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lease.DeepCopy()
 }
 
-// Edit changes the Lease as a person with kubectl would. It must exist.
+// Edit changes the Lease as a person with kubectl would. The Lease must exist.
 func (s *Server) Edit(change func(*coordinationv1.Lease)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lease.DeepCopy()
 	change(l)
-	s.commit(l, watch.Modified)
+	s.commit(l)
 }
 
-// Put writes a Lease over whatever there is, also an older version: the
-// resourceVersion goes back to rv, as after the restore of a snapshot.
+// Put overwrites the Lease, also with an older version: the resourceVersion goes back to rv, as
+// after the restore of a snapshot.
 func (s *Server) Put(l *coordinationv1.Lease, rv int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version = rv - 1
-	s.commit(l.DeepCopy(), watch.Modified)
+	s.commit(l.DeepCopy())
 }
 
-// Restore puts an older version back as it was, number and all. Later versions have
-// numbers that none had before: a write that is tied to a reused one would go through.
+// Restore restores an older version with its resourceVersion. Later versions get new numbers: a
+// write that is based on a reused number would succeed.
 func (s *Server) Restore(old *coordinationv1.Lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.publish(old.DeepCopy(), watch.Modified)
+	s.publish(old.DeepCopy())
 }
 
 // Delete deletes the Lease.
 func (s *Server) Delete() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.commit(nil, watch.Deleted)
+	s.commit(nil)
 }
 
 func (c leaseClient) Watch(ctx context.Context, _ metav1.ListOptions) (watch.Interface, error) {
@@ -301,34 +262,72 @@ func (c leaseClient) Watch(ctx context.Context, _ metav1.ListOptions) (watch.Int
 		return nil, f.Refuse
 	}
 	s := c.Server
-	w := &watcher{server: s, in: make(chan watch.Event, 1024), out: make(chan watch.Event), done: make(chan struct{}), delay: f.After}
+	w := &watcher{server: s, in: make(chan late, 1024), out: make(chan watch.Event), done: make(chan struct{}), lag: f.Lag}
+	if w.lag == nil {
+		w.lag = func() time.Duration { return f.After }
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.watchers == nil {
 		s.watchers = make(map[*watcher]bool)
 	}
 	s.watchers[w] = true
-	if s.lease != nil {
-		w.send(watch.Event{Type: watch.Added, Object: s.lease.DeepCopy()})
-	}
+	s.begin(w, f.Lag != nil)
 	go w.run(ctx)
 	return w, nil
 }
 
-// watcher delivers events in order, each delay late.
+// begin sends the newest version to a new watch; from a cache, the version of its lag ago, and then
+// the later ones.
+func (s *Server) begin(w *watcher, cached bool) {
+	first := len(s.history) - 1
+	for cached && first >= 0 && time.Since(s.times[first]) < w.lag() {
+		first--
+	}
+	if first >= 0 && s.history[first] != nil {
+		w.send(watch.Event{Type: watch.Added, Object: s.history[first].DeepCopy()}, time.Now())
+	}
+	for i := first + 1; i < len(s.history); i++ {
+		w.send(s.event(i), s.times[i])
+	}
+}
+
+// event returns the watch event for a version in the history.
+func (s *Server) event(i int) watch.Event {
+	switch before := i > 0 && s.history[i-1] != nil; {
+	case s.history[i] == nil:
+		// The event of a deletion carries the last version.
+		for i > 0 && s.history[i] == nil {
+			i--
+		}
+		return watch.Event{Type: watch.Deleted, Object: s.history[i].DeepCopy()}
+	case before:
+		return watch.Event{Type: watch.Modified, Object: s.history[i].DeepCopy()}
+	}
+	return watch.Event{Type: watch.Added, Object: s.history[i].DeepCopy()}
+}
+
+// late is an event with the time of its delivery.
+type late struct {
+	watch.Event
+	due time.Time
+}
+
+// watcher delivers events in order, each with the lag at the time of its send.
 type watcher struct {
 	server *Server
-	in     chan watch.Event
+	in     chan late
 	out    chan watch.Event
 	done   chan struct{}
 	once   sync.Once
-	delay  time.Duration
+	lag    func() time.Duration
 }
 
-func (w *watcher) send(e watch.Event) {
+// send queues an event that happened at the given time.
+func (w *watcher) send(e watch.Event, at time.Time) {
 	select {
-	case w.in <- e:
-	default: // a watcher that does not keep up loses its stream in reality, too
+	case w.in <- late{e, at.Add(w.lag())}:
+	default: // a real API server also ends the stream of a slow watcher
 	}
 }
 
@@ -346,23 +345,30 @@ func (w *watcher) run(ctx context.Context) {
 		case <-w.done:
 			return
 		case e := <-w.in:
-			if w.delay > 0 {
-				late := time.NewTimer(w.delay)
-				select {
-				case <-late.C:
-				case <-ctx.Done():
-				case <-w.done:
-				}
-				late.Stop()
-			}
+			w.await(ctx, e.due)
 			select {
-			case w.out <- e:
+			case w.out <- e.Event:
 			case <-ctx.Done():
 				return
 			case <-w.done:
 				return
 			}
 		}
+	}
+}
+
+// await waits until due, or the end of the watch.
+func (w *watcher) await(ctx context.Context, due time.Time) {
+	left := time.Until(due)
+	if left <= 0 {
+		return
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-w.done:
 	}
 }
 

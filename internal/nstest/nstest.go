@@ -1,6 +1,5 @@
-// Package nstest gives tests network namespaces with real links, so that what
-// vipd asks of the kernel is asked of a kernel. A test that cannot have them
-// fails and says why; it is never skipped.
+// Package nstest provides tests with network namespaces and real links, so that the tests use a
+// real kernel. A test that cannot have them fails with the reason; it is never skipped.
 package nstest
 
 import (
@@ -9,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
@@ -16,15 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NS is a network namespace that ends with the test.
+// NS is a network namespace that is removed at the end of the test.
 type NS struct {
 	t      testing.TB
 	handle netns.NsHandle
-	// Links answers netlink questions in the namespace.
+	// Links is a netlink handle in the namespace.
 	Links *netlink.Handle
 }
 
-// New makes a namespace with its loopback up.
+// New creates a namespace with its loopback up.
 func New(t testing.TB) *NS {
 	t.Helper()
 	var h netns.NsHandle
@@ -45,11 +45,11 @@ func New(t testing.TB) *NS {
 	return ns
 }
 
-// Fd is the file descriptor of the namespace, good until the test ends.
+// Fd returns the file descriptor of the namespace, valid until the end of the test.
 func (ns *NS) Fd() int { return int(ns.handle) }
 
-// Do runs f on a thread that is in the namespace. Goroutines that f starts are
-// not; sockets that it opens stay.
+// Do runs f on a thread in the namespace. Goroutines that f starts are not in the namespace;
+// sockets that f opens stay in it.
 func (ns *NS) Do(f func() error) error {
 	return onOwnThread(func() error {
 		if err := netns.Set(ns.handle); err != nil {
@@ -59,8 +59,8 @@ func (ns *NS) Do(f func() error) error {
 	})
 }
 
-// Pair joins two namespaces by a veth pair named eth0 at both ends, with the
-// given addresses, and waits for nothing: a veth has carrier once both are up.
+// Pair connects two namespaces by a veth pair named eth0 at both ends, with the given addresses,
+// and waits until frames pass.
 func Pair(t testing.TB, a, b *NS, addrA, addrB string) {
 	t.Helper()
 	l := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(b.Fd())}
@@ -71,11 +71,13 @@ func Pair(t testing.TB, a, b *NS, addrA, addrB string) {
 	b.AddAddr("eth0", addrB)
 	a.Up("eth0")
 	b.Up("eth0")
+	a.awaitRunning("eth0")
+	b.awaitRunning("eth0")
 }
 
-// Switch joins namespaces by a bridge in one of its own. Each gets a link eth0
-// with its address, in the order given; their ends at the bridge are port0, port1 ...
-// It returns the bridge's namespace.
+// Switch connects namespaces by a bridge in its own namespace. Each gets a link eth0 with its
+// address, in the given order; the ports of the bridge are port0, port1 ... Switch waits until
+// frames pass, and returns the namespace of the bridge.
 func Switch(t testing.TB, nodes []*NS, addrs []string) *NS {
 	t.Helper()
 	hub := New(t)
@@ -93,11 +95,13 @@ func Switch(t testing.TB, nodes []*NS, addrs []string) *NS {
 		n.AddAddr("eth0", addrs[i])
 		n.Up("eth0")
 		hub.Up(port.Name)
+		n.awaitRunning("eth0")
+		hub.awaitRunning(port.Name)
 	}
 	return hub
 }
 
-// Link looks a link up by name.
+// Link returns a link by name.
 func (ns *NS) Link(name string) netlink.Link {
 	ns.t.Helper()
 	l, err := ns.Links.LinkByName(name)
@@ -115,6 +119,17 @@ func (ns *NS) Up(name string) {
 	}
 }
 
+// awaitRunning waits until the kernel has noticed the carrier of a link. Before that, the kernel
+// drops outgoing frames silently (net/core/link_watch.c).
+func (ns *NS) awaitRunning(name string) {
+	ns.t.Helper()
+	for began := time.Now(); ns.Link(name).Attrs().OperState != netlink.OperUp; time.Sleep(time.Millisecond) {
+		if time.Since(began) > 20*time.Second {
+			ns.t.Fatalf("%s has no carrier after 20 s", name)
+		}
+	}
+}
+
 // Down sets a link down.
 func (ns *NS) Down(name string) {
 	ns.t.Helper()
@@ -123,7 +138,7 @@ func (ns *NS) Down(name string) {
 	}
 }
 
-// AddAddr puts an address such as 192.168.35.11/24 on a link, for ever.
+// AddAddr adds an address such as 192.168.35.11/24 to a link, without a lifetime.
 func (ns *NS) AddAddr(name, prefix string) {
 	ns.t.Helper()
 	a, err := netlink.ParseAddr(prefix)
@@ -135,7 +150,7 @@ func (ns *NS) AddAddr(name, prefix string) {
 	}
 }
 
-// Addrs lists the IPv4 addresses of a link.
+// Addrs returns the IPv4 addresses of a link.
 func (ns *NS) Addrs(name string) []netip.Prefix {
 	ns.t.Helper()
 	list, err := ns.Links.AddrList(ns.Link(name), netlink.FAMILY_V4)
@@ -170,11 +185,11 @@ func (ns *NS) Frames(name string, etherType int) *packet.Conn {
 	return c
 }
 
-// EtherTypeARP is what ARP frames carry.
+// EtherTypeARP is the EtherType of ARP frames.
 const EtherTypeARP = unix.ETH_P_ARP
 
-// onOwnThread runs f on a thread of its own that ends with it, so that a
-// namespace it entered cannot leak into other goroutines.
+// onOwnThread runs f on a new thread that ends with f, so that f cannot leave other goroutines in
+// another namespace.
 func onOwnThread(f func() error) error {
 	done := make(chan error)
 	go func() {
@@ -184,8 +199,7 @@ func onOwnThread(f func() error) error {
 	return <-done
 }
 
-// SetNeighbour makes the kernel believe that addr is at mac, as after an
-// exchange a moment ago.
+// SetNeighbour adds a neighbour entry for addr with mac, as after a recent exchange.
 func (ns *NS) SetNeighbour(name string, addr netip.Addr, mac net.HardwareAddr) {
 	ns.t.Helper()
 	n := &netlink.Neigh{LinkIndex: ns.Link(name).Attrs().Index, Family: netlink.FAMILY_V4,
@@ -195,7 +209,7 @@ func (ns *NS) SetNeighbour(name string, addr netip.Addr, mac net.HardwareAddr) {
 	}
 }
 
-// Neighbour is where the kernel believes addr to be, nil if it has no idea.
+// Neighbour returns the MAC of the neighbour entry for addr, nil for none.
 func (ns *NS) Neighbour(name string, addr netip.Addr) net.HardwareAddr {
 	ns.t.Helper()
 	list, err := ns.Links.NeighList(ns.Link(name).Attrs().Index, netlink.FAMILY_V4)

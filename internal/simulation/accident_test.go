@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -10,7 +11,7 @@ import (
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
-// accidentKinds are drawn by weight. Each tells whether it came to anything.
+// accidentKinds are drawn by weight. do tells whether the accident had an effect.
 var accidentKinds = []struct {
 	name   string
 	weight int
@@ -22,6 +23,10 @@ var accidentKinds = []struct {
 	{"paused", 10, (*cluster).paused},
 	{"disturbed", 14, (*cluster).disturbed},
 	{"stormed", 6, (*cluster).stormed},
+	{"slowed", 4, (*cluster).slowed},
+	{"lagged", 6, (*cluster).lagged},
+	{"left alone", 5, (*cluster).leftAlone},
+	{"joined", 4, (*cluster).joined},
 	{"cut off", 4, (*cluster).cutOff},
 	{"served", 8, (*cluster).served},
 	{"moved", 6, (*cluster).moved},
@@ -39,6 +44,8 @@ var accidentKinds = []struct {
 	{"relinked", 5, (*cluster).relinked},
 	{"contested", 3, (*cluster).contested},
 	{"deafened", 2, (*cluster).deafened},
+	{"slewed", 8, (*cluster).slewed},
+	{"copied", 5, (*cluster).copied},
 }
 
 func (c *cluster) killed(n *node) bool {
@@ -73,22 +80,22 @@ func (c *cluster) paused(n *node) bool {
 	return true
 }
 
-// disturbed: the node's way to the store is worse for a while.
+// disturbed degrades the node's access to the store for a while.
 func (c *cluster) disturbed(n *node) bool {
-	c.weathers(n, weather(1+c.rng.IntN(int(cut))), c.later())
+	c.degrades(n, storeAccess(1+c.rng.IntN(int(cut))), c.later())
 	return true
 }
 
-func (c *cluster) weathers(n *node, w weather, d time.Duration) {
-	n.setWeather(w)
-	c.note("%s: weather %s", n.name, w)
+func (c *cluster) degrades(n *node, w storeAccess, d time.Duration) {
+	n.setStoreAccess(w)
+	c.note("%s: access to the store %s", n.name, w)
 	c.after(d, func() {
-		n.setWeather(fair)
-		c.note("%s: weather %s", n.name, fair)
+		n.setStoreAccess(fair)
+		c.note("%s: access to the store %s", n.name, fair)
 	})
 }
 
-// stormed: everybody's is.
+// stormed degrades the access of all nodes.
 func (c *cluster) stormed(*node) bool {
 	for _, n := range c.nodes {
 		c.disturbed(n)
@@ -96,11 +103,40 @@ func (c *cluster) stormed(*node) bool {
 	return true
 }
 
-// cutOff: nobody reaches the store, as without a quorum.
-func (c *cluster) cutOff(*node) bool { return c.breaks(c.later(), func() {}) }
+// slowed makes each write of the store slow for a while, as for etcd on a busy disk. No lease can
+// be renewed if a write takes longer than an attempt.
+func (c *cluster) slowed(*node) bool {
+	return c.slows(c.upTo([...]time.Duration{100 * time.Millisecond, 800 * time.Millisecond, 2 * time.Second}[c.rng.IntN(3)]))
+}
 
-// breaks has the store away for a while, and does something before it is back.
-func (c *cluster) breaks(d time.Duration, do func()) bool {
+func (c *cluster) slows(most time.Duration) bool {
+	c.note("store: %s for a write", most)
+	c.sync.Store(int64(most))
+	c.after(c.later(), func() {
+		c.note("store: fast again")
+		c.sync.Store(0)
+	})
+	return true
+}
+
+// lagged makes the cache of one API server lag behind the store for a while, so that it serves old
+// versions.
+func (c *cluster) lagged(*node) bool {
+	i, lag := c.rng.IntN(len(c.caches)), c.upTo(8*time.Second)
+	c.note("store: cache %d is %s behind", i, lag)
+	c.caches[i].Store(int64(lag))
+	c.after(c.later(), func() {
+		c.note("store: cache %d has caught up", i)
+		c.caches[i].Store(0)
+	})
+	return true
+}
+
+// cutOff cuts all nodes off from the store, as without a quorum.
+func (c *cluster) cutOff(*node) bool { return c.cutStore(c.later(), func() {}) }
+
+// cutStore cuts all nodes off from the store for a while, and calls do before the end.
+func (c *cluster) cutStore(d time.Duration, do func()) bool {
 	if c.outage.Swap(true) {
 		return false
 	}
@@ -116,7 +152,7 @@ func (c *cluster) breaks(d time.Duration, do func()) bool {
 	return true
 }
 
-// served: what is known of the API servers is another thing, right or wrong.
+// served changes what is known of the API servers, correctly or not.
 func (c *cluster) served(n *node) bool {
 	p := n.running()
 	if p == nil {
@@ -140,12 +176,12 @@ func (c *cluster) served(n *node) bool {
 	return true
 }
 
-// moved: somebody asks the holder to move.
+// moved requests a move from the holder.
 func (c *cluster) moved(n *node) bool {
 	return c.ask([]string{election.AnyNode, n.self, nobody}[c.rng.IntN(3)])
 }
 
-// nobody is no node's name.
+// nobody is the name of no node.
 const nobody = "n99"
 
 func (c *cluster) ask(to string) bool {
@@ -157,7 +193,7 @@ func (c *cluster) ask(to string) bool {
 	})
 }
 
-// edit is a change of the Lease by hand, if there is one.
+// edit changes the Lease by hand, if it exists.
 func (c *cluster) edit(what string, change func(*coordinationv1.Lease)) bool {
 	if c.server.Lease() == nil {
 		return false
@@ -171,16 +207,16 @@ func (c *cluster) blanked(*node) bool {
 	return c.edit("blanked", func(l *coordinationv1.Lease) { l.Spec.HolderIdentity = nil })
 }
 
-// noteDeleted: without the note nothing tells the right duration if the spec does
-// not. That would be two accidents.
+// noteDeleted removes the note. The spec has to contain the right duration: otherwise, that would
+// be two accidents.
 func (c *cluster) noteDeleted(*node) bool {
 	l := c.server.Lease()
 	return l != nil && noteOf(l).Seconds == int(seconds(l)) &&
 		c.edit("note deleted", func(l *coordinationv1.Lease) { delete(l.Annotations, election.Annotation) })
 }
 
-// shortened: the duration in the spec is another one, or nonsense. The holder's
-// note tells the right one; without it that would be two accidents.
+// shortened writes another, possibly invalid duration to the spec. The holder's note has to contain
+// the right duration: otherwise, that would be two accidents.
 func (c *cluster) shortened(*node) bool {
 	l := c.server.Lease()
 	if l == nil {
@@ -193,19 +229,24 @@ func (c *cluster) shortened(*node) bool {
 		})
 }
 
-// thief holds the Lease because somebody has written so.
+// thief is a holder that a person wrote into the Lease, with the maximum duration: a shorter one
+// would not say for how long the holder may go on.
 const thief = "thief"
 
 func (c *cluster) stolen(*node) bool {
 	return c.edit("stolen", func(l *coordinationv1.Lease) {
 		l.Spec.HolderIdentity, l.Spec.LeaseTransitions = new(thief), new(int32(termOf(l)+1))
-		l.Spec.LeaseDurationSeconds = new(int32(c.longest / time.Second))
+		l.Spec.LeaseDurationSeconds = new(int32(c.most / time.Second))
 	})
 }
 
-// deleted: somebody deletes the Lease. Among nodes with leases of different
-// lengths that is too much, see TestDeletedAmongDifferentLeases.
-func (c *cluster) deleted(n *node) bool { return len(c.timings) == 1 && c.deletedAnyway(n) }
+// deleted deletes the Lease, unless the nodes have leases of different durations, see
+// TestDeletedAmongDifferentLeases, or the holder's lease is longer than that of a node that starts
+// now and has not observed it.
+func (c *cluster) deleted(n *node) bool {
+	long := slices.ContainsFunc(c.nodes, func(n *node) bool { return n.kernel().right() > c.longest })
+	return len(c.timings) == 1 && !long && c.deletedAnyway(n)
+}
 
 func (c *cluster) deletedAnyway(*node) bool {
 	if c.server.Lease() == nil {
@@ -217,10 +258,10 @@ func (c *cluster) deletedAnyway(*node) bool {
 	return true
 }
 
-// restored: an older version is back, after the store was away for longer than any
-// lease; with the version number it had, or with a new one (etcdutl --bump-revision).
+// restored restores an older version after an outage of the store that is longer than any lease,
+// with its old version number or with a new one (etcdutl --bump-revision).
 func (c *cluster) restored(*node) bool {
-	return c.breaks(c.longest*3/2+time.Second, func() {
+	return c.cutStore(c.most*3/2+time.Second, func() {
 		history := c.server.History()
 		if len(history) == 0 || c.server.Lease() == nil {
 			return
@@ -239,20 +280,32 @@ func (c *cluster) restored(*node) bool {
 	})
 }
 
-// muted: the watches stay open and deliver nothing any more.
+// muted stops the delivery of the watches without closing them.
 func (c *cluster) muted(*node) bool {
 	c.note("store: watches muted")
 	c.server.Mute()
 	return true
 }
 
-// clockSet: the wall clock steps, by hours.
+// clockSet steps the wall clock by hours.
 func (c *cluster) clockSet(n *node) bool {
 	n.setWall(c.upTo(20*time.Hour) - 10*time.Hour)
 	return true
 }
 
-// removed: somebody takes the address away.
+// slewed changes the rate of the clock at any moment, as an NTP client does.
+func (c *cluster) slewed(n *node) bool {
+	n.rates.slew = extreme(c.rng, c.rules.drift*float64(maxSlew))
+	c.note("%s: clock slewed by %d ppm", n.name, n.rates.slew)
+	slew, raw := n.rates.slow(c.rules.drift)
+	n.kernel().changeRates(func(m *mark) { m.slow, m.rawSlow = slew, raw })
+	if p := n.running(); p != nil {
+		p.manager.Wake() // alarms follow the clock
+	}
+	return true
+}
+
+// removed removes the address by hand.
 func (c *cluster) removed(n *node) bool {
 	c.note("%s: address removed by hand", n.name)
 	_, answers := n.kernel().answering()
@@ -260,7 +313,7 @@ func (c *cluster) removed(n *node) bool {
 	return answers
 }
 
-// fought: a program takes the address away whenever it is there, for some seconds.
+// fought lets another program remove the address repeatedly for some seconds.
 func (c *cluster) fought(n *node) bool {
 	end := c.now() + c.upTo(8*time.Second)
 	var fight func()
@@ -275,12 +328,12 @@ func (c *cluster) fought(n *node) bool {
 	return true
 }
 
-// mendWithin is how long a holder with damaged tables is left in peace: who is killed
-// before he could mend them, or while his interface is down, is not fenced any more.
-// Of two accidents at once vipd gets over one.
+// mendWithin bounds for how long a holder with damaged tables is spared: a node whose process is
+// killed, or whose interface goes down, before the first transaction of the repair is no longer
+// fenced. vipd survives one accident at a time; from that transaction on, others may follow.
 const mendWithin = 500 * time.Millisecond
 
-// damaged: somebody changes the tables of a holder that runs.
+// damaged changes the tables of a running holder.
 func (c *cluster) damaged(n *node) bool {
 	p := n.running()
 	if p == nil || !c.rules.damage || c.rules.lifetime {
@@ -289,10 +342,9 @@ func (c *cluster) damaged(n *node) bool {
 	runs, _ := p.steady()
 	_, answers := p.k.answering()
 	_, err := p.k.look()
-	if s := p.standing(); !runs || !answers || err != nil || !s.Held || s.Until.Sub(p.k.now()) < time.Second {
+	if s := p.electionStatus(); !runs || p.hanging.Load() > 0 || !answers || err != nil || !s.Held || s.Until.Sub(p.k.now()) < time.Second {
 		return false
 	}
-	n.setSpare(mendWithin)
 	kind := c.rng.IntN(4)
 	c.note("%s: tables damaged: %s", n.name, [...]string{"flushed", "no ticket in force", "nothing fenced", "prolonged"}[kind])
 	p.k.damage(func() {
@@ -314,7 +366,7 @@ func (c *cluster) damaged(n *node) bool {
 	return true
 }
 
-// relinked: the interface goes down, or is another one, perhaps with another MAC.
+// relinked sets the interface down, or replaces it, perhaps with another MAC.
 func (c *cluster) relinked(n *node) bool {
 	if n.spared() {
 		return false
@@ -334,7 +386,7 @@ func (c *cluster) relinked(n *node) bool {
 	return true
 }
 
-// contested: a machine that is none of the nodes claims the address.
+// contested lets another machine claim the address.
 func (c *cluster) contested(*node) bool {
 	c.note("a stranger claims the address")
 	for _, n := range c.nodes {
@@ -343,7 +395,7 @@ func (c *cluster) contested(*node) bool {
 	return true
 }
 
-// deafened: announcements are lost on the way to a node.
+// deafened drops announcements to a node.
 func (c *cluster) deafened(n *node) bool {
 	loss := uint64(c.rng.IntN(101))
 	n.setLoss(loss)

@@ -17,36 +17,44 @@ import (
 	"github.com/vipd-io/vipd/pkg/election"
 )
 
-// rules are what may happen in a story, and what is built otherwise than in vipd.
+// rules configure a scenario: the possible accidents, and the differences from vipd.
 type rules struct {
-	leases   [][]time.Duration               // one of these sets, from which each process has one
+	leases   [][]time.Duration               // one set per scenario, one duration per process
 	lifetime bool                            // kernels without nftables
-	drift    float64                         // how much of what the margin allows clocks use up
+	drift    float64                         // the share of the margin's maxima that clocks use
+	naps     bool                            // machines are suspended
 	pause    time.Duration                   // the longest, 0 for none
-	trip     func(*node, draw) time.Duration // pauses at calls, instead
+	hang     time.Duration                   // the longest hang of a single call into the kernel, 0 for none
+	hung     []draw                          // calls that hang often
+	trip     func(*node, draw) time.Duration // pauses at calls, instead of random ones
 	kills    bool                            // processes are killed, machines reboot
-	damage   bool                            // the tables are, by somebody else
-	extra    func(*cluster, *node) bool      // an accident that is frequent
-	length   int                             // in accidents, 0 for the usual
+	damage   bool                            // another program damages the tables
+	extra    func(*cluster, *node) bool      // a frequent accident
+	length   int                             // in accidents, 0 for the default
 	late     time.Duration                   // how much later than the kernel's timers an end may be
-	change   func(p *process, s *seams)
+	change   func(p *process, s *dependencies)
 }
 
-// cluster is the nodes and all they have in common, in one bubble.
+// cluster is the nodes and what they share, in one bubble.
 type cluster struct {
 	t       *testing.T
 	seed    uint64
 	rules   rules
-	rng     *rand.Rand // the story's
+	rng     *rand.Rand // of the scenario
 	began   time.Time
 	timings []election.Timing
-	longest time.Duration // of their leases
+	longest time.Duration // of the configured lease durations
+	most    time.Duration // the maximum of a lease
 	server  leasetest.Server
 	nodes   []*node
-	peace   atomic.Bool // no more accidents
-	outage  atomic.Bool // nobody reaches the store
-	agenda  []task
-	resets  map[int]bool // versions in the history at which the term may start anew
+	peace   atomic.Bool  // no more accidents
+	outage  atomic.Bool  // no node reaches the store
+	sync    atomic.Int64 // how long a write to the store takes, 0 for no time
+	// The lag of the API servers' caches, which serve the watches: a slow etcd member, or a starved
+	// server.
+	caches [2]atomic.Int64
+	agenda []task
+	resets map[int]bool // versions in the history at which the term may restart
 
 	mu     sync.Mutex
 	notes  []note
@@ -60,21 +68,21 @@ type note struct {
 	args   []any
 }
 
-// outcome is what became of a story.
+// outcome is the result of a scenario.
 type outcome struct {
 	seed   uint64
 	wrongs []wrong
 	notes  []note
 	events census
-	took   time.Duration // simulated
+	took   time.Duration // in simulated time
 }
 
-// play runs the story of a seed from beginning to end.
+// play runs the scenario of a seed from beginning to end.
 func play(t *testing.T, seed uint64, r rules) (o outcome) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, seed, r)
-		c.story()
+		c.scenario()
 		c.verdict()
 		o = outcome{seed: seed, wrongs: c.wrongs, notes: c.notes, events: c.events, took: c.now()}
 	})
@@ -90,26 +98,30 @@ func newCluster(t *testing.T, seed uint64, r rules) *cluster {
 		}
 		c.timings, c.longest = append(c.timings, timing), max(c.longest, lease)
 	}
+	c.most = c.longest
+	if !r.lifetime && c.rng.IntN(2) == 0 {
+		c.most += time.Duration(c.rng.IntN(30)) * time.Second
+	}
 	sizes := []int{3, 3, 3, 4, 5, 5, 7, 9}
 	for i := range sizes[c.rng.IntN(len(sizes))] {
 		c.nodes = append(c.nodes, c.newNode(i))
 	}
 	if c.rng.IntN(10) == 0 {
-		c.nodes[1].self = c.nodes[0].self // somebody copied a machine
+		c.nodes[1].self = c.nodes[0].self // a machine was cloned
 	}
 	for _, n := range c.nodes {
-		c.note("%s: named %s, clock %d ppm slow", n.name, n.self, n.slow)
+		c.note("%s: named %s, clock slewed by %d ppm, %d ppm fast without that", n.name, n.self, n.rates.slew, n.rates.crystal)
 	}
 	return c
 }
 
-// now is simulated time.
+// now returns the simulated time.
 func (c *cluster) now() time.Duration { return time.Since(c.began) }
 
-// calm: no more accidents.
+// calm tells whether there are no more accidents.
 func (c *cluster) calm() bool { return c.peace.Load() }
 
-// note keeps what may be told if the story ends badly.
+// note records a line for the report.
 func (c *cluster) note(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,7 +132,7 @@ func (n note) String() string {
 	return fmt.Sprintf("%12.6f  ", n.at.Seconds()) + fmt.Sprintf(n.format, n.args...)
 }
 
-// log is what vipd logs, in the notes, when a single story is told.
+// log returns a logger into the notes if a single scenario is run, else one that discards.
 func (c *cluster) log(name string) *zap.Logger {
 	if *flagSeed < 0 {
 		return nil
@@ -136,20 +148,20 @@ func (w writer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// task is what the story does at a time.
+// task is an action of the scenario at a time.
 type task struct {
 	at time.Duration
 	do func()
 }
 
-// after puts something on the agenda.
+// after schedules an action.
 func (c *cluster) after(d time.Duration, do func()) {
 	t := task{c.now() + d, do}
 	i, _ := slices.BinarySearchFunc(c.agenda, t, func(a, b task) int { return int(a.at - b.at) })
 	c.agenda = slices.Insert(c.agenda, i, t)
 }
 
-// until goes through the agenda up to a time from now.
+// until runs the scheduled actions up to a time from now.
 func (c *cluster) until(d time.Duration) {
 	end := c.now() + d
 	for len(c.agenda) > 0 && c.agenda[0].at <= end {

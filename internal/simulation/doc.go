@@ -1,26 +1,25 @@
-// Package simulation runs clusters of whole nodes in fake time: the Elector of
-// pkg/election and the Manager of pkg/vip as they are, wired as cmd/vipd wires
-// them, over models of what lies below them. It has tests only.
+// Package simulation runs clusters of whole nodes in fake time: the real Elector of pkg/election
+// and the real Manager of pkg/vip, wired as in internal/daemon, over models of their environment.
+// The package contains tests only.
 //
-// Real are all decisions: the election, its calls and its records, and what the
-// Manager does about them. Modelled are the store (internal/leasetest: what it
-// commits and what it answers are two events), the kernel (tables and addresses
-// that end by themselves), pkg/fence (by what its own tests show), the network, the
-// processes (killed, stopped, paused at any call), and the clocks, each at a rate of
-// its own. What the models leave out, the tests of pkg/fence, pkg/netif and pkg/arp,
-// and the lab (module e2e) have.
+// All decisions are real: the election, its calls and records, the Manager, and pkg/fence. Models
+// replace the store (internal/leasetest: a commit and its answer are two events), the kernel
+// (tables and addresses with timeouts, one transaction at a time; a call may fail with or without
+// an effect, and may hang), the network, the processes (killed, stopped, paused at any call), and
+// the clocks: an NTP client slews CLOCK_BOOTTIME and jiffies alike but not CLOCK_MONOTONIC_RAW, and
+// a suspend separates them. The tests of pkg/fence, pkg/netif and pkg/arp, and the lab (module
+// e2e), cover what the models omit.
 //
-// A run plays some stories that are always the same, and fresh ones. What it must
-// never see is in verdict_test.go, what has to happen in it in census_test.go, and
-// that it would see what it must not, in mutation_test.go.
+// A run plays some scenarios that are the same each time, and new ones. verdict_test.go has the
+// promises to check, census_test.go the events that have to occur, and mutation_test.go shows that
+// broken promises are detected.
 //
 //	go test ./internal/simulation                                a normal run
-//	make simulation SEEDS=100000                                 more stories
-//	go test ./internal/simulation -run TestNodes -seed 17 -v     one of them, told
+//	make simulation SEEDS=100000                                 more scenarios
+//	go test ./internal/simulation -run TestNodes -seed 17 -v     one scenario, with its log
 //
-// Everything that happens follows from the seed, but for the order of what two
-// goroutines do in the same nanosecond, and what a select picks of two that are
-// ready. The times are drawn so that this is rare: of 200 stories, 11 to 14 went
-// another way the second time (TestSameSeed). A failure that does not come again at
-// once comes with -count 20.
+// The seed determines a scenario, except for the order of two goroutines in the same nanosecond,
+// and the choice of a select between two ready cases. The random times make that rare: of 200
+// scenarios, 11 to 14 differed in a second run (TestSameSeed). Use -count 20 for a failure that
+// does not reproduce at once.
 package simulation

@@ -6,40 +6,37 @@ import (
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
-// heal ends all accidents and puts right what they left.
+// heal ends all accidents and undoes their damage.
 func (c *cluster) heal() {
-	c.until(time.Millisecond) // or who is told twice at once may hear the first or not
+	c.until(time.Millisecond) // so that two notifications at the same time cannot be merged
 	c.note("all is put right")
 	c.peace.Store(true)
 	c.outage.Store(false)
+	c.sync.Store(0)
+	for i := range c.caches {
+		c.caches[i].Store(0)
+	}
 	for _, n := range c.nodes {
-		n.setWeather(fair)
+		n.setStoreAccess(fair)
 		n.setLoss(0)
+		for _, own := range []bool{true, false} {
+			c.uncopied(n, n.kernel(), own)
+		}
 		n.kernel().relink(func(l *vip.Link) { l.Up = true })
+		n.wakeUp()
 		for _, p := range n.all {
 			p.wake()
-			p.manager.Serves(c.wellServed(n))
+			p.manager.Serves(c.serves(n, c.nodes))
 		}
 		c.revive(n)
 	}
 }
 
-func (c *cluster) wellServed(n *node) vip.Serving {
-	v := vip.Serving{Local: vip.Ready}
-	for _, other := range c.nodes {
-		if other != n {
-			v.Peers = append(v.Peers, vip.Peer{Node: other.self, Ready: true})
-		}
-	}
-	return v
-}
-
-// settle waits until one node answers alone and has for a while. Until it does may
-// take what has to be waited out: a lease, one more if a request that was under way
-// spoilt that, a node that could not serve (5 s), a contested address (3 s). In
-// 20,000 stories it took two leases and 2 s at most.
+// settle waits until one node answers alone and has done so for a while. The wait includes what has
+// to be waited out: a lease, one more if a request in flight spoilt that, a node that could not
+// serve (5 s), and a contested address (a lease, or 3 s).
 func (c *cluster) settle() bool {
-	healed, within, stays := c.now(), 2*c.longest+8*time.Second, 2*c.longest+time.Second
+	healed, within, stays := c.now(), 3*c.most+8*time.Second, 2*c.most+time.Second
 	for c.now()-healed < within+stays {
 		c.until(250 * time.Millisecond)
 		if who, since := c.holders(); len(who) == 1 && c.now()-max(since, healed) >= stays {
@@ -51,7 +48,7 @@ func (c *cluster) settle() bool {
 	return false
 }
 
-// holders are the nodes that answer, and since when the last of them does.
+// holders returns the nodes that answer, and since when the last of them does.
 func (c *cluster) holders() (who []*node, last time.Duration) {
 	for _, n := range c.nodes {
 		if since, answers := n.kernel().answering(); answers {
@@ -61,7 +58,7 @@ func (c *cluster) holders() (who []*node, last time.Duration) {
 	return who, last
 }
 
-// end has everybody end in order, one upon the other, and looks at what is left.
+// end stops all processes in order, one after the other, and checks what is left.
 func (c *cluster) end() {
 	c.agenda = nil
 	for _, i := range c.rng.Perm(len(c.nodes)) {
@@ -86,5 +83,5 @@ func (c *cluster) end() {
 	if l := c.server.Lease(); l != nil && holderOf(l) != "" {
 		c.wrong(leftBehind, "the lease still names %s", holderOf(l))
 	}
-	c.until(10 * time.Second) // requests that were given up end, too
+	c.until(10 * time.Second) // cancelled requests end, too
 }

@@ -1,12 +1,18 @@
 package simulation
 
 import (
+	"errors"
+	"net/netip"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	fencing "github.com/vipd-io/vipd/pkg/fence"
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
-// fence is what cmd/vipd has of either kind.
+// fence is the interface of internal/daemon's two kinds of fences.
 type fence interface {
 	vip.Fence
 	Arm(d time.Duration) (ticket uint64, err error)
@@ -15,163 +21,186 @@ type fence interface {
 	slack() time.Duration
 }
 
-// nftables does in the modelled kernel what the tests of pkg/fence show in a real
-// one: Arm starts the kernel's timer and opens nothing, and cuts what is in force
-// to it; Permit puts the newest ticket in force; Mend gives no ticket more time
-// than it had; prepare takes over what an earlier process left. A change happens or
-// does not, takes a while, and the process may be paused before and behind it.
+// nftables is internal/daemon's nftFence: the real pkg/fence over the tables of the modelled
+// kernel.
 type nftables struct {
-	p    *process
-	turn chan struct{} // a mutex that a bubble knows: its waiters may wait for time to pass
-
-	tickets       uint64
-	newest, named int // slots: of the newest ticket, and what Permit named last
-	want          tables
-	unsure        bool // a change failed: the kernel may not have what it should
-	uncut         bool // the error of fenceNotCut
+	p     *process
+	fence *fencing.Fence
+	gate  *fencing.Gate
+	// tables may be replaced by a mutation.
+	tables *ruleset
 }
 
-// linger is how long the fence outlives a ticket (pkg/fence).
-const linger = 30 * time.Second
-
-func newNftables(p *process) *nftables { return &nftables{p: p, turn: make(chan struct{}, 1)} }
+func newNftables(p *process) *nftables {
+	r := &ruleset{p: p}
+	r.Kernel = transactions{r}
+	f := fencing.New(fencing.Options{Groups: make([][]netip.Addr, 1), Sources: []fencing.Source{fencing.Lease}, Kernel: r, Now: p.clock(drawFence)})
+	return &nftables{p: p, tables: r, fence: f, gate: f.Gate(0, fencing.Lease)}
+}
 
 func (*nftables) slack() time.Duration { return 0 }
 
-// take waits for its turn. Those who want it at the same time have it one after
-// the other.
-func (f *nftables) take(d draw) (done func()) {
-	f.p.n.tie(d)
-	f.turn <- struct{}{}
-	return func() { <-f.turn }
-}
-
 func (f *nftables) prepare() error {
-	defer f.take(drawPrepare)()
-	k := f.p.k
-	return f.p.call(drawPrepare, func() error {
-		k.do(func() {
-			k.tables.there = true
-			f.want = k.tables
-		})
-		if a, b := f.want.slots[0], f.want.slots[1]; b.inForce && (!a.inForce || a.armed < b.armed) {
-			f.named = 1
-		}
-		return nil
-	})
+	f.tables.preparing.Store(true)
+	defer f.tables.preparing.Store(false)
+	f.p.n.tie(drawPrepare)
+	return f.fence.Prepare()
 }
 
 func (f *nftables) Arm(d time.Duration) (uint64, error) {
-	defer f.take(drawArm)()
-	next := 1 - f.named
-	err := f.change(drawArm, func(t *tables) {
-		t.slots[next] = slot{fenced: f.p.k.element(d + linger), armed: f.p.k.element(d)}
-		if !f.uncut {
-			t.slots[f.named].armed = min(t.slots[f.named].armed, t.slots[next].armed)
-		}
-	})
-	if err != nil {
-		return 0, err
-	}
-	f.tickets++
-	f.newest = next
-	return f.tickets, nil
+	f.p.n.tie(drawArm)
+	t, err := f.gate.Arm(d)
+	return uint64(t), err
 }
 
-// Permit does nothing for a ticket that was superseded or put away, as in cmd/vipd:
-// the grant of a newer one follows.
 func (f *nftables) Permit(ticket uint64) error {
-	defer f.take(drawPermit)()
-	if ticket == 0 || ticket != f.tickets || f.want.slots[f.newest] == (slot{}) {
+	f.p.refreshes("the fence is opened")
+	f.p.n.tie(drawPermit)
+	err := f.gate.Permit(fencing.Ticket(ticket))
+	switch {
+	case errors.Is(err, fencing.ErrSuperseded):
 		return nil
-	}
-	err := f.change(drawPermit, func(t *tables) { t.slots[f.newest].inForce = true })
-	if err == nil {
-		f.named = f.newest
+	case errors.Is(err, fencing.ErrTimeout):
+		return vip.ErrTimeout
 	}
 	return err
 }
 
-func (f *nftables) Forbid() error {
-	defer f.take(drawForbid)()
-	return f.takeAway(drawForbid, func(s *slot) { s.inForce = false })
+func (f *nftables) Forbid() error         { f.p.n.tie(drawForbid); return f.gate.Forbid() }
+func (f *nftables) Clear() error          { f.p.n.tie(drawClear); return f.gate.Clear() }
+func (f *nftables) Intact() (bool, error) { f.p.n.tie(drawLook); return f.fence.Intact() }
+func (f *nftables) Repair() error         { f.p.n.tie(drawRepair); return f.fence.Repair() }
+func (f *nftables) remove() error         { f.p.n.tie(drawRemove); return f.fence.Remove() }
+
+// ruleset is the kernel's nftables as pkg/fence sees them.
+type ruleset struct {
+	fencing.Kernel
+	p         *process
+	preparing atomic.Bool // calls do not fail while the tables are prepared
 }
 
-func (f *nftables) Rest() error {
-	defer f.take(drawRest)()
-	return f.takeAway(drawRest, func(s *slot) { *s = slot{} })
+// transactions are calls into the kernel: before and after each, the process may be paused or
+// killed; a transaction may fail with or without an effect, and may hang.
+type transactions struct{ r *ruleset }
+
+func (t transactions) Transact(changes ...fencing.Change) error {
+	p := t.r.p
+	return p.call(t.r.named(changes), func() (err error) {
+		p.k.do(func() { err = p.k.change(changes) })
+		return err
+	})
 }
 
-// takeAway changes both slots. That it is wanted counts also if it fails.
-func (f *nftables) takeAway(d draw, change func(*slot)) error {
-	both := func(t *tables) {
-		for i := range t.slots {
-			change(&t.slots[i])
+// named returns the name of a transaction for random decisions.
+func (r *ruleset) named(changes []fencing.Change) draw {
+	if r.preparing.Load() {
+		return drawPrepare
+	}
+	switch changes[0].Verb {
+	case fencing.Make:
+		return drawRepair
+	case fencing.Delete:
+		return drawRemove
+	case fencing.Permit:
+		return drawPermit
+	case fencing.Forbid:
+		return drawForbid
+	default:
+		if len(changes) > 1 && changes[1].Verb == fencing.Enclose {
+			return drawArm
+		}
+		return drawClear
+	}
+}
+
+func (t transactions) Look() (v fencing.View, err error) {
+	p, d := t.r.p, drawLook
+	if t.r.preparing.Load() {
+		d = drawPrepare
+	}
+	err = p.instantCall(d, func() { v = p.k.view() })
+	return v, err
+}
+
+func (transactions) Learn() error { return nil }
+func (transactions) Close()       {}
+
+// view returns the state of the tables. Existing tables are complete: only their elements are ever
+// damaged.
+func (k *kernel) view() fencing.View {
+	v := fencing.View{Found: k.tables.there, Whole: k.tables.there}
+	if !v.Whole {
+		return v
+	}
+	var seen fencing.Contents
+	timed := func(end time.Duration) fencing.Elements {
+		if end <= k.at {
+			return fencing.Elements{}
+		}
+		return fencing.Elements{Any: true, Ours: true, Left: end - k.at}
+	}
+	for i, s := range k.tables.slots {
+		seen[i] = fencing.Content{Fenced: timed(s.fenced), Armed: timed(s.armed), InForce: fencing.Elements{Any: s.inForce, Ours: s.inForce}}
+	}
+	v.Gates = [][]fencing.Contents{{seen}} // the ARP table and the IP table are one here
+	return v
+}
+
+// change applies one transaction, completely or not at all.
+func (k *kernel) change(changes []fencing.Change) error {
+	next := k.tables
+	for _, c := range changes {
+		s := &next.slots[c.Slot]
+		switch c.Verb {
+		case fencing.Make:
+			next = tables{there: true}
+			continue
+		case fencing.Delete:
+			next = tables{}
+			continue
+		default:
+		}
+		if !next.there {
+			return unix.ENOENT
+		}
+		switch c.Verb {
+		case fencing.Empty:
+			*s = slot{}
+		case fencing.Enclose:
+			s.fenced = k.timer(c.For)
+		case fencing.Start:
+			s.armed = k.timer(c.For)
+		case fencing.Permit:
+			s.inForce = true
+		case fencing.Forbid:
+			s.inForce = false
+		default:
 		}
 	}
-	both(&f.want)
-	return f.change(d, both)
-}
-
-func (f *nftables) remove() error {
-	defer f.take(drawRemove)()
-	return f.p.call(drawRemove, func() error {
-		f.p.k.do(func() { f.p.k.tables = tables{} })
-		return nil
-	})
-}
-
-func (f *nftables) Intact() (bool, error) {
-	defer f.take(drawLook)()
-	return f.intact()
-}
-
-func (f *nftables) intact() (ok bool, err error) {
-	k := f.p.k
-	err = f.p.glance(func() { ok = !f.unsure && k.tables.at(k.at) == f.want.at(k.at) })
-	return ok, err
-}
-
-func (f *nftables) Mend() error {
-	defer f.take(drawMend)()
-	if ok, err := f.intact(); ok && err == nil {
-		return nil
+	k.tables = next
+	if changes[0].Verb == fencing.Make || changes[0].Verb == fencing.Delete {
+		k.exposed.Store(0)
 	}
-	f.unsure = true
-	return f.change(drawMend, func(*tables) {})
+	return nil
 }
 
-// change is one transaction. It makes all as it should be if the tables are not
-// there or may not be as they should; else it touches nothing but what it changes.
-func (f *nftables) change(d draw, edit func(*tables)) error {
-	k, next := f.p.k, f.want
-	err := f.p.call(d, func() error {
-		k.do(func() {
-			edit(&next)
-			if f.unsure || !k.tables.there {
-				k.tables = next
-			} else {
-				edit(&k.tables)
-			}
-		})
-		return nil
-	})
-	f.unsure = err != nil
-	if err == nil {
-		f.want = next
+// timer returns when an element ends that is added now, 0 for an element that is not added.
+func (k *kernel) timer(d time.Duration) time.Duration {
+	if d < time.Millisecond {
+		return 0
 	}
-	return err
+	return k.element(d)
 }
 
-// lifetime is cmd/vipd's lifetimeFence, for kernels without nftables.
+// lifetime is internal/daemon's lifetimeFence, for kernels without nftables.
 type lifetime struct{ early time.Duration }
 
 func (lifetime) Arm(time.Duration) (uint64, error) { return 0, nil }
 func (lifetime) Permit(uint64) error               { return nil }
 func (lifetime) Forbid() error                     { return nil }
-func (lifetime) Rest() error                       { return nil }
+func (lifetime) Clear() error                      { return nil }
 func (lifetime) Intact() (bool, error)             { return true, nil }
-func (lifetime) Mend() error                       { return nil }
+func (lifetime) Repair() error                     { return nil }
 func (lifetime) prepare() error                    { return nil }
 func (lifetime) remove() error                     { return nil }
 func (l lifetime) slack() time.Duration            { return l.early }

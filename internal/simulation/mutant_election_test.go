@@ -10,13 +10,13 @@ import (
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
-// releaseFirst gives the lease back and only then does what was to be done before.
-func releaseFirst(p *process, s *seams) {
+// releaseFirst releases the lease, and does the steps before the release only then.
+func releaseFirst(p *process, s *dependencies) {
 	d := &delayed{Election: s.election}
 	s.fence, s.network, s.election = lazyFence{s.fence, d}, lazyNetwork{s.network, d}, d
 }
 
-// delayed does later what was put off, and at once if there is no release.
+// delayed postpones steps until after the release, or does them at once without one.
 type delayed struct {
 	vip.Election
 	mu        sync.Mutex
@@ -71,9 +71,9 @@ type lazyNetwork struct {
 
 func (l lazyNetwork) Remove() error { return l.d.put(l.Network.Remove) }
 
-// fromTheAnswer has the elector take a later time for that of the send: as late
-// as an answer may be that it still waits for.
-func fromTheAnswer(p *process, s *seams) {
+// fromTheAnswer gives the elector a later time as the time of the send, as late as an answer may
+// come.
+func fromTheAnswer(p *process, s *dependencies) {
 	m := &lateClock{fence: s.fence, p: p, clock: s.clock}
 	s.fence, s.clock = m, m.now
 }
@@ -94,7 +94,7 @@ func (l *lateClock) Arm(d time.Duration) (uint64, error) {
 	return t, err
 }
 
-// now is the send time when it is asked right behind Arm.
+// now returns the later time if it is called right after Arm.
 func (l *lateClock) now() boottime.Instant {
 	l.mu.Lock()
 	armed := l.armed
@@ -107,10 +107,10 @@ func (l *lateClock) now() boottime.Instant {
 	return now
 }
 
-// deaf keeps from the Manager that another node holds, until the deadline.
-func deaf(p *process, s *seams) {
-	notify, d := s.notify, &deafness{}
-	s.notify = func(stand election.Standing) {
+// hideOtherHolder hides another holder from the Manager until the deadline.
+func hideOtherHolder(p *process, s *dependencies) {
+	notify, d := s.notify, &heldBack{}
+	s.notify = func(stand election.Status) {
 		d.mu.Lock()
 		until := d.until
 		if stand.Held {
@@ -135,16 +135,16 @@ func deaf(p *process, s *seams) {
 	}
 }
 
-type deafness struct {
+type heldBack struct {
 	mu    sync.Mutex
 	until boottime.Instant
 	count int
 }
 
-// noDeadline goes on until it is told of another holder.
-func noDeadline(_ *process, s *seams) {
+// noDeadline ignores the deadline until another holder is reported.
+func noDeadline(_ *process, s *dependencies) {
 	notify := s.notify
-	s.notify = func(stand election.Standing) {
+	s.notify = func(stand election.Status) {
 		if !stand.Held && stand.Why == "the lease could not be renewed in time" {
 			return
 		}
@@ -153,21 +153,45 @@ func noDeadline(_ *process, s *seams) {
 	}
 }
 
-// unremoving says that the address is gone.
-type unremoving struct{ vip.Network }
+// clockStandsStill gives the Manager a clock that stands still during a suspend, like
+// CLOCK_MONOTONIC, and hides everything from it but later deadlines.
+func clockStandsStill(p *process, s *dependencies) {
+	ahead := p.k.now() - boottime.Instant(p.k.clock.read(p.n.c.now()).jiffies)
+	s.now = func() boottime.Instant {
+		_ = p.pass(drawManager)
+		now := boottime.Instant(p.k.clock.read(p.n.c.now()).jiffies) + ahead
+		_ = p.pass(drawManager)
+		return now
+	}
+	notify := s.notify
+	s.alarm = nil
+	s.notify = func(stand election.Status) {
+		if stand.Held || stand.Why != "the lease could not be renewed in time" {
+			notify(stand)
+		}
+	}
+}
 
-func (unremoving) Remove() error { return nil }
+// skipRemove reports the address as removed.
+type skipRemove struct{ vip.Network }
 
-// keeping gives nothing back.
-type keeping struct{ vip.Election }
+func (skipRemove) Remove() error { return nil }
 
-func (keeping) GiveBack(context.Context, string) error { return nil }
+// neverReleasing never releases the lease.
+type neverReleasing struct{ vip.Election }
 
-// patient gives the lease back however long that takes.
-type patient struct{ vip.Election }
+func (neverReleasing) GiveBack(context.Context, string) error { return nil }
 
-func (p patient) GiveBack(ctx context.Context, successor string) error {
+// unboundedRelease releases the lease without a time limit.
+type unboundedRelease struct{ vip.Election }
+
+func (p unboundedRelease) GiveBack(ctx context.Context, successor string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return p.Election.GiveBack(ctx, successor)
 }
+
+// skipDivert reports packets as diverted, without doing so.
+type skipDivert struct{ vip.Network }
+
+func (skipDivert) Divert() error { return nil }

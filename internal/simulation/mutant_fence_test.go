@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// fenceFromPermit hands the kernel what time the process thought was left, when
-// the answer has come: what pkg/fence's tickets are there to avoid.
-func fenceFromPermit(p *process, s *seams) {
-	s.fence = &lateFence{fence: s.fence}
+// fenceFromPermit gives the kernel the remaining time as the process computed it after the answer,
+// which pkg/fence's tickets avoid.
+func fenceFromPermit(p *process, s *dependencies) {
+	s.fence = &lateFence{fence: s.fence, p: p}
 }
 
 type lateFence struct {
 	fence
+	p      *process
 	mu     sync.Mutex
 	ticket uint64
 	d      time.Duration
@@ -32,6 +33,10 @@ func (l *lateFence) Permit(ticket uint64) error {
 	if ticket != newest {
 		return nil
 	}
+	l.p.mayPause(drawArm)
+	if err := l.p.pass(drawArm); err != nil {
+		return err
+	}
 	t, err := l.fence.Arm(d)
 	if err != nil {
 		return err
@@ -39,23 +44,16 @@ func (l *lateFence) Permit(ticket uint64) error {
 	return l.fence.Permit(t)
 }
 
-// fenceLonger opens it for longer than was asked for.
-func fenceLonger(_ *process, s *seams) { s.fence = longer{s.fence} }
+// fenceLonger opens the fence for longer than requested.
+func fenceLonger(_ *process, s *dependencies) { s.fence = longer{s.fence} }
 
 type longer struct{ fence }
 
 func (l longer) Arm(d time.Duration) (uint64, error) { return l.fence.Arm(d + time.Second) }
 
-// fenceNotMended never finds anything wrong with it.
-func fenceNotMended(_ *process, s *seams) { s.fence = contented{s.fence} }
+// fenceNotMended never finds damage of the fence.
+func fenceNotMended(_ *process, s *dependencies) { s.fence = neverDamaged{s.fence} }
 
-type contented struct{ fence }
+type neverDamaged struct{ fence }
 
-func (contented) Intact() (bool, error) { return true, nil }
-
-// fenceNotCut lets what is in force go on when a shorter ticket is armed.
-func fenceNotCut(_ *process, s *seams) {
-	if f, ok := s.fence.(*nftables); ok {
-		f.uncut = true
-	}
-}
+func (neverDamaged) Intact() (bool, error) { return true, nil }

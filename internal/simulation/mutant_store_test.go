@@ -14,8 +14,8 @@ import (
 	"github.com/vipd-io/vipd/pkg/election"
 )
 
-// careless writes over whatever there is.
-func careless(p *process, s *seams) { s.store = overwriting{s.store, p} }
+// overwrite overwrites any version.
+func overwrite(p *process, s *dependencies) { s.store = overwriting{s.store, p} }
 
 type overwriting struct {
 	election.Store
@@ -34,15 +34,15 @@ func (o overwriting) Write(ctx context.Context, base *coordinationv1.Lease, rec 
 	}
 }
 
-// conflictIsSuccess takes the refusal of a write for its answer.
-func conflictIsSuccess(p *process, s *seams) { s.store = deluded{s.store, p} }
+// conflictIsSuccess takes a conflict for success.
+func conflictIsSuccess(p *process, s *dependencies) { s.store = ignoringConflict{s.store, p} }
 
-type deluded struct {
+type ignoringConflict struct {
 	election.Store
 	p *process
 }
 
-func (d deluded) Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotations map[string]string) (*coordinationv1.Lease, error) {
+func (d ignoringConflict) Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotations map[string]string) (*coordinationv1.Lease, error) {
 	l, err := d.Store.Write(ctx, base, rec, annotations)
 	now := d.p.n.c.server.Lease()
 	if !apierrors.IsConflict(err) || now == nil {
@@ -52,19 +52,19 @@ func (d deluded) Write(ctx context.Context, base *coordinationv1.Lease, rec reso
 	return now, nil
 }
 
-// termStays claims in the term that there is.
-func termStays(_ *process, s *seams) { s.store = timeless{s.store} }
+// termStays claims without a new term.
+func termStays(_ *process, s *dependencies) { s.store = sameTerm{s.store} }
 
-type timeless struct{ election.Store }
+type sameTerm struct{ election.Store }
 
-func (s timeless) Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotations map[string]string) (*coordinationv1.Lease, error) {
+func (s sameTerm) Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotations map[string]string) (*coordinationv1.Lease, error) {
 	if base != nil {
 		rec.LeaderTransitions = termOf(base)
 	}
 	return s.Store.Write(ctx, base, rec, annotations)
 }
 
-// once reads the Lease and never again, and goes by the watch from then on.
+// once reads the Lease once, and relies on the watch from then on.
 type once struct {
 	election.Store
 	over atomic.Bool
@@ -79,7 +79,7 @@ func (o *once) Get(ctx context.Context) (*coordinationv1.Lease, error) {
 	return l, err
 }
 
-// misread has the elector see another Lease than there is.
+// misread changes the Lease that the elector sees.
 type misread struct {
 	election.Store
 	change func(*coordinationv1.Lease)
@@ -102,8 +102,8 @@ func (m misread) Watch(ctx context.Context, deliver func(*coordinationv1.Lease))
 	return m.Store.Watch(ctx, func(l *coordinationv1.Lease) { deliver(m.look(l)) })
 }
 
-// blankIsFree takes a Lease without a holder for one that was released.
-func blankIsFree(_ *process, s *seams) {
+// blankIsFree takes a Lease without a holder for a released one.
+func blankIsFree(_ *process, s *dependencies) {
 	s.store = misread{s.store, func(l *coordinationv1.Lease) {
 		if holderOf(l) == "" {
 			annotate(l, leaseNote{Holder: nobody, Term: termOf(l), Released: true})
@@ -111,8 +111,8 @@ func blankIsFree(_ *process, s *seams) {
 	}}
 }
 
-// wallClockBelieved takes a Lease for released that is over by the times in it.
-func wallClockBelieved(p *process, s *seams) {
+// wallClockBelieved takes a Lease for released if the times in it are over.
+func wallClockBelieved(p *process, s *dependencies) {
 	s.store = misread{s.store, func(l *coordinationv1.Lease) {
 		now := time.Now().Add(p.n.wallClock())
 		if renewed := l.Spec.RenewTime; renewed != nil && now.Sub(renewed.Time) > time.Duration(seconds(l))*time.Second {
@@ -122,8 +122,8 @@ func wallClockBelieved(p *process, s *seams) {
 	}}
 }
 
-// ownDuration waits for as long as its own lease lasts.
-func ownDuration(p *process, s *seams) {
+// ownDuration waits for the node's own lease duration.
+func ownDuration(p *process, s *dependencies) {
 	own := int(p.timing.Lease / time.Second)
 	s.store = misread{s.store, func(l *coordinationv1.Lease) {
 		l.Spec.LeaseDurationSeconds = new(int32(own))

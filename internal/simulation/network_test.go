@@ -8,9 +8,9 @@ import (
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
-// voice is pkg/arp's Announcer: it asks before each frame whether it may, and
-// goes on announcing on the schedule of pkg/arp.
-type voice struct {
+// announcer models pkg/arp's Announcer: it checks Holds before each frame, and repeats announcements on
+// the schedule of pkg/arp.
+type announcer struct {
 	p    *process
 	mine func() bool
 	wake chan struct{} // one slot
@@ -21,7 +21,8 @@ type voice struct {
 }
 
 // Announce sends the first frames before it returns.
-func (v *voice) Announce(l vip.Link) {
+func (v *announcer) Announce(p vip.Places) {
+	l := p.First()
 	if v.p.pass(drawFrame) != nil {
 		return
 	}
@@ -33,40 +34,40 @@ func (v *voice) Announce(l vip.Link) {
 	}
 }
 
-// Silence ends the announcing.
-func (v *voice) Silence() {
+// Silence ends the announcements.
+func (v *announcer) Silence() {
 	if v.p.pass(drawFrame) == nil {
 		v.set(nil)
 	}
 }
 
-func (v *voice) set(l *vip.Link) {
+func (v *announcer) set(l *vip.Link) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.target = l
 	v.count++
 }
 
-func (v *voice) aim() (target *vip.Link, count int) {
+func (v *announcer) aim() (target *vip.Link, count int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.target, v.count
 }
 
 // Defend announces once more.
-func (v *voice) Defend() { v.send() }
+func (v *announcer) Defend() { v.send() }
 
-// Probe asks who has the address, unless this node announces it.
-func (v *voice) Probe(vip.Link) {
+// Probe asks for the address by ARP, unless this node announces it.
+func (v *announcer) Probe(vip.Places) {
 	if target, _ := v.aim(); target == nil && v.p.pass(drawFrame) == nil {
 		v.p.n.c.probe(v.p.n)
 	}
 }
 
-// send holds no lock while the clock is read, at which the process may be paused.
-// The one stale announcement of docs/guarantees.md, after a pause between the
-// question and the frame, is left out.
-func (v *voice) send() {
+// send holds no lock while the clock is read, because the process may be paused there. The one
+// stale announcement of docs/guarantees.md, after a pause between the check and the frame, is left
+// out.
+func (v *announcer) send() {
 	target, count := v.aim()
 	_, before := v.p.steady()
 	if target == nil || !v.mine() {
@@ -82,7 +83,7 @@ func (v *voice) send() {
 	v.p.n.c.broadcast(v.p.n, target.MAC)
 }
 
-func (v *voice) run(ctx context.Context) {
+func (v *announcer) run(ctx context.Context) {
 	timer := time.NewTimer(time.Minute)
 	defer timer.Stop()
 	step := 0
@@ -100,7 +101,7 @@ func (v *voice) run(ctx context.Context) {
 	}
 }
 
-// framePause is that of pkg/arp.
+// framePause is the schedule of pkg/arp.
 func framePause(step int, lease time.Duration) time.Duration {
 	opening := [...]time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 900 * time.Millisecond}
 	switch {
@@ -112,7 +113,7 @@ func framePause(step int, lease time.Duration) time.Duration {
 	return 30 * time.Second
 }
 
-// broadcast has the other nodes hear a claim, unless it is lost on the way.
+// broadcast delivers a claim to the other nodes, unless it is lost.
 func (c *cluster) broadcast(from *node, mac string) {
 	for _, n := range c.nodes {
 		if n != from && !n.misses() {
@@ -121,7 +122,7 @@ func (c *cluster) broadcast(from *node, mac string) {
 	}
 }
 
-// probe has a node hear those who answer.
+// probe delivers the answers to a probe.
 func (c *cluster) probe(by *node) {
 	for _, n := range c.nodes {
 		if n == by || n.misses() || by.misses() {
@@ -136,15 +137,15 @@ func (c *cluster) probe(by *node) {
 	}
 }
 
-// misses tells whether a frame does not arrive.
+// misses draws whether a frame is lost.
 func (n *node) misses() bool {
 	n.mu.Lock()
 	loss := n.loss
 	n.mu.Unlock()
-	return n.lot(drawFrame+drawMore)%100 < loss
+	return n.random(drawFrame+drawMore)%100 < loss
 }
 
-// hear is the socket of pkg/arp's Listener.
+// hear models the socket of pkg/arp's Listener.
 func (n *node) hear(mac string) {
 	p := n.running()
 	if p == nil || mac == p.k.mac() {
@@ -156,7 +157,7 @@ func (n *node) hear(mac string) {
 	}
 }
 
-// listen tells the Manager, as daemon.heard of cmd/vipd does.
+// listen passes claims to the Manager, as internal/daemon does.
 func (p *process) listen(ctx context.Context) {
 	for {
 		select {

@@ -9,14 +9,13 @@ import (
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
-// node is a machine: its kernel goes on whatever becomes of the process, and ends
-// with a reboot.
+// node is a machine: its kernel does not depend on the process, and ends with a reboot.
 type node struct {
 	c      *cluster
 	number int
 	name   string
-	self   string // what it is called in the cluster
-	slow   int64  // millionths by which its clock is
+	self   string // its name in the cluster
+	rates  rates  // of its clocks
 
 	mu     sync.Mutex
 	boots  int
@@ -24,35 +23,23 @@ type node struct {
 	past   []*kernel // earlier boots
 	p      *process  // the newest, nil before the first
 	all    []*process
-	sky    weather
-	wall   time.Duration // how far its wall clock is off
-	loss   uint64        // percent of the frames that it does not hear
-	spare  time.Duration // no accident happens to it before
-	asking bool          // an orderly stop is under way
+	sky    storeAccess
+	wall   time.Duration // the offset of its wall clock
+	loss   uint64        // percentage of lost frames
+	spare  time.Duration // no accident before that time
+	asking bool          // an orderly stop is in progress
 }
 
 func (c *cluster) newNode(i int) *node {
 	n := &node{c: c, number: i, name: fmt.Sprintf("n%d", i)}
 	n.self = n.name
-	// Many are as fast or as slow as they may be.
-	n.slow = int64(min(1, max(0, 2*c.rng.Float64()-0.5)) * c.drift())
+	n.rates = rates{slew: extreme(c.rng, c.rules.drift*float64(maxSlew)), crystal: extreme(c.rng, c.rules.drift*maxCrystal)}
 	c.clockSet(n)
 	n.boot()
 	return n
 }
 
-// drift is by how many millionths two clocks may differ: what the margin is for,
-// two percent each way at most. A holder that is slow by f ends at (L-M+grain)/(1-f);
-// a candidate that is not claims at L.
-func (c *cluster) drift() float64 {
-	most := 0.04
-	for _, t := range c.timings {
-		most = min(most, 0.95*(t.Margin-grain).Seconds()/t.Lease.Seconds())
-	}
-	return c.rules.drift * most * 1e6
-}
-
-// boot begins with another clock and nothing of vipd's.
+// boot begins a boot with another clock and without anything of vipd.
 func (n *node) boot() {
 	link := vip.Link{Index: 2, MAC: "mac-of-" + n.name, Up: true}
 	if n.k != nil {
@@ -61,16 +48,27 @@ func (n *node) boot() {
 		n.k.do(func() { link.MAC = n.k.link.MAC })
 	}
 	n.boots++
-	c := clock{slow: n.slow}
-	c.boot = boottime.Instant(n.below(time.Hour, drawWall)) - c.at(n.c.now()) + boottime.Instant(time.Minute)
-	n.k = newKernel(n, c, link)
+	// Each clock starts at another time, and all of them some leases ago.
+	since := n.below(time.Hour, drawWall) + time.Minute
+	m := mark{at: n.c.now(), boot: boottime.Instant(since), jiffies: since / 2, raw: boottime.Raw(since / 3)}
+	m.slow, m.rawSlow = n.rates.slow(n.c.rules.drift)
+	n.k = newKernel(n, &clock{marks: []mark{m}}, link)
+}
+
+// machine returns the machine id, which a clone shares. Some nodes have none.
+func (n *node) machine() string {
+	if n.number%3 == 2 {
+		return ""
+	}
+	return "machine-of-" + n.self
 }
 
 func (n *node) bootID() string { return fmt.Sprintf("boot-%d-of-%s", n.boots, n.name) }
 
-// start runs vipd. One that is still ending has the lock: then nothing happens.
+// start runs vipd. It does nothing while the lock is held: by a process that is still ending, or by
+// one with a thread inside the kernel, killed or not.
 func (n *node) start() bool {
-	if n.p != nil && !n.p.ended() && !n.isKilled() {
+	if n.p != nil && (!n.p.ended() && !n.isKilled() || n.p.k == n.k && n.p.hanging.Load() > 0) {
 		return false
 	}
 	p := n.newProcess(n.c.timings[n.c.rng.IntN(len(n.c.timings))])
@@ -90,7 +88,7 @@ func (n *node) isKilled() bool {
 	return n.p.killed
 }
 
-// running is the process, if it is neither ended nor ending.
+// running returns the process if it is neither ended nor ending.
 func (n *node) running() *process {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -100,7 +98,7 @@ func (n *node) running() *process {
 	return n.p
 }
 
-// crash kills the process, even if it is ending.
+// crash kills the process, even one that is ending.
 func (n *node) crash() bool {
 	if n.p == nil || n.p.ended() || n.isKilled() {
 		return false
@@ -110,7 +108,7 @@ func (n *node) crash() bool {
 	return true
 }
 
-// stop asks the process to end, and looks at what it left when it has.
+// stop terminates the process, and checks what it left.
 func (n *node) stop() bool {
 	p := n.running()
 	if p == nil {
@@ -121,28 +119,35 @@ func (n *node) stop() bool {
 	n.mu.Unlock()
 	n.c.note("%s: told to end", n.name)
 	ran, before := p.steady()
-	asked := n.c.now()
+	asked, hangs, hung := n.c.now(), p.hangs.Load(), p.hanging.Load() > 0
 	p.stop()
 	go func() {
 		<-p.done
 		took := n.c.now() - asked
 		n.c.note("%s: ended after %s: %v", n.name, took, p.err)
 		runs, pauses := p.steady()
-		if ran && runs && pauses == before && took > exitWithin {
+		within := exitWithin
+		if hung || p.hangs.Load() > hangs {
+			within += hungExit
+		}
+		if ran && runs && pauses == before && took > within {
 			n.c.wrong(slowExit, "%s took %s to end", n.name, took)
 		}
-		if left := p.k.leftovers(); p.err == nil && len(left) > 0 {
+		if left := p.k.leftovers(); runs && p.err == nil && len(left) > 0 { // else it may belong to a process that was started since
 			n.c.wrong(leftBehind, "%s left %v behind", n.name, left)
 		}
 	}()
 	return true
 }
 
-// exitWithin is what docs/guarantees.md promises, as far as nobody holds the
-// process up.
+// exitWithin is the promise of docs/guarantees.md, without external delays.
 const exitWithin = time.Second
 
-// reboot is a crash of the whole machine.
+// hungExit is the additional time if a call hangs: the last Arm and the removal of the tables have
+// half a second each (pkg/fence).
+const hungExit = time.Second
+
+// reboot crashes the whole machine.
 func (n *node) reboot() {
 	n.crash()
 	n.mu.Lock()
@@ -151,7 +156,7 @@ func (n *node) reboot() {
 	n.c.note("%s: rebooted", n.name)
 }
 
-// changed is netlink's word to the process. At times it is lost.
+// changed delivers a netlink notification to the process. Some are lost.
 func (n *node) changed() {
 	n.mu.Lock()
 	p := n.p
@@ -161,7 +166,7 @@ func (n *node) changed() {
 	}
 }
 
-// kernel is that of the present boot.
+// kernel returns the kernel of the current boot.
 func (n *node) kernel() *kernel {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -171,17 +176,18 @@ func (n *node) kernel() *kernel {
 func (n *node) setSpare(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.spare = n.c.now() + d
+	n.spare = max(n.spare, n.c.now()+d)
 }
 
-// spared tells whether accidents stay away from the node at the moment.
+// spared tells whether the node is spared from accidents now.
 func (n *node) spared() bool {
 	if n.c.calm() {
 		return true
 	}
+	k := n.kernel()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.c.now() < n.spare
+	return n.c.now() < max(n.spare, time.Duration(k.exposed.Load()))
 }
 
 func (n *node) wallClock() time.Duration {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vipd-io/vipd/pkg/boottime"
@@ -11,35 +12,37 @@ import (
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
-// process is one vipd from its start to its end. It acts on the world, and learns
-// of it, through calls that pass a gate: while the process is paused (SIGSTOP, a
-// starved machine) they wait there, and once it is killed they fail and change
-// nothing. The clock has the gate, too, before it is read and behind it: so a
-// pause can come at any instruction, and what was decided before it is carried
-// out after it.
+// process is one vipd from its start to its end. It acts on its environment, and observes it,
+// through calls that pass a gate: while the process is paused (SIGSTOP, a starved machine), calls
+// wait at the gate, and after the process was killed, they fail and change nothing. Reading the
+// clock passes the gate as well, before and after: so a pause can come at any instruction, and what
+// was decided before the pause is carried out after it.
 type process struct {
-	n       *node
-	k       *kernel
-	timing  election.Timing
-	fence   fence
-	elector *election.Elector
-	manager *vip.Manager
-	voice   *voice
-	frames  chan string        // heard, by MAC
-	alarm   *time.Timer        // the Manager's
-	stop    context.CancelFunc // tells it to end
-	end     context.CancelFunc // ends the parts that the Manager needs to end in order
-	done    chan struct{}      // closed when all of it has ended
-	err     error              // of the Manager, once done
+	n         *node
+	k         *kernel
+	timing    election.Timing
+	fence     fence
+	elector   *election.Elector
+	manager   *vip.Manager
+	announcer *announcer
+	frames    chan string          // heard, by MAC
+	hanging   atomic.Int32         // calls into the kernel that hang now
+	hangs     atomic.Int32         // all calls that ever hung
+	alarm     *time.Timer          // of the Manager
+	alone     atomic.Pointer[bool] // nil while not known
+	stop      context.CancelFunc   // requests the end
+	end       context.CancelFunc   // ends the parts that the Manager needs for its end
+	done      chan struct{}        // closed when everything has ended
+	err       error                // of the Manager, valid after done
 
 	mu      sync.Mutex
 	killed  bool
 	waiting chan struct{} // what the gate waits for, nil if it is open
 	until   time.Duration // the end of the pause
 	pauses  int
-	stand   election.Standing
-	right   boottime.Instant // until when it was told that it may answer, at the newest
-	wrote   boottime.Instant // when the last write was handed to the store
+	stand   election.Status
+	right   boottime.Instant // the newest deadline that was reported
+	wrote   boottime.Instant // when the last write was passed to the store
 }
 
 var (
@@ -47,7 +50,7 @@ var (
 	errKernel = errors.New("no buffer space available")
 )
 
-// pass waits at the gate. Those who waited go on one after the other.
+// pass waits at the gate. Waiting calls continue one after the other.
 func (p *process) pass(d draw) error {
 	for {
 		p.mu.Lock()
@@ -64,7 +67,7 @@ func (p *process) pass(d draw) error {
 	}
 }
 
-// pause stops the process for a while, or for longer than it is already.
+// pause stops the process for a while, or extends the pause.
 func (p *process) pause(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,7 +93,7 @@ func (p *process) resume() {
 	}
 }
 
-// wake ends a pause before its time.
+// wake ends a pause early.
 func (p *process) wake() {
 	p.mu.Lock()
 	p.until = 0
@@ -98,7 +101,7 @@ func (p *process) wake() {
 	p.resume()
 }
 
-// kill is SIGKILL. Its goroutines end by and by; nothing comes of what they do.
+// kill is SIGKILL. The goroutines end later, without an effect.
 func (p *process) kill() {
 	p.mu.Lock()
 	p.killed = true
@@ -115,7 +118,7 @@ func (p *process) steady() (runs bool, pauses int) {
 	return !p.killed && p.waiting == nil, p.pauses
 }
 
-// ended tells whether all of it has.
+// ended tells whether everything of the process has ended.
 func (p *process) ended() bool {
 	select {
 	case <-p.done:
@@ -125,65 +128,102 @@ func (p *process) ended() bool {
 	}
 }
 
-// call is a call into the kernel. It takes a while, may fail, and may be the
-// place at which the process is paused, before it takes effect and behind that.
+// call is a call into the kernel. It takes some time, may fail, and is a point at which the process
+// may be paused, before and after the effect.
 func (p *process) call(d draw, do func() error) error {
-	p.stumble(d)
+	p.mayPause(d)
 	if err := p.pass(d); err != nil {
 		return err
 	}
 	time.Sleep(p.n.latency(d))
-	if err := p.pass(d); err != nil {
-		return err
+	// A hanging call is inside the kernel already: it takes effect even if the process is killed or
+	// paused meanwhile.
+	if !p.hang(d) {
+		if err := p.pass(d); err != nil {
+			return err
+		}
 	}
 	if p.n.fails(d) {
 		p.n.c.count("kernel call fails")
 		if p.n.oneIn(2, d+drawFailure+drawAgain) {
-			_ = do() // all the same
+			_ = do() // with an effect
 		}
 		return errKernel
 	}
 	err := do()
-	p.stumble(d + drawBehind)
+	p.hang(d + drawBehind)
+	p.mayPause(d + drawBehind)
 	if err := p.pass(d); err != nil {
 		return err
 	}
 	return err
 }
 
-// glance is a call that takes no time and changes nothing.
-func (p *process) glance(look func()) error {
-	if err := p.pass(drawLook); err != nil {
+// hang may let a single call hang for seconds, while the process goes on.
+func (p *process) hang(d draw) bool {
+	length := p.n.hangs(d)
+	if length > 0 {
+		p.hangFor(d, length)
+	}
+	return length > 0
+}
+
+func (p *process) hangFor(d draw, length time.Duration) {
+	p.n.c.count("kernel call hangs")
+	p.n.c.note("%s: a call hangs for %s: %d", p.n.name, length, d)
+	p.hanging.Add(1)
+	p.hangs.Add(1)
+	time.Sleep(length)
+	p.hanging.Add(-1)
+}
+
+// instantCall is a call that takes no time and changes nothing.
+func (p *process) instantCall(d draw, look func()) error {
+	if err := p.pass(d); err != nil {
 		return err
 	}
-	if p.n.fails(drawLook) {
+	p.hang(d)
+	if err := p.pass(d); err != nil {
+		return err
+	}
+	if p.n.fails(d) {
 		return errKernel
 	}
 	p.k.do(look)
-	return p.pass(drawLook)
+	return p.pass(d)
 }
 
-// clock is the node's as a part of the process reads it.
+// clock returns the node's clock as a part of the process reads it.
 func (p *process) clock(part draw) boottime.Clock {
 	return func() boottime.Instant {
 		_ = p.pass(part)
 		now := p.k.now()
-		p.stumble(drawClock)
+		p.mayPause(drawClock)
 		_ = p.pass(part)
 		return now
 	}
 }
 
-// stumble may begin a pause.
-func (p *process) stumble(d draw) {
-	if length := p.n.stumbles(d); length > 0 {
+// raw returns the node's raw clock.
+func (p *process) raw() boottime.Raw {
+	_ = p.pass(drawElector)
+	now := p.k.raw()
+	p.mayPause(drawClock)
+	_ = p.pass(drawElector)
+	return now
+}
+
+// mayPause may begin a pause.
+func (p *process) mayPause(d draw) {
+	p.maySuspend(d)
+	if length := p.n.pauseAt(d); length > 0 {
 		p.n.c.count("paused at a call")
 		p.pause(length)
 	}
 }
 
-// hold is a context that ends when ctx has and the process noticed: a process that
-// is paused gives up nothing, and finds the answer waiting when it goes on.
+// hold returns a context that ends when ctx has ended and the process notices: a paused process
+// cancels nothing, and finds the answer when it goes on.
 func (p *process) hold(ctx context.Context) (context.Context, context.CancelFunc) {
 	held, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
@@ -193,8 +233,8 @@ func (p *process) hold(ctx context.Context) (context.Context, context.CancelFunc
 	return held, func() { stop(); cancel() }
 }
 
-// notified takes in where the election stands.
-func (p *process) notified(s election.Standing) {
+// notified records the state of the election.
+func (p *process) notified(s election.Status) {
 	p.mu.Lock()
 	p.stand = s
 	if s.Held {
@@ -207,20 +247,40 @@ func (p *process) notified(s election.Standing) {
 	}
 	if s.Held {
 		p.k.granted(s.Until)
-		if hold := p.timing.Hold(); s.Until.Add(-hold) > wrote {
+		if hold := p.holdOf(s.Lease); s.Until.Add(-hold) > wrote {
 			p.n.c.wrong(lateSend, "%s counts its lease from %s after its write was sent", p.n.name, s.Until.Add(-hold).Sub(wrote))
 		}
 	}
 	p.n.c.note("%s: standing %+v", p.n.name, s)
 }
 
-func (p *process) standing() election.Standing {
+// holdOf returns for how long a node may answer by a lease of that duration.
+func (p *process) holdOf(lease time.Duration) time.Duration {
+	t, err := election.NewTiming(lease, p.timing.Renew)
+	if lease == p.timing.Lease || err != nil {
+		return p.timing.Hold()
+	}
+	return t.Hold()
+}
+
+// setAlone sets whether the node is the only candidate.
+func (p *process) setAlone(alone bool) { p.alone.Store(&alone) }
+
+// isAlone is the Elector's option Alone.
+func (p *process) isAlone() (alone, known bool) {
+	if a := p.alone.Load(); a != nil {
+		return *a, true
+	}
+	return false, false
+}
+
+func (p *process) electionStatus() election.Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.stand
 }
 
-// deadline is the newest it was told of.
+// deadline returns the newest deadline that was reported.
 func (p *process) deadline() boottime.Instant {
 	p.mu.Lock()
 	defer p.mu.Unlock()

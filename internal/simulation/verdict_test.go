@@ -14,7 +14,7 @@ import (
 	"github.com/vipd-io/vipd/pkg/election"
 )
 
-// kind is what went wrong, by the promise that is broken (docs/guarantees.md).
+// kind is a broken promise (docs/guarantees.md).
 type kind string
 
 const (
@@ -28,13 +28,15 @@ const (
 	slowExit     kind = "takes long to end"             // G9
 	stranded     kind = "nobody answers"                // G15
 	needless     kind = "moves without need"            // G5, G6, G14
+	touched      kind = "takes what is not its own"     // G10
 	staleFrame   kind = "announces what is not its own" // docs/architecture.md
 	staleTerm    kind = "the term does not grow"        // docs/architecture.md
+	staleRefresh kind = "goes on with what is over"     // docs/guarantees.md
 )
 
-var kinds = []kind{twoAnswer, lateEnd, lateSend, earlyRelease, overwritten, ignored, leftBehind, slowExit, stranded, needless, staleFrame, staleTerm}
+var kinds = []kind{twoAnswer, lateEnd, lateSend, earlyRelease, overwritten, ignored, leftBehind, slowExit, stranded, needless, touched, staleFrame, staleTerm, staleRefresh}
 
-// wrong is a promise that was broken.
+// wrong is an instance of a broken promise.
 type wrong struct {
 	kind kind
 	at   time.Duration
@@ -56,13 +58,20 @@ func (o outcome) has(k kind) bool {
 	return slices.ContainsFunc(o.wrongs, func(w wrong) bool { return w.kind == k })
 }
 
-// verdict looks at the whole story.
+// verdict checks the whole scenario.
 func (c *cluster) verdict() {
 	var answered []interval
 	for _, n := range c.nodes {
 		for _, k := range append(n.past, n.k) {
-			answered = append(answered, k.answered...)
 			for _, i := range k.answered {
+				if woke, ok := k.answersAfterWakeUp(i); ok {
+					c.count("woke up past the deadline")
+					if d := i.to - woke; d > wakeUpDelay {
+						c.wrong(lateEnd, "%s woke up past its deadline, and answers for %s", n.name, d)
+					}
+					continue // for a moment, two may answer
+				}
+				answered = append(answered, i)
 				if late := k.beyond(i); late > 0 {
 					c.wrong(lateEnd, "%s answers until %.6f, which is %s too long", n.name, i.to.Seconds(), late)
 				}
@@ -96,26 +105,43 @@ func (c *cluster) tell() {
 	}
 }
 
-// beyond is by how much a node that answers exceeded its right: at each instant it
-// has the newest deadline that a process was told of by then.
+// beyond returns by how much the answers of a node exceeded its right, which at each instant is the
+// newest deadline that a process was given.
 func (k *kernel) beyond(i interval) (most time.Duration) {
-	allowed := grain + k.n.c.rules.late
-	if slices.ContainsFunc(k.damages, func(at time.Duration) bool { return at >= i.from-mendWithin && at <= i.to }) {
-		allowed += 200 * time.Millisecond // the process had to see to it
+	allowed := timerDelay + k.n.c.rules.late
+	if slices.ContainsFunc(k.wakes, func(at time.Duration) bool { return at >= i.from-2*k.n.c.most && at <= i.to }) {
+		allowed += wakeUpDelay // the kernel's timers are late by the suspend
 	}
 	var until boottime.Instant
-	for _, g := range append(slices.Clone(k.grants), grant{told: i.to}) {
-		if g.told > i.from && g.told <= i.to {
-			most = max(most, k.clock.at(g.told).Sub(until)-allowed)
+	for _, g := range append(slices.Clone(k.grants), grant{membersChanged: i.to}) {
+		if g.membersChanged > i.from && g.membersChanged <= i.to {
+			most = max(most, k.clock.at(g.membersChanged).Sub(until)-allowed)
 		}
-		if g.told <= i.to {
+		if g.membersChanged <= i.to {
 			until = max(until, g.until)
 		}
 	}
 	return most
 }
 
-// overlaps finds intervals of two nodes that have an instant in common.
+// answersAfterWakeUp tells whether the node answers since it woke up past its deadline, or was
+// about to just before, and returns when it woke up.
+func (k *kernel) answersAfterWakeUp(i interval) (woke time.Duration, ok bool) {
+	var until boottime.Instant // of the newest grant: an earlier one may have been released
+	for _, g := range k.grants {
+		if g.membersChanged <= i.from {
+			until = g.until
+		}
+	}
+	for _, w := range k.wakes {
+		if w <= i.from && i.from <= w+wakeUpDelay {
+			woke, ok = w, true
+		}
+	}
+	return woke, ok && k.clock.at(i.from) >= until
+}
+
+// overlaps returns the pairs of intervals of two nodes that overlap.
 func overlaps(all []interval) (found [][2]interval) {
 	all = slices.SortedFunc(slices.Values(all), func(a, b interval) int { return int(a.from - b.from) })
 	for i, a := range all {
@@ -131,9 +157,9 @@ func overlaps(all []interval) (found [][2]interval) {
 	return found
 }
 
-// terms finds holders that took over without a higher term. At a reset, by its
-// number in the history, it may start anew. A thief is a person, who may be
-// undone before anybody has noticed.
+// terms returns the holders that took over without a higher term. At a reset, given as an index of
+// the history, the term may restart. A thief is a person's edit, which may be undone before any
+// node notices.
 func terms(history []*coordinationv1.Lease, resets map[int]bool) (found []string) {
 	holder, term := "", -1
 	for i, l := range history {
@@ -141,12 +167,12 @@ func terms(history []*coordinationv1.Lease, resets map[int]bool) (found []string
 			holder, term = "", -1
 		}
 		if l != nil && holderOf(l) == "" && noteOf(l).Released {
-			holder = "nobody" // also who released it takes it in a new term
+			holder = "nobody" // who released it takes it in a new term, too
 		}
 		if l == nil || holderOf(l) == "" || holderOf(l) == thief {
 			continue
 		}
-		now := holderOf(l) // and, as far as it says, which boot of it
+		now := holderOf(l) // with the boot, as far as the record tells
 		if n := noteOf(l); n.Term == termOf(l) {
 			now += " " + n.BootID
 		}
@@ -158,7 +184,7 @@ func terms(history []*coordinationv1.Lease, resets map[int]bool) (found []string
 	return found
 }
 
-// leaseNote is the annotation that vipd leaves.
+// leaseNote is the annotation that vipd writes.
 type leaseNote struct {
 	Holder   string `json:"holder"`
 	Term     int    `json:"term"`
@@ -181,7 +207,7 @@ func seconds(l *coordinationv1.Lease) int32 {
 	return *l.Spec.LeaseDurationSeconds
 }
 
-// releases finds those that were written over the record of another node.
+// releases returns the releases that overwrote another node's record.
 func releases(history []*coordinationv1.Lease, resets map[int]bool) (found []string) {
 	last := ""
 	for i, l := range history {
@@ -213,17 +239,17 @@ func termOf(l *coordinationv1.Lease) int {
 	return int(*l.Spec.LeaseTransitions)
 }
 
-// TestOverlaps feeds the judge what it must see, and what it must not.
+// TestOverlaps: overlaps finds what it must find, and nothing else.
 func TestOverlaps(t *testing.T) {
 	for _, tt := range []struct {
 		all  []interval
 		want int
 	}{
 		{nil, 0},
-		{[]interval{{"a", 0, 10}, {"b", 10, 20}, {"a", 20, 30}}, 0},
-		{[]interval{{"a", 0, 10}, {"a", 5, 8}}, 0},
-		{[]interval{{"b", 9, 20}, {"a", 0, 10}}, 1},
-		{[]interval{{"a", 0, 100}, {"a", 2, 3}, {"b", 50, 51}, {"c", 50, 60}}, 3},
+		{[]interval{{node: "a", from: 0, to: 10}, {node: "b", from: 10, to: 20}, {node: "a", from: 20, to: 30}}, 0},
+		{[]interval{{node: "a", from: 0, to: 10}, {node: "a", from: 5, to: 8}}, 0},
+		{[]interval{{node: "b", from: 9, to: 20}, {node: "a", from: 0, to: 10}}, 1},
+		{[]interval{{node: "a", from: 0, to: 100}, {node: "a", from: 2, to: 3}, {node: "b", from: 50, to: 51}, {node: "c", from: 50, to: 60}}, 3},
 	} {
 		if got := overlaps(tt.all); len(got) != tt.want {
 			t.Errorf("%v: %v, want %d", tt.all, got, tt.want)

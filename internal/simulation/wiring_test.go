@@ -11,44 +11,53 @@ import (
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
-// seams are where a process meets what is not simulated as it is. A mutation puts
-// something else in their place.
-type seams struct {
+// dependencies are the interfaces of a process to the models. A mutation replaces them.
+type dependencies struct {
 	timing   election.Timing
 	store    election.Store
-	clock    boottime.Clock // the Elector's
-	notify   func(election.Standing)
+	clock    boottime.Clock // of the Elector
+	raw      boottime.RawClock
+	now      boottime.Clock // of the Manager
+	alarm    func(boottime.Instant) error
+	notify   func(election.Status)
 	fence    fence
 	network  vip.Network
 	election vip.Election
-	mine     func() bool // asked before each announcement
+	mine     func() bool // checked before each announcement
 }
 
-// newProcess wires the parts as newDaemon of cmd/vipd does.
+// newProcess wires the parts as newGroup of internal/daemon does.
 func (n *node) newProcess(t election.Timing) *process {
 	p := &process{n: n, k: n.k, timing: t, frames: make(chan string, 64), done: make(chan struct{})}
-	p.voice = &voice{p: p, wake: make(chan struct{}, 1)}
+	p.announcer = &announcer{p: p, wake: make(chan struct{}, 1)}
 	client := &leasetest.Client{Server: &n.c.server, Hedge: t.Attempt / 3, WallClock: n.wallClock}
 	client.SetFault(n.fault)
-	s := seams{
-		timing: t, mine: func() bool { return p.manager.Mine() },
+	s := dependencies{
+		timing: t, mine: func() bool { return p.manager.Holds() },
 		store: store{p, &election.KubeStore{API: api{p, client}, Namespace: "kube-system", Name: "plndr-cp-lock", Establish: t.Attempt}},
-		clock: p.clock(drawElector), notify: func(s election.Standing) { p.manager.Granted(toGrant(s)) },
+		clock: p.clock(drawElector), raw: p.raw, now: p.clock(drawManager), alarm: p.setAlarm, notify: func(s election.Status) { p.manager.Granted(toGrant(s)) },
 		fence: n.c.newFence(p), network: network{p}, election: elector{p},
 	}
 	if n.c.rules.change != nil {
 		n.c.rules.change(p, &s)
 	}
-	p.fence, p.voice.mine = s.fence, s.mine
+	p.fence, p.announcer.mine = s.fence, s.mine
 	p.elector = election.New(election.Options{
-		Self: election.Self{Node: n.self, BootID: n.bootID(), Version: "simulated"}, Timing: s.timing, Store: s.store,
-		Arm: s.fence.Arm, Now: s.clock, Log: n.c.log(n.name),
-		Notify: func(stand election.Standing) { p.notified(stand); s.notify(stand) },
-		Asked:  func(to string) { p.manager.MoveTo(to) },
+		Self: election.Self{Node: n.self, Machine: n.machine(), BootID: n.bootID(), Version: "simulated"}, Timing: s.timing, MaxLease: n.c.most, Alone: p.isAlone, Store: s.store,
+		Arm: s.fence.Arm, Now: s.clock, Raw: s.raw, Log: n.c.log(n.name),
+		Observe: func(e election.Event) {
+			switch e := e.(type) {
+			case election.Status:
+				p.notified(e)
+				s.notify(e)
+			case election.MoveRequest:
+				p.manager.MoveTo(e.To)
+			}
+		},
 	})
 	p.manager = vip.New(vip.Options{
-		Node: n.self, Network: s.network, Fence: s.fence, Announcer: p.voice, Election: s.election,
-		Slack: s.fence.slack(), Now: p.clock(drawManager), Alarm: p.setAlarm, Log: n.c.log(n.name),
+		Node: n.self, Longest: n.c.most, Network: s.network, Fence: s.fence, Announcer: p.announcer, Election: s.election,
+		Slack: s.fence.slack(), Now: s.now, Alarm: s.alarm, Log: n.c.log(n.name),
 	})
 	return p
 }
@@ -60,7 +69,7 @@ func (c *cluster) newFence(p *process) fence {
 	return newNftables(p)
 }
 
-// start begins what run does.
+// start starts run.
 func (p *process) start(ctx context.Context) {
 	parts, end := context.WithCancel(ctx)
 	ctx, stop := context.WithCancel(ctx)
@@ -68,8 +77,8 @@ func (p *process) start(ctx context.Context) {
 	go p.run(ctx, parts)
 }
 
-// run is run and daemon.run of cmd/vipd: the Manager ends first, when ctx does,
-// then the parts that it needs for that, and then the tables go.
+// run is run and node.run of internal/daemon: the Manager ends first, when ctx ends, then the parts
+// that it needs for that, and last the tables are removed.
 func (p *process) run(ctx, parts context.Context) {
 	defer close(p.done)
 	defer p.end()
@@ -78,7 +87,7 @@ func (p *process) run(ctx, parts context.Context) {
 	}
 	var running sync.WaitGroup
 	running.Go(func() { _ = p.elector.Run(parts) })
-	running.Go(func() { p.voice.run(parts) })
+	running.Go(func() { p.announcer.run(parts) })
 	running.Go(func() { p.listen(parts) })
 	p.err = p.manager.Run(ctx)
 	p.end()
@@ -101,12 +110,12 @@ func (p *process) setAlarm(at boottime.Instant) error {
 	return nil
 }
 
-// toGrant is that of cmd/vipd.
-func toGrant(s election.Standing) vip.Grant {
+// toGrant is that of internal/daemon.
+func toGrant(s election.Status) vip.Grant {
 	return vip.Grant{Held: s.Held, Term: s.Term, Until: s.Until, Ticket: s.Ticket, Holder: s.Holder, Known: s.Known, Why: s.Why, Confirmed: s.Confirmed}
 }
 
-// elector is cmd/vipd's adapter of that name.
+// elector is internal/daemon's adapter.
 type elector struct{ p *process }
 
 func (e elector) Campaign(ctx context.Context, c vip.Campaign) {
@@ -120,23 +129,22 @@ func (e elector) GiveBack(ctx context.Context, successor string) error {
 func (e elector) Confirm(ctx context.Context)            { e.p.elector.Confirm(ctx) }
 func (e elector) Refuse(ctx context.Context, why string) { e.p.elector.Answer(ctx, why) }
 
-// network is the kernel as the Manager's Network.
+// network implements vip.Network on the modelled kernel.
 type network struct{ p *process }
 
-func (w network) Look() (seen vip.Looked, err error) {
-	if err := w.p.glance(func() {}); err != nil {
+func (w network) Look() (seen vip.Observation, err error) {
+	if err := w.p.instantCall(drawGlance, func() {}); err != nil {
 		return seen, err
 	}
 	return w.p.k.look()
 }
 
-func (w network) Put(l vip.Link, valid time.Duration) error {
-	return w.p.call(drawPut, func() error { return w.p.k.put(l.Index, valid) })
+func (w network) Put(places vip.Places, valid time.Duration) error {
+	w.p.refreshes("the address is put up")
+	return w.p.call(drawPut, func() error { return w.p.k.put(places.First().Index, valid) })
 }
 
-// Divert is about clients; that the node answers no more from then on, where it
-// works, is not relied upon.
-func (w network) Divert() { _ = w.p.call(drawDivert, func() error { return nil }) }
+func (w network) Divert() error { return w.p.call(drawDivert, w.p.k.divert) }
 
 func (w network) Remove() error {
 	return w.p.call(drawTake, func() error { w.p.k.remove(); return nil })

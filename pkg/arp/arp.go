@@ -1,6 +1,6 @@
-// Package arp tells the network, by gratuitous ARP, at which MAC an address is
-// to be found, and hears who else says so. It neither puts the address there nor
-// decides whether it may: it asks before every single announcement.
+// Package arp announces, by gratuitous ARP, the MAC of an address, and reports the claims of other
+// machines. Package arp neither adds the address nor decides whether this node may hold it: it asks
+// before every single announcement.
 package arp
 
 import (
@@ -17,51 +17,57 @@ import (
 	"go.uber.org/zap"
 )
 
-// Target is a place at which addresses are to be found.
+// Target is the interface and the addresses to announce there.
 type Target struct {
-	// Index is that of the interface; MAC is the interface's.
+	// Index is the index of the interface; MAC is its MAC.
 	Index     int
 	MAC       net.HardwareAddr
 	Addresses []netip.Addr
 }
 
-// Options configure an Announcer.
+// Options configures an Announcer.
 type Options struct {
-	// Mine is asked before each frame; false keeps it from being sent.
-	Mine func() bool
-	// Insist is the time after Announce in which frames go out every second at
-	// least, see pause. That of the lease lets a virtual machine that was paused
-	// meanwhile hear of the new holder within a second of waking up.
+	// Holds is asked before each frame; on false the frame is not sent.
+	Holds func() bool
+	// Insist is how long after Announce frames are sent every second at least, see pause. With the
+	// lease duration, a virtual machine that was paused meanwhile hears of the new holder within a
+	// second of resuming.
 	Insist time.Duration
-	// Sent, if set, is told what came of each round of announcements. It must not
-	// block, nor call the Announcer.
-	Sent func(error)
+	// Observe, if set, is called with each Announced. Observe must neither block nor call the
+	// Announcer.
+	Observe func(Event)
 	// Log may be nil.
 	Log *zap.Logger
-	// Listen opens a socket that sends raw frames on an interface; nil is the
-	// real one. Tests give one in another network namespace.
+	// Listen opens a socket that sends raw frames on an interface; nil is the real socket. Tests
+	// use a socket in another network namespace.
 	Listen func(index int) (Conn, error)
 }
 
 // Conn sends frames on one interface.
 type Conn interface {
+	SetWriteDeadline(t time.Time) error
 	WriteTo(frame []byte, to net.Addr) (int, error)
 	Close() error
 }
 
-// Announcer sends announcements from its own goroutine, see Run.
+// sendTimeout bounds each call to an Announcer: a queue that stands still, as of a NIC that hangs,
+// must not delay a withdrawal.
+const sendTimeout = 50 * time.Millisecond
+
+// Announcer sends announcements from its own goroutine, see Run. No call takes longer than twice
+// sendTimeout: its own frames, behind those that are being sent.
 type Announcer struct {
 	opts Options
-	wake chan struct{} // one slot: Run looks at target again
+	wake chan struct{} // one slot: Run reads target again
 
-	mu     sync.Mutex // held while a frame is sent, so that Silence means silence
-	target *Target
-	conn   Conn
-	failed bool // the last announcement could not be sent, which was logged
-	mute   bool // the last probe could not be sent, which was logged
+	mu          sync.Mutex // held while a frame is sent, so that no frame follows Silence
+	target      *Target
+	conn        Conn
+	failed      bool // the last announcement failed, and the failure was logged
+	probeFailed bool // the last probe failed, and the failure was logged
 }
 
-// New returns an announcer that is silent.
+// New returns an Announcer that announces nothing.
 func New(opts Options) *Announcer {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
@@ -72,11 +78,11 @@ func New(opts Options) *Announcer {
 	return &Announcer{opts: opts, wake: make(chan struct{}, 1)}
 }
 
-// Announce starts the schedule for the target, in place of whatever was announced.
-// The first frames are sent before it returns.
+// Announce starts the schedule for the target, in place of the present target. Announce returns
+// after the first frames were sent.
 func (a *Announcer) Announce(t Target) {
 	a.mu.Lock()
-	a.hangUp()
+	a.closeConn()
 	a.target = &t
 	a.failed = false
 	a.mu.Unlock()
@@ -87,22 +93,23 @@ func (a *Announcer) Announce(t Target) {
 	}
 }
 
-// Silence ends the announcing: no frame is sent once it has returned.
+// Silence ends the announcements: no frame is sent after Silence has returned. Frames that wait in
+// the queue of the interface are not recalled.
 func (a *Announcer) Silence() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.target = nil
-	a.hangUp()
+	a.closeConn()
 }
 
-// Defend announces the present target once more, now. The schedule goes on as it
-// was; a silent announcer stays silent. How often is for the caller to bound: two
-// that answer each other's every frame never end (RFC 5227 section 2.4).
+// Defend announces the present target once more, now, and does not change the schedule. Without a
+// target, Defend does nothing. The caller limits the rate: two machines that answer each other's
+// every frame never stop (RFC 5227 section 2.4).
 func (a *Announcer) Defend() { a.send() }
 
-// Probe asks the network once who has the addresses of t, before they are
-// announced there; a Listener hears the answers. As a probe claims nothing, Mine
-// is not asked. While anything is announced, Probe does nothing.
+// Probe asks the network once which machine has the addresses of t, before they are announced; a
+// Listener reports the answers. A probe claims nothing, so Holds is not asked. While a target is
+// announced, Probe does nothing.
 func (a *Announcer) Probe(t Target) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -110,13 +117,13 @@ func (a *Announcer) Probe(t Target) {
 		return
 	}
 	err := a.probe(t)
-	if err != nil && !a.mute {
+	if err != nil && !a.probeFailed {
 		a.opts.Log.Warn("probe not sent", zap.Error(err), zap.Int("ifindex", t.Index))
 	}
-	a.mute = err != nil
+	a.probeFailed = err != nil
 }
 
-// Run sends what is due after the first frames, until ctx ends.
+// Run sends the frames of the schedule after the first ones, until ctx ends.
 func (a *Announcer) Run(ctx context.Context) error {
 	defer a.Silence()
 	timer := time.NewTimer(Refresh)
@@ -144,14 +151,14 @@ func (a *Announcer) send() {
 		return
 	}
 	err := a.write(*a.target)
-	if a.opts.Sent != nil {
-		a.opts.Sent(err)
+	if a.opts.Observe != nil {
+		a.opts.Observe(Announced{Err: err})
 	}
 	if err != nil && !a.failed {
 		a.opts.Log.Warn("announcement not sent", zap.Error(err), zap.Int("ifindex", a.target.Index))
 	}
 	if err != nil {
-		a.hangUp() // the interface may be another one next time
+		a.closeConn() // the interface may have been replaced
 	}
 	a.failed = err != nil
 }
@@ -164,13 +171,16 @@ func (a *Announcer) write(t Target) error {
 		}
 		a.conn = c
 	}
+	if err := a.conn.SetWriteDeadline(sendBy()); err != nil {
+		return fmt.Errorf("bound the time of an announcement: %w", err)
+	}
 	for _, addr := range t.Addresses {
 		frames, err := gratuitous(addr, t.MAC)
 		if err != nil {
 			return err
 		}
 		for _, f := range frames {
-			if !a.opts.Mine() {
+			if !a.opts.Holds() {
 				return errNotMine
 			}
 			if _, err := a.conn.WriteTo(f, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
@@ -182,13 +192,16 @@ func (a *Announcer) write(t Target) error {
 	return nil
 }
 
-// probe uses a socket of its own: there may never be an announcement.
+// probe uses its own socket: no announcement may ever follow.
 func (a *Announcer) probe(t Target) error {
 	conn, err := a.opts.Listen(t.Index)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
+	if err := conn.SetWriteDeadline(sendBy()); err != nil {
+		return fmt.Errorf("bound the time of a probe: %w", err)
+	}
 	for _, addr := range t.Addresses {
 		f, err := probe(addr, t.MAC)
 		if err != nil {
@@ -202,25 +215,29 @@ func (a *Announcer) probe(t Target) error {
 	return nil
 }
 
-// errNotMine is what keeps a frame from being sent by one whose time is up.
+// errNotMine means that the frame was not sent because this node is not the holder any more.
 var errNotMine = errors.New("no longer the holder")
 
-func (a *Announcer) hangUp() {
+func (a *Announcer) closeConn() {
 	if a.conn != nil {
 		_ = a.conn.Close()
 		a.conn = nil
 	}
 }
 
-// open opens a socket for raw frames of one EtherType on an interface.
+// sendBy is when the frames that are sent now have to be sent.
+func sendBy() time.Time { return time.Now().Add(sendTimeout) } //nolint:forbidigo // of a socket; nothing is decided on it
+
+// open opens a socket for raw frames of one EtherType on an interface. It does not look the
+// interface up: the kernel answers that under its configuration lock, which others may hold for
+// seconds.
 func open(index, etherType int, cfg *packet.Config) (*packet.Conn, error) {
-	ifi, err := net.InterfaceByIndex(index)
-	if err != nil {
-		return nil, fmt.Errorf("look up interface %d: %w", index, err)
+	if index <= 0 { // 0 would be all interfaces
+		return nil, fmt.Errorf("open packet socket: no interface %d", index)
 	}
-	c, err := packet.Listen(ifi, packet.Raw, etherType, cfg)
+	c, err := packet.Listen(&net.Interface{Index: index}, packet.Raw, etherType, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open packet socket on %s (needs CAP_NET_RAW): %w", ifi.Name, err)
+		return nil, fmt.Errorf("open packet socket on interface %d (needs CAP_NET_RAW): %w", index, err)
 	}
 	return c, nil
 }

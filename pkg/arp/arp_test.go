@@ -86,7 +86,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// recorder is a Conn that notes when frames were sent.
+// recorder is a Conn that records when frames were sent.
 type recorder struct {
 	start  time.Time
 	at     []time.Duration
@@ -104,9 +104,11 @@ func (r *recorder) WriteTo(f []byte, _ net.Addr) (int, error) {
 	return len(f), nil
 }
 
+func (r *recorder) SetWriteDeadline(time.Time) error { return nil }
+
 func (r *recorder) Close() error { r.open.Add(-1); return nil }
 
-// announcer runs one in the present synctest bubble.
+// announcer runs an Announcer in the present synctest bubble.
 func announcer(t *testing.T, r *recorder, o Options) *Announcer {
 	t.Helper()
 	r.start, r.open = time.Now(), new(atomic.Int32)
@@ -139,7 +141,7 @@ func TestSchedule(t *testing.T) {
 		t.Run(insist.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var r recorder
-				a := announcer(t, &r, Options{Mine: always, Insist: insist})
+				a := announcer(t, &r, Options{Holds: always, Insist: insist})
 				for range 2 { // the second time as the first
 					a.Announce(target)
 					time.Sleep(time.Duration(want[len(want)-1])*time.Millisecond + time.Second)
@@ -163,7 +165,7 @@ func TestDefend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
 		var lost atomic.Bool
-		a := announcer(t, &r, Options{Mine: func() bool { return !lost.Load() }})
+		a := announcer(t, &r, Options{Holds: func() bool { return !lost.Load() }})
 		a.Defend() // nothing yet
 		a.Announce(target)
 		time.Sleep(10 * time.Second)
@@ -193,7 +195,7 @@ func TestProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		var r recorder
-		a := announcer(t, &r, Options{Mine: func() bool { return false }, Log: zap.New(core)})
+		a := announcer(t, &r, Options{Holds: func() bool { return false }, Log: zap.New(core)})
 		two := target
 		two.Addresses = []netip.Addr{vip, netip.MustParseAddr("192.168.35.101")}
 		a.Probe(two)
@@ -228,7 +230,7 @@ func TestProbe(t *testing.T) {
 func TestProbeKeepsOutOfAnAnnouncement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
-		a := announcer(t, &r, Options{Mine: always})
+		a := announcer(t, &r, Options{Holds: always})
 		a.Announce(target)
 		a.Probe(target)
 		if len(r.frames) != 2 || r.open.Load() != 1 {
@@ -247,7 +249,7 @@ func TestSilenceAndLostOwnershipSendNothing(t *testing.T) {
 		var r recorder
 		var mine atomic.Bool
 		mine.Store(true)
-		a := announcer(t, &r, Options{Mine: mine.Load})
+		a := announcer(t, &r, Options{Holds: mine.Load})
 		a.Announce(target)
 		time.Sleep(200 * time.Millisecond)
 		synctest.Wait()
@@ -276,7 +278,7 @@ func TestRetriesAfterAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
 		r.down.Store(true)
-		a := announcer(t, &r, Options{Mine: always})
+		a := announcer(t, &r, Options{Holds: always})
 		a.Announce(target)
 		time.Sleep(50 * time.Millisecond)
 		r.down.Store(false)
@@ -288,8 +290,8 @@ func TestRetriesAfterAnError(t *testing.T) {
 	})
 }
 
-// TestNeighbourLearns announces on a real link and looks at the frames and at
-// the kernel's neighbour entry on the other end.
+// TestNeighbourLearns announces on a real link, and checks the frames and the kernel's neighbour
+// entry on the other end.
 func TestNeighbourLearns(t *testing.T) {
 	node, client := nstest.New(t), nstest.New(t)
 	nstest.Pair(t, node, client, "192.168.35.11/24", "192.168.35.50/24")
@@ -297,7 +299,7 @@ func TestNeighbourLearns(t *testing.T) {
 	heard := client.Frames("eth0", nstest.EtherTypeARP)
 	client.SetNeighbour("eth0", vip, net.HardwareAddr{2, 0, 0, 0, 0, 0x99})
 
-	a := New(Options{Mine: always, Listen: func(index int) (c Conn, err error) {
+	a := New(Options{Holds: always, Listen: func(index int) (c Conn, err error) {
 		err = node.Do(func() error { c, err = open(index, 0, nil); return err })
 		return c, err
 	}})

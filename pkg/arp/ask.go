@@ -14,18 +14,17 @@ import (
 )
 
 const (
-	// askTimes probes are sent, askGap apart, and the last one has as long to be
-	// answered. RFC 5227 section 1.1 has three as well, a second or two apart, for
-	// networks of 2008.
+	// askTimes probes are sent, askGap apart, and the last probe has the same time to be answered.
+	// RFC 5227 section 1.1 has three probes as well, one or two seconds apart, for networks of
+	// 2008.
 	askTimes = 3
 	askGap   = 300 * time.Millisecond
 )
 
-// Ask asks who has addr, from an interface with the given MAC, and returns the MACs
-// that answer, in the order of their first answers: none, one, or several that do not
-// know of each other. It claims nothing and changes nothing: the frames are probes. The
-// kernel of this host does not answer itself. enough ends it at that many answers; 0
-// waits for all. It takes a second at most.
+// Ask asks which machines have addr, from an interface with the given MAC, and returns their MACs
+// in the order of their first answers: none, one, or several that do not know of each other. The
+// frames are probes: they claim nothing and change nothing. The kernel of this host does not answer
+// them. Ask returns after enough answers; 0 waits for all answers. Ask takes a second at most.
 func Ask(ctx context.Context, index int, mac net.HardwareAddr, addr netip.Addr, enough int) ([]net.HardwareAddr, error) {
 	conn, err := tap(index, []netip.Addr{addr})
 	if err != nil {
@@ -38,7 +37,7 @@ func Ask(ctx context.Context, index int, mac net.HardwareAddr, addr netip.Addr, 
 	}
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(asking, func() { _ = conn.SetReadDeadline(past) })()
+	defer context.AfterFunc(asking, func() { _ = conn.SetDeadline(past) })()
 	sent := make(chan error, 1)
 	go func() { // ends with asking
 		defer cancel()
@@ -46,14 +45,14 @@ func Ask(ctx context.Context, index int, mac net.HardwareAddr, addr netip.Addr, 
 	}()
 	answers, err := collect(conn, addr, enough)
 	cancel()
-	// Of a question that was not asked to its end, silence says nothing.
+	// After an incomplete question, silence means nothing.
 	if err = errors.Join(err, <-sent, ctx.Err()); err != nil && (enough == 0 || len(answers) < enough) {
 		return answers, fmt.Errorf("ask who has %s: %w", addr, err)
 	}
 	return answers, nil
 }
 
-// sendProbes asks as often as it should, and waits for answers to the last one.
+// sendProbes sends askTimes probes, and waits for answers to the last one.
 func sendProbes(ctx context.Context, conn *packet.Conn, question []byte) error {
 	for range askTimes {
 		if _, err := conn.WriteTo(question, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
@@ -68,10 +67,10 @@ func sendProbes(ctx context.Context, conn *packet.Conn, question []byte) error {
 	return nil
 }
 
-// past is a time at which nothing is waited for any more.
+// past is a read deadline in the past, which ends a read.
 var past = time.Unix(1, 0)
 
-// collect reads until it has enough, or the read deadline comes.
+// collect reads until there are enough answers, or until the read deadline.
 func collect(conn *packet.Conn, addr netip.Addr, enough int) (answers []net.HardwareAddr, err error) {
 	frame := make([]byte, 256)
 	for enough == 0 || len(answers) < enough {

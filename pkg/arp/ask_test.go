@@ -74,8 +74,8 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestAskClaimsNothing: what is sent are three probes, and whoever is asked learns
-// nothing of the asker from them.
+// TestAskClaimsNothing: Ask sends three probes, and the machines that answer learn nothing of the
+// sender.
 func TestAskClaimsNothing(t *testing.T) {
 	a := newAsker(t)
 	seen := a.first.Frames("eth0", nstest.EtherTypeARP)
@@ -105,7 +105,7 @@ func TestAskClaimsNothing(t *testing.T) {
 	}
 }
 
-// TestAskInVain: what was not asked to its end is an error, and no silence.
+// TestAskInVain: an incomplete question is an error, not silence.
 func TestAskInVain(t *testing.T) {
 	a := newAsker(t)
 	ended, cancel := context.WithCancel(t.Context())

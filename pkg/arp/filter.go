@@ -10,9 +10,9 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// tap opens a socket that reads the claims to addresses. What this host sends
-// does not come back to it: the kernel shows outgoing frames to sockets for all
-// protocols only (net/core/dev.c, dev_queue_xmit_nit).
+// tap opens a socket that reads claims to the addresses. The frames that this host sends do not
+// come back: the kernel passes outgoing frames to sockets for all protocols only (net/core/dev.c,
+// dev_queue_xmit_nit).
 func tap(index int, addresses []netip.Addr) (*packet.Conn, error) {
 	filter, err := bpf.Assemble(claims(addresses))
 	if err != nil {
@@ -21,16 +21,15 @@ func tap(index int, addresses []netip.Addr) (*packet.Conn, error) {
 	return open(index, int(ethernet.EtherTypeARP), &packet.Config{Filter: filter})
 }
 
-// claims is the program that passes ARP frames whose sender says it has one of
-// the addresses. It spares this process the other ARP frames of a segment,
-// which may be thousands a second; those it passes are judged by Parse.
+// claims returns a program that passes ARP frames whose sender address is one of the addresses. It
+// keeps the other ARP frames of a segment, possibly thousands a second, away from this process;
+// Parse judges the frames that pass.
 func claims(addresses []netip.Addr) []bpf.Instruction {
 	drop, pass := bpf.RetConstant{Val: 0}, bpf.RetConstant{Val: 128}
 	p := []bpf.Instruction{
-		// PACKET_HOST, _BROADCAST and _MULTICAST are below PACKET_OTHERHOST, which
-		// the kernel's ARP does not take either (net/ipv4/arp.c, arp_rcv): that is
-		// what comes from VLANs which the interface is not in, their tag cut off
-		// already (net/core/dev.c, __netif_receive_skb_core).
+		// PACKET_HOST, _BROADCAST and _MULTICAST are below PACKET_OTHERHOST, which the kernel's ARP
+		// ignores, too (net/ipv4/arp.c, arp_rcv): frames from VLANs that the interface is not in,
+		// with their tag already removed (net/core/dev.c, __netif_receive_skb_core).
 		bpf.LoadExtension{Num: bpf.ExtType},
 		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: 3, SkipTrue: 1}, drop,
 		bpf.LoadAbsolute{Off: 12, Size: 2}, // EtherType

@@ -9,13 +9,13 @@ import (
 	"github.com/mdlayher/ethernet"
 )
 
-// gratuitous builds the two frames that announce addr at mac: a request and a
-// reply, both with sender and target protocol address = addr.
+// gratuitous builds the two frames that announce addr at mac: a request and a reply, both with
+// sender and target protocol address = addr.
 //
-// Both, because hosts differ in what they take. RFC 5227 section 3 wants the
-// request: whoever caches the address updates it. Linux takes a reply for
-// gratuitous, and so at once and not only a second after the last update, if
-// its target hardware address is the sender's (net/ipv4/arp.c, arp_is_garp).
+// Hosts differ in which form they accept. RFC 5227 section 3 requires the request: every host that
+// caches the address updates its entry. Linux treats a reply as gratuitous if the target hardware
+// address is the sender's (net/ipv4/arp.c, arp_is_garp), and then updates its entry at once, not
+// only a second after the last update.
 func gratuitous(addr netip.Addr, mac net.HardwareAddr) ([][]byte, error) {
 	request, err := frame(arp.OperationRequest, mac, addr, make(net.HardwareAddr, len(mac)), addr)
 	if err != nil {
@@ -28,15 +28,14 @@ func gratuitous(addr netip.Addr, mac net.HardwareAddr) ([][]byte, error) {
 	return [][]byte{request, reply}, nil
 }
 
-// probe builds the frame that asks who has addr without a claim to it: the
-// sender's protocol address is 0.0.0.0, which no neighbour takes into its cache
-// (RFC 5227 section 2.1.1). Linux answers it if it has addr (net/ipv4/arp.c,
-// arp_process, "duplicate address detection").
+// probe builds the frame that asks for addr without a claim: the sender's protocol address is
+// 0.0.0.0, which no neighbour caches (RFC 5227 section 2.1.1). Linux answers the frame if it has
+// addr (net/ipv4/arp.c, arp_process, "duplicate address detection").
 func probe(addr netip.Addr, mac net.HardwareAddr) ([]byte, error) {
 	return frame(arp.OperationRequest, mac, netip.IPv4Unspecified(), make(net.HardwareAddr, len(mac)), addr)
 }
 
-// frame builds a broadcast of an ARP packet with its fields in the packet's order.
+// frame builds an ARP broadcast; the arguments are in the order of the packet's fields.
 func frame(op arp.Operation, mac net.HardwareAddr, sender netip.Addr, target net.HardwareAddr, addr netip.Addr) ([]byte, error) {
 	p, err := arp.NewPacket(op, mac, sender, target, addr)
 	if err != nil {
@@ -54,17 +53,17 @@ func frame(op arp.Operation, mac net.HardwareAddr, sender netip.Addr, target net
 	return b, nil
 }
 
-// Claim is what an ARP frame says of its sender.
+// Claim is the sender's claim in an ARP frame.
 type Claim struct {
 	Addr netip.Addr
 	MAC  net.HardwareAddr
-	// Announces: it is gratuitous, for all to hear, and neither question nor answer.
+	// Announces: the frame is gratuitous, neither a question nor an answer.
 	Announces bool
 }
 
-// Parse reads the claim in an Ethernet frame. ok is false for frames that claim
-// nothing: other EtherTypes, other hardware than Ethernet, other protocols than
-// IPv4, a probe (sender 0.0.0.0, RFC 5227 section 1.1), anything damaged.
+// Parse returns the claim in an Ethernet frame. ok is false for a frame without a claim: another
+// EtherType, other hardware than Ethernet, another protocol than IPv4, a probe (sender 0.0.0.0, RFC
+// 5227 section 1.1), or a damaged frame.
 func Parse(b []byte) (c Claim, ok bool) {
 	var f ethernet.Frame
 	if err := f.UnmarshalBinary(b); err != nil || f.EtherType != ethernet.EtherTypeARP {

@@ -20,31 +20,28 @@ const (
 	// retryAfter is the time between attempts to listen.
 	retryAfter = time.Second
 
-	// quiet is how long further claims by a MAC are dropped once one was told:
-	// an announcement has several frames, a flood any number. No more than
-	// strangers MACs are told of in that time, lest a flood of MACs be one of
-	// claims and of memory.
-	quiet     = 50 * time.Millisecond
-	strangers = 64
+	// reportInterval is the minimum time between two reported claims of one MAC: an announcement
+	// has several frames, and a flood has any number. No more than maxMACs MACs are reported in
+	// that time, so that a flood of MACs does not become a flood of reports, or fill the memory.
+	reportInterval = 50 * time.Millisecond
+	maxMACs        = 64
 
-	// rest is the pause after a frame that was not told of: what a flood has in
-	// excess then overflows the socket's buffer, at no cost to this process.
-	rest = time.Millisecond
+	// dropPause is the pause after a frame that was not reported: the frames of a flood then
+	// overflow the socket's buffer, at no cost to this process.
+	dropPause = time.Millisecond
 )
 
-// ListenerOptions configure a Listener.
+// ListenerOptions configures a Listener.
 type ListenerOptions struct {
-	// Addresses are those to which claims are heard.
+	// Addresses are the addresses whose claims are reported.
 	Addresses []netip.Addr
-	// Heard is told of each claim by a MAC that is not ours. It must not block.
-	Heard func(Claim)
-	// Listens, if set, is told when it begins to listen on an interface, and when it
-	// does no more. It must not block.
-	Listens func(bool)
+	// Observe, if set, is called with each Claim by another machine's MAC, and with each
+	// Listening. Observe must not block.
+	Observe func(Event)
 	// Log may be nil.
 	Log *zap.Logger
-	// Listen opens a socket that reads ARP frames, Ethernet headers included, on
-	// an interface; nil is the real one. Tests give one in another namespace.
+	// Listen opens a socket that reads ARP frames, Ethernet headers included, on an interface; nil
+	// is the real socket. Tests use a socket in another network namespace.
 	Listen func(index int) (ReadConn, error)
 	// Now is the clock; nil is CLOCK_BOOTTIME.
 	Now boottime.Clock
@@ -56,33 +53,30 @@ type ReadConn interface {
 	Close() error
 }
 
-// Listener hears who else claims our addresses, see Run.
+// Listener reports claims of the addresses by other machines, see Run.
 type Listener struct {
 	opts ListenerOptions
-	wake chan struct{} // one slot: Run looks again at where to listen
+	wake chan struct{} // one slot: Run reads index again
 
 	mu    sync.Mutex
 	index int
 	mac   net.HardwareAddr
-	conn  ReadConn // the one that Run reads, nil if none
+	conn  ReadConn // the socket that Run reads, nil if none
 
-	told map[kind]boottime.Instant // Run's: when one was told of, within quiet
+	reported map[kind]boottime.Instant // owned by Run: claims reported within reportInterval
 }
 
-// kind is what is told of once within quiet. A busy holder asks for its clients many
-// times a second; its announcements are not to get lost among that.
+// kind identifies claims that count as one within reportInterval. A busy holder sends requests for
+// its clients many times a second; its announcements must not get lost among them.
 type kind struct {
 	mac       [6]byte
 	announces bool
 }
 
-// NewListener returns a listener that listens nowhere.
+// NewListener returns a Listener without an interface.
 func NewListener(opts ListenerOptions) *Listener {
-	if opts.Heard == nil {
-		opts.Heard = func(Claim) {}
-	}
-	if opts.Listens == nil {
-		opts.Listens = func(bool) {}
+	if opts.Observe == nil {
+		opts.Observe = func(Event) {}
 	}
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
@@ -93,16 +87,16 @@ func NewListener(opts ListenerOptions) *Listener {
 	if opts.Listen == nil {
 		opts.Listen = func(index int) (ReadConn, error) { return tap(index, opts.Addresses) }
 	}
-	return &Listener{opts: opts, wake: make(chan struct{}, 1), told: make(map[kind]boottime.Instant)}
+	return &Listener{opts: opts, wake: make(chan struct{}, 1), reported: make(map[kind]boottime.Instant)}
 }
 
-// Watch tells on which interface to listen, 0 being none, and which MAC is ours
-// there. It does not wait for the socket. The same again changes nothing, but
-// that an interface on which listening failed is tried at once.
+// Watch sets the interface to listen on, 0 for none, and this node's MAC there. Watch does not wait
+// for the socket. If nothing changed, Watch has no effect, except that an interface on which
+// listening failed is tried again at once.
 func (l *Listener) Watch(index int, mac net.HardwareAddr) {
 	l.mu.Lock()
 	if index != l.index {
-		l.hangUp()
+		l.closeConn()
 	}
 	l.index, l.mac = index, slices.Clone(mac)
 	l.mu.Unlock()
@@ -115,15 +109,15 @@ func (l *Listener) Watch(index int, mac net.HardwareAddr) {
 // Run listens until ctx ends. An interface that is down or gone is tried again.
 func (l *Listener) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { l.end() })()
-	failed := 0 // the interface on which listening failed, which was logged
+	failed := 0 // the interface whose failure was logged
 	for ctx.Err() == nil {
 		index, began := l.place(), l.opts.Now()
 		err := l.listen(ctx, index)
 		var retry <-chan time.Time
 		if err != nil {
-			// A socket that lasted had got over what was logged.
+			// A socket that worked for a while had recovered from the logged failure.
 			if index != failed || l.opts.Now().Sub(began) > retryAfter {
-				l.opts.Log.Warn("claims by others are not heard", zap.Error(err), zap.Int("ifindex", index))
+				l.opts.Log.Warn("not listening for claims", zap.Error(err), zap.Int("ifindex", index))
 			}
 			failed, retry = index, time.After(retryAfter)
 		}
@@ -142,8 +136,8 @@ func (l *Listener) place() (index int) {
 	return l.index
 }
 
-// listen hears what there is to hear on an interface. It returns nil when that
-// is none, or not the one to listen on any longer.
+// listen reports claims on an interface. listen returns nil if the interface is none, or has
+// changed.
 func (l *Listener) listen(ctx context.Context, index int) error {
 	if index == 0 {
 		return nil
@@ -152,8 +146,8 @@ func (l *Listener) listen(ctx context.Context, index int) error {
 	if conn == nil || err != nil {
 		return err
 	}
-	l.opts.Listens(true)
-	defer l.opts.Listens(false)
+	l.opts.Observe(Listening{Active: true})
+	defer l.opts.Observe(Listening{Active: false})
 	buf := make([]byte, 128)
 	for {
 		n, _, err := conn.ReadFrom(buf)
@@ -168,13 +162,13 @@ func (l *Listener) listen(ctx context.Context, index int) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(rest):
+		case <-time.After(dropPause):
 		}
 	}
 }
 
-// open opens a socket that Watch and the end of ctx close. It is nil if they
-// have nothing left to read on the interface.
+// open opens a socket that Watch and the end of ctx close. The result is nil if the interface has
+// changed or ctx has ended meanwhile.
 func (l *Listener) open(ctx context.Context, index int) (ReadConn, error) {
 	conn, err := l.opts.Listen(index)
 	if err != nil {
@@ -183,7 +177,7 @@ func (l *Listener) open(ctx context.Context, index int) (ReadConn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ctx.Err() != nil || l.index != index {
-		_ = conn.Close() // nobody else would
+		_ = conn.Close() // nothing else would close the socket
 		return nil, nil
 	}
 	l.conn = conn
@@ -191,15 +185,15 @@ func (l *Listener) open(ctx context.Context, index int) (ReadConn, error) {
 	return conn, nil
 }
 
-// end hangs up, and tells whether there was a socket.
+// end closes the socket, and tells whether there was one.
 func (l *Listener) end() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.hangUp()
+	return l.closeConn()
 }
 
-// hangUp closes the socket, which ends Run's read. l.mu is held.
-func (l *Listener) hangUp() bool {
+// closeConn closes the socket, which ends Run's read. The caller holds l.mu.
+func (l *Listener) closeConn() bool {
 	if l.conn == nil {
 		return false
 	}
@@ -208,21 +202,20 @@ func (l *Listener) hangUp() bool {
 	return true
 }
 
-// hear tells of the claim in a frame if it is one by somebody else, and there
-// were not too many of them.
-func (l *Listener) hear(frame []byte) (told bool) {
+// hear reports the claim in a frame if another machine made the claim, within the limits.
+func (l *Listener) hear(frame []byte) (reported bool) {
 	c, ok := Parse(frame)
 	if !ok || !slices.Contains(l.opts.Addresses, c.Addr) || l.ours(c.MAC) {
 		return false
 	}
 	now := l.opts.Now()
-	maps.DeleteFunc(l.told, func(_ kind, at boottime.Instant) bool { return now.Sub(at) >= quiet })
+	maps.DeleteFunc(l.reported, func(_ kind, at boottime.Instant) bool { return now.Sub(at) >= reportInterval })
 	one := kind{[6]byte(c.MAC), c.Announces}
-	if _, before := l.told[one]; before || len(l.told) == strangers {
+	if _, before := l.reported[one]; before || len(l.reported) == maxMACs {
 		return false
 	}
-	l.told[one] = now
-	l.opts.Heard(c)
+	l.reported[one] = now
+	l.opts.Observe(c)
 	return true
 }
 

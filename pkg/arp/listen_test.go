@@ -22,7 +22,7 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// within is how long a test waits for what must come.
+// within is how long a test waits for an event that must come.
 const within = 10 * time.Second
 
 // segment is a node that listens and a peer, on a link.
@@ -45,8 +45,12 @@ func newSegment(t *testing.T) *segment {
 	addresses := []netip.Addr{netip.MustParseAddr("192.168.35.101"), vip}
 	s.listener = NewListener(ListenerOptions{
 		Addresses: addresses,
-		Heard:     func(c Claim) { s.heard <- c },
-		Log:       zap.New(core),
+		Observe: func(e Event) {
+			if c, ok := e.(Claim); ok {
+				s.heard <- c
+			}
+		},
+		Log: zap.New(core),
 		Listen: func(index int) (c ReadConn, err error) {
 			err = s.node.Do(func() error { c, err = tap(index, addresses); return err })
 			if err == nil {
@@ -58,7 +62,7 @@ func newSegment(t *testing.T) *segment {
 	return s
 }
 
-// connect joins node and peer by a new link.
+// connect connects node and peer by a new link.
 func (s *segment) connect() {
 	s.t.Helper()
 	nstest.Pair(s.t, s.node, s.peer, "192.168.35.11/24", "192.168.35.12/24")
@@ -85,7 +89,7 @@ func (s *segment) run() {
 	})
 }
 
-// watch listens on the node's present link, and waits until it does.
+// watch makes the listener watch the node's present link, and waits until it listens.
 func (s *segment) watch() {
 	s.t.Helper()
 	s.listener.Watch(s.link.Index, s.link.HardwareAddr)
@@ -119,8 +123,8 @@ func (s *segment) want(mac net.HardwareAddr) {
 	}
 }
 
-// provoke does what should make mac claim the VIP until that is heard: a link
-// that was just set up loses frames until its queue is there.
+// provoke repeats what makes mac claim the VIP until the claim is reported: a link that was just
+// set up loses frames until its queue exists.
 func (s *segment) provoke(mac net.HardwareAddr, do func()) {
 	s.t.Helper()
 	late := time.After(within)
@@ -139,7 +143,7 @@ func (s *segment) provoke(mac net.HardwareAddr, do func()) {
 	}
 }
 
-// socket opens one that sends on a node's link.
+// socket opens a socket that sends on a node's link.
 func socket(t *testing.T, ns *nstest.NS) *packet.Conn {
 	t.Helper()
 	return ns.Frames("eth0", 0)
@@ -153,7 +157,7 @@ func send(t *testing.T, c *packet.Conn, frame []byte) {
 	}
 }
 
-// claim builds a claim to addr, a reply to a host that there is not.
+// claim builds a claim to addr, a reply to a host that does not exist.
 func claim(t *testing.T, addr netip.Addr, mac net.HardwareAddr) []byte {
 	t.Helper()
 	f, err := frame(arp.OperationReply, mac, addr, make(net.HardwareAddr, 6), netip.MustParseAddr("192.168.35.77"))
@@ -163,7 +167,7 @@ func claim(t *testing.T, addr netip.Addr, mac net.HardwareAddr) []byte {
 	return f
 }
 
-// stranger is a MAC that differs from others by its number.
+// stranger returns a MAC with this number.
 func stranger(n int) net.HardwareAddr {
 	return binary.BigEndian.AppendUint32([]byte{2, 0x5a}, uint32(n))
 }
@@ -199,7 +203,7 @@ func TestHearsStrangers(t *testing.T) {
 	s.want(stranger(6))
 }
 
-// changed is a claim with some of its bytes replaced.
+// changed returns a claim with some of its bytes replaced.
 func changed(t *testing.T, at int, b ...byte) []byte {
 	t.Helper()
 	f := claim(t, vip, mac)
@@ -207,8 +211,7 @@ func changed(t *testing.T, at int, b ...byte) []byte {
 	return f
 }
 
-// noClaims lists frames in which nobody claims the VIP, and that a filter on
-// their bytes tells from others.
+// noClaims lists frames without a claim of the VIP that a filter on their bytes can recognize.
 func noClaims(t *testing.T) [][]byte {
 	t.Helper()
 	ask, err := probe(vip, mac)
@@ -234,7 +237,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestIgnoresTheRest sends each frame in front of a claim, and hears that alone.
+// TestIgnoresTheRest sends each frame before a claim; only the claim is reported.
 func TestIgnoresTheRest(t *testing.T) {
 	s := newSegment(t)
 	s.run()
@@ -256,7 +259,7 @@ func TestIgnoresTheRest(t *testing.T) {
 	s.want(mac)
 }
 
-// TestFilter reads the socket itself: what the filter lets pass costs time.
+// TestFilter reads the socket itself: frames that pass the filter cost time.
 func TestFilter(t *testing.T) {
 	s := newSegment(t)
 	conn, err := s.listener.opts.Listen(s.link.Index)
@@ -283,13 +286,13 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// TestHearsNothingOfItsOwn: neither announcements nor probes, nor frames that
-// the host sent as somebody else.
+// TestHearsNothingOfItsOwn: neither announcements nor probes, nor frames that the host sent with
+// another sender address.
 func TestHearsNothingOfItsOwn(t *testing.T) {
 	s := newSegment(t)
 	s.run()
 	s.watch()
-	a := New(Options{Mine: always, Listen: func(index int) (c Conn, err error) {
+	a := New(Options{Holds: always, Listen: func(index int) (c Conn, err error) {
 		err = s.node.Do(func() error { c, err = open(index, 0, nil); return err })
 		return c, err
 	}})
@@ -306,14 +309,14 @@ func TestHearsNothingOfItsOwn(t *testing.T) {
 	}
 }
 
-// TestProbeIsAnswered: a kernel that has the address answers the probe, which is
-// how a holder that nobody knows of is found before the first claim.
+// TestProbeIsAnswered: a kernel that has the address answers the probe. That is how a candidate
+// finds an unknown holder before the first claim.
 func TestProbeIsAnswered(t *testing.T) {
 	s := newSegment(t)
 	s.run()
 	s.watch()
 	s.peer.AddAddr("eth0", vip.String()+"/32")
-	a := New(Options{Mine: always, Listen: func(index int) (c Conn, err error) {
+	a := New(Options{Holds: always, Listen: func(index int) (c Conn, err error) {
 		err = s.node.Do(func() error { c, err = open(index, 0, nil); return err })
 		return c, err
 	}})
@@ -405,7 +408,7 @@ func bubbleClock() boottime.Clock {
 	return func() boottime.Instant { return boottime.Instant(time.Since(start) + time.Hour) }
 }
 
-// TestFlood sends for a second as fast as frames are read.
+// TestFlood sends frames for a second as fast as the listener reads them.
 func TestFlood(t *testing.T) {
 	for name, c := range map[string]struct {
 		macs int
@@ -413,7 +416,7 @@ func TestFlood(t *testing.T) {
 	}{
 		"one stranger":  {1, 20},
 		"two strangers": {2, 40},
-		"any number":    {1 << 30, 20 * strangers},
+		"any number":    {1 << 30, 20 * maxMACs},
 		"ourselves":     {0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -421,8 +424,12 @@ func TestFlood(t *testing.T) {
 				w := newWire()
 				told := make(map[string]time.Time)
 				n, sent := 0, 0
-				l := NewListener(ListenerOptions{Now: bubbleClock(), Addresses: []netip.Addr{vip}, Heard: func(c Claim) {
-					if at, ok := told[c.MAC.String()]; ok && time.Since(at) < quiet {
+				l := NewListener(ListenerOptions{Now: bubbleClock(), Addresses: []netip.Addr{vip}, Observe: func(e Event) {
+					c, ok := e.(Claim)
+					if !ok {
+						return
+					}
+					if at, ok := told[c.MAC.String()]; ok && time.Since(at) < reportInterval {
 						t.Errorf("told again of %s after %s", c.MAC, time.Since(at))
 					}
 					told[c.MAC.String()] = time.Now()
@@ -450,7 +457,7 @@ func TestFlood(t *testing.T) {
 				if n < c.told*9/10 || n > c.told*11/10 {
 					t.Errorf("told of %d claims, want about %d", n, c.told)
 				}
-				if most := n + int(time.Second/rest) + 2; sent > most {
+				if most := n + int(time.Second/dropPause) + 2; sent > most {
 					t.Errorf("%d frames read in a second, want %d at most", sent, most)
 				}
 			})
@@ -458,7 +465,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestTriesAgain: each second, and at a Watch at once; one warning per interface.
+// TestTriesAgain: every second, and at a Watch at once; one warning per interface.
 func TestTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
@@ -495,8 +502,8 @@ func TestTriesAgain(t *testing.T) {
 	})
 }
 
-// TestNoSocketIsLeft changes the interface, and ends, at every moment: while
-// there is nothing to listen on, while a socket is opened, while it is read.
+// TestNoSocketIsLeft changes the interface, and ends, at every moment: without an interface, while
+// a socket is opened, while a socket is read.
 func TestNoSocketIsLeft(t *testing.T) {
 	for want, end := range map[int]time.Duration{0: 0, 1: 5 * time.Millisecond, 2: 15 * time.Millisecond, 3: 25 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
@@ -530,7 +537,8 @@ func TestNoSocketIsLeft(t *testing.T) {
 	}
 }
 
-// TestOneSocketAtATime: changes of mind are not failures; a failure is got over.
+// TestOneSocketAtATime: a change of the interface is no failure; the listener recovers from a
+// failure.
 func TestOneSocketAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)

@@ -36,7 +36,7 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestPauseAddsUp: what the schedule promises, whatever the time to insist.
+// TestPauseAddsUp checks the schedule for any value of insist.
 func TestPauseAddsUp(t *testing.T) {
 	for insist := time.Duration(0); insist < 20*time.Second; insist += 70 * time.Millisecond {
 		at := time.Duration(0)

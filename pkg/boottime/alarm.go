@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Alarm rings at an Instant, and at once when a machine wakes up that was
-// suspended past it. Timers of package time run on CLOCK_MONOTONIC, which stands
-// still meanwhile, and would be late by as long as they had left.
+// Alarm fires at an Instant, or at once when the machine resumes from a suspend that lasted past
+// the Instant. Timers of package time run on CLOCK_MONOTONIC, which stands still during a suspend,
+// so they would be late by the time that they had left.
 type Alarm struct {
 	file *os.File
 }
 
-// NewAlarm returns one that is not set (timerfd_create(2)). Close it.
+// NewAlarm returns an Alarm that is not set (timerfd_create(2)). The caller closes the Alarm.
 func NewAlarm() (*Alarm, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
@@ -25,10 +25,10 @@ func NewAlarm() (*Alarm, error) {
 	return &Alarm{file: os.NewFile(uintptr(fd), "boottime alarm")}, nil
 }
 
-// Set has it ring at an instant, in place of the one before. One that has passed
-// rings at once.
+// Set sets the Alarm to an instant, in place of the instant before. An instant in the past fires at
+// once.
 func (a *Alarm) Set(at Instant) error {
-	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(1, int64(at)))} // 0 would disarm it
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(1, int64(at)))} // 0 would disarm the timer
 	conn, err := a.file.SyscallConn()                                      // Fd would make reads block a thread
 	if err != nil {
 		return fmt.Errorf("set timer: %w", err)
@@ -42,7 +42,7 @@ func (a *Alarm) Set(at Instant) error {
 	return nil
 }
 
-// Run calls ring each time that it rings, until ctx ends.
+// Run calls ring each time the Alarm fires, until ctx ends.
 func (a *Alarm) Run(ctx context.Context, ring func()) error {
 	defer context.AfterFunc(ctx, func() { _ = a.Close() })()
 	var expirations [8]byte
@@ -58,5 +58,5 @@ func (a *Alarm) Run(ctx context.Context, ring func()) error {
 	}
 }
 
-// Close ends a Run.
+// Close closes the timer and ends Run.
 func (a *Alarm) Close() error { return a.file.Close() }

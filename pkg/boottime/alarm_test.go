@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestAlarm: it rings at its instant, not before, at once for one that has
-// passed, and only for the newest. A suspended machine cannot be had here; that
-// the clock is CLOCK_BOOTTIME is what makes it ring on waking.
+// TestAlarm: the alarm fires at its instant, not before, at once for an instant in the past, and
+// only for the newest one. The test cannot suspend the machine; because the clock is
+// CLOCK_BOOTTIME, the alarm fires on resume.
 func TestAlarm(t *testing.T) {
 	a, err := NewAlarm()
 	if err != nil {

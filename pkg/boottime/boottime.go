@@ -1,9 +1,11 @@
-// Package boottime is the one clock that decisions are made on.
+// Package boottime is the clock for all decisions.
 //
-// It reads CLOCK_BOOTTIME, which goes on while a machine is suspended and does
-// not follow steps of the wall clock (clock_gettime(2)). An Instant is of use
-// on this machine and in this boot only; it is never compared with a time that
-// another machine wrote.
+// The clock is CLOCK_BOOTTIME, which runs on while a machine is suspended and does not follow steps
+// of the wall clock (clock_gettime(2)). An Instant is valid on this machine and in this boot only;
+// an Instant is never compared with a time that another machine wrote.
+//
+// An NTP client may change the rate of CLOCK_BOOTTIME. A wait that must not be too short for that
+// reason is measured with Raw as well. Slew returns the rate.
 package boottime
 
 import (
@@ -12,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Instant is a point in time: nanoseconds since boot. The zero value is long
-// past, so a deadline that was never set has passed.
+// Instant is a point in time, in nanoseconds since boot. The zero Instant is in the past, so a
+// deadline that was never set has passed.
 type Instant int64
 
-// Clock tells the present instant. Now is the real one; tests give their own.
+// Clock returns the present instant. Now is the real clock; tests use their own.
 type Clock func() Instant
 
 // Now reads CLOCK_BOOTTIME.
@@ -29,11 +31,11 @@ func Now() Instant {
 	return Instant(ts.Nano())
 }
 
-// Add returns the instant d later.
+// Add returns the instant d after i.
 func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
 
-// Sub returns the time from j to i, negative when j is the later one.
+// Sub returns the duration from j to i, negative if j is later.
 func (i Instant) Sub(j Instant) time.Duration { return time.Duration(i - j) }
 
-// Before tells whether i lies before j.
+// Before tells whether i is before j.
 func (i Instant) Before(j Instant) bool { return i < j }

@@ -1,16 +1,18 @@
-// Package election decides, with the other nodes, which of them holds a Lease.
+// Package election elects, among the control-plane nodes, the one holder of a Lease.
 //
-// It differs from client-go's LeaderElector, whose lock and record format it
-// uses, in what a virtual IP needs (docs/adr/0001): the deadline counts from
-// the send of the last good write; a foreign holder in the record ends the
-// holding at once; followers watch and time the expiry exactly; a release is
-// asked for by whoever knows that the address is gone. It knows nothing of
-// addresses. It never ends on a lost lease: it goes on campaigning.
+// The package uses the lock and the record format of client-go's LeaderElector. The Elector differs
+// from the LeaderElector where a virtual IP needs more (docs/adr/0001): the deadline counts from
+// the send of the last successful write; another holder in the record ends the holding at once; a
+// candidate watches the Lease and times the expiry exactly; the caller releases the Lease, once the
+// caller knows that the address is gone. The package knows nothing of addresses. An Elector does
+// not stop when the lease is lost: the Elector goes on as a candidate.
 //
-// Safety, in short (docs/guarantees.md has it in full): a holder stops at s+L-M,
-// s being when its last good write was sent. A candidate writes at o+L at the
-// earliest, o being when it saw the newest version, by compare-and-swap on that
-// version. o >= commit >= s, so the two do not meet.
+// Safety, in short (docs/guarantees.md has the full argument): s is when the holder sent its last
+// successful write, L the lease duration, M the margin. The holder stops at s+L-M. A candidate
+// observed the newest version at o, and claims at o+L at the earliest, by a compare-and-swap on
+// that version. The observation follows the commit, and the commit follows the send (o >= commit >=
+// s), so the two intervals do not overlap, however an NTP client slews the clock of either node
+// (see margin and unslewed.go).
 package election
 
 import (
@@ -26,128 +28,141 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// Standing is where an Elector stands. Until is what counts: Held with a
-// deadline that has passed is not held.
-type Standing struct {
-	// Known is false until the Lease was seen for the first time.
+// Status is the state of an Elector. Until decides: with a deadline that has passed, the Lease is
+// not held, whatever Held says.
+type Status struct {
+	// Known is false until the Elector has observed the Lease for the first time.
 	Known bool
 	Held  bool
-	// Term counts the changes of holder.
+	// Term counts the changes of holder (leaseTransitions).
 	Term int
-	// Until is the deadline, if Held.
+	// Until is the deadline, if Held; Lease is the duration of the lease that was written.
 	Until boottime.Instant
+	Lease time.Duration
 	// Ticket is what Arm returned for the write that Until counts from.
 	Ticket uint64
 	// Holder is the name in the record, "" for none.
 	Holder string
-	// Why says how it came to this, in words.
+	// Why is the reason for this state, as text for people.
 	Why string
-	// Confirmed is when the last call was sent whose answer showed that the
-	// Lease is ours, if Held.
+	// Confirmed is when the last call was sent whose answer showed that this node holds the Lease,
+	// if Held.
 	Confirmed boottime.Instant
-	// Claim says when the Lease was claimed, if Held.
+	// Claim describes the claim that began the holding, if Held.
 	Claim Claim
 }
 
-// Claim is how a holding began.
+// Claim describes how a holding began.
 type Claim struct {
-	// Over tells what the claim was over: a record that was "released", "foreign",
-	// "mine", "rebooted" (mine, of an earlier boot), "namesake" (of my name, from
-	// another machine), "vacant" (of nobody's name) or "absent".
-	Over string
-	// Seen is when the record was first seen that the claim is over, Free from when
-	// on it might be claimed.
+	// Replaced is the kind of record that the claim replaced: "released", "foreign", "mine", "rebooted"
+	// (this node's, of an earlier boot), "namesake" (this node's name, written by another machine),
+	// "vacant" (without a holder) or "absent".
+	Replaced string
+	// Seen is when that record was first observed, Free from when on the record could be claimed.
 	Seen, Free boottime.Instant
-	// Sent is when the write was, Written when it was known to have succeeded.
+	// Sent is when the claim was sent, Written when its success was known.
 	Sent, Written boottime.Instant
 }
 
-// Candidate says whether this node wants the Lease, from which MAC, and whom it
-// lets go first. None of that keeps a node from taking up its own Lease again.
+// Candidate says whether this node wants the Lease, from which MAC, and how long the node lets
+// other candidates go first. A node takes up its own Lease again regardless of the delays.
 type Candidate struct {
 	Eligible bool
 	MAC      string
-	// HoldBack is how long it leaves a free Lease to others.
+	// HoldBack is how long the candidate leaves a free Lease to others.
 	HoldBack time.Duration
-	// Yield is the same, unless the Lease was released for this node.
+	// Yield is a further delay, except for a Lease that was released for this node.
 	Yield time.Duration
-	// NotBefore is when it may claim at the earliest.
+	// NotBefore is the earliest instant of a claim.
 	NotBefore boottime.Instant
 }
 
-// Options configure an Elector.
+// Options configures an Elector.
 type Options struct {
-	Self   Self
+	Self Self
+	// Timing is the timing of the shortest lease.
 	Timing Timing
-	Store  Store
-	// Arm is called before each write that would make or keep us the holder,
-	// and before its send time is taken. An error keeps the write from being
-	// sent. It starts whatever must end by itself d later.
+	// MaxLease bounds the lease duration where no other node could take over, or where the store is
+	// slow; 0 keeps the duration of Timing.
+	MaxLease time.Duration
+	// Alone, if set, tells whether this node is the only known candidate; known is false while the
+	// set of candidates is not known yet. Alone must not block.
+	Alone func() (alone, known bool)
+	Store Store
+	// Arm is called before each write that would make or keep this node the holder, before the send
+	// time is taken. Arm starts whatever must end by itself after d. After an error the write is
+	// not sent.
 	Arm func(d time.Duration) (ticket uint64, err error)
-	// Notify is called from Run whenever the standing changed. It must not block.
-	Notify func(Standing)
-	// Asked, if set, is told that somebody asks the holder, us, to hand over to
-	// a node, or to AnyNode (see MoveAnnotation). It must not block.
-	Asked func(to string)
-	// Saw, if set, is told from Run of each version of the Lease. It must not block.
-	Saw func(Sight)
-	// Wrote, if set, is told from Run what came of each claim and renewal. It must
-	// not block.
-	Wrote func(Write)
-	// Named tells whether a successor's name means this node; nil compares it
-	// with Self.Node.
+	// Observe, if set, is called from Run with each Event. Observe must not block.
+	Observe func(Event)
+	// Named tells whether a successor's name means this node; nil compares the name with Self.Node.
 	Named func(successor string) bool
 	Log   *zap.Logger
 	// Now is the clock; nil is CLOCK_BOOTTIME.
 	Now boottime.Clock
+	// Raw is the second clock that a lease is waited out by; nil is CLOCK_MONOTONIC_RAW, or Now if
+	// Now is set.
+	Raw boottime.RawClock
 }
 
-// Elector campaigns for one Lease. Make it with New and call Run.
+// Elector campaigns for one Lease. Make an Elector with New, then call Run.
 type Elector struct {
-	opts     Options
-	log      *zap.Logger
-	now      boottime.Clock
-	commands chan func()
-	seen     chan sighting
-	results  chan result
+	opts        Options
+	log         *zap.Logger
+	now         boottime.Clock
+	raw         boottime.RawClock
+	commands    chan func()
+	watchEvents chan watchEvent
+	results     chan result
 
-	// The rest belongs to Run's goroutine.
-	view      view
-	candidate Candidate
-	stand     Standing
-	acquired  metav1.Time      // what our last write says of when we claimed
-	writtenRV string           // the version that our last good write made
-	sentAt    boottime.Instant // of the last good write
-	readAt    boottime.Instant // of the last answer to a read
-	doubt     bool             // read before anything else
-	confirm   bool             // read, to know that the Lease is still ours
-	answer    string           // to a request to move, for the next write
-	failures  int              // calls in a row that got no useful answer
-	conflicts int              // writes in a row that met a newer version
-	retryAt   boottime.Instant // nothing is sent before
-	unarmed   bool             // the last Arm failed, which was logged
-	namesake  string           // the MAC of one that was logged
-	flight    *flight
-	release   *release
+	// The fields below belong to Run's goroutine.
+	view        view
+	candidate   Candidate
+	status      Status
+	acquired    metav1.Time      // acquireTime of the last write
+	writtenRV   string           // resourceVersion that the last successful write made
+	sentAt      boottime.Instant // send time of the last successful write
+	completedAt boottime.Instant // end of the last call
+	timing      Timing           // timing of the last successful write
+	reason      Reason           // for the length of that lease
+	length      length
+	readAt      boottime.Instant // last answer to a read
+	mustRead    bool             // read before any other call
+	confirm     bool             // ask the store whether this node still holds the Lease
+	answer      string           // to a request to move, for the next write
+	failures    int              // calls in a row without a useful answer
+	conflicts   int              // writes in a row that met a newer version
+	retryAt     boottime.Instant // no call is sent before
+	unarmed     bool             // the last Arm failed, and the failure was logged
+	namesake    string           // the MAC that was logged last
+	inFlight    *inFlight
+	release     *release
 }
 
-// release is a Release. It goes on when its caller has gone, for as long as the
-// record names us: others may have it at once instead of waiting it out, and this
-// node, which had a reason to give it up, does not take it up again.
+// release is a call of Release under way. The release goes on after its caller has left, for as
+// long as the record names this node: the others can then claim at once instead of waiting the
+// lease out, and this node, which had a reason to give the Lease up, does not take it up again.
 type release struct {
 	ctx       context.Context
 	successor string
-	done      chan error // nil when its caller has gone
+	done      chan error // nil once the caller has left
 	since     boottime.Instant
-	err       error // of the last try
+	err       error // last error
 }
 
-// flight is the one API call that may be under way.
-type flight struct {
+// inFlight is the one API call that may be in flight.
+type inFlight struct {
 	op     op
-	why    string // what makes it due, in words
-	claim  Claim  // as far as it is known
+	timing Timing
+	reason Reason           // for the length of the lease
+	due    boottime.Instant // when the renewal was due
+	why    string           // reason for the claim, for people
+	claim  Claim            // Sent and Written are not known yet
 	cancel context.CancelFunc
+	// The deadline, timing and reason before this write shortened the lease.
+	untilBefore  boottime.Instant
+	timingBefore Timing
+	reasonBefore Reason
 }
 
 type op uint8
@@ -155,13 +170,14 @@ type op uint8
 const (
 	opNone op = iota
 	opRead
-	opSeed // create an empty Lease where there is none
-	opHold // claim or renew
+	opConfirm // a read between two renewals that delays neither
+	opCreate  // create an empty Lease where there is none
+	opHold    // claim or renew
 	opRelease
 )
 
-// sighting is a version of the Lease that the watch delivered; nil: deleted.
-type sighting struct {
+// watchEvent is a version of the Lease that the watch delivered; nil means deleted.
+type watchEvent struct {
 	lease *coordinationv1.Lease
 }
 
@@ -177,34 +193,38 @@ type result struct {
 // ErrNotRunning is returned by Release when Run has ended.
 var ErrNotRunning = errors.New("elector is not running")
 
-// New returns an elector that does not want the Lease until SetCandidate.
+// New returns an Elector that does not campaign before SetCandidate.
 func New(opts Options) *Elector {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
+	if opts.Raw == nil && opts.Now != nil {
+		opts.Raw = func() boottime.Raw { return boottime.Raw(opts.Now()) }
+	}
 	if opts.Now == nil {
 		opts.Now = boottime.Now
 	}
-	e := &Elector{opts: opts, log: opts.Log, now: opts.Now,
-		commands: make(chan func()), seen: make(chan sighting), results: make(chan result, 1)}
-	if opts.Asked == nil {
-		e.opts.Asked = func(string) {}
+	if opts.Raw == nil {
+		opts.Raw = boottime.NowRaw
 	}
-	if opts.Saw == nil {
-		e.opts.Saw = func(Sight) {}
+	e := &Elector{opts: opts, log: opts.Log, now: opts.Now, raw: opts.Raw,
+		commands: make(chan func()), watchEvents: make(chan watchEvent), results: make(chan result, 1)}
+	if opts.Observe == nil {
+		e.opts.Observe = func(Event) {}
 	}
-	if opts.Wrote == nil {
-		e.opts.Wrote = func(Write) {}
+	if opts.Alone == nil {
+		e.opts.Alone = func() (bool, bool) { return false, true }
 	}
-	e.view = view{self: opts.Self, own: opts.Timing.Lease, named: opts.Named}
+	e.timing, e.length = opts.Timing, newLength(opts.Timing, opts.MaxLease)
+	e.view = view{self: opts.Self, own: e.length.most, named: opts.Named}
 	if opts.Named == nil {
 		e.view.named = func(s string) bool { return s == opts.Self.Node }
 	}
 	return e
 }
 
-// SetCandidate says whether this node wants the Lease. It does not give up one
-// that is held: that takes a Release. It returns when ctx ends or Run heard it.
+// SetCandidate says whether this node wants the Lease. SetCandidate does not give up a Lease that
+// is held: use Release. SetCandidate returns when Run has taken the change, or when ctx ends.
 func (e *Elector) SetCandidate(ctx context.Context, c Candidate) {
 	e.command(ctx, func() {
 		e.candidate = c
@@ -213,29 +233,29 @@ func (e *Elector) SetCandidate(ctx context.Context, c Candidate) {
 	})
 }
 
-// Confirm reads the Lease now. The outcome is a Standing: a later Confirmed, or
-// not Held.
+// Confirm asks the store whether this node still holds the Lease: by a renewal if one is due soon,
+// else by a read. The outcome is a Status with a later Confirmed, or one that is not Held.
 func (e *Elector) Confirm(ctx context.Context) {
-	e.command(ctx, func() { e.confirm = e.stand.Held })
+	e.command(ctx, func() { e.confirm = e.status.Held })
 }
 
-// Answer tells who asked for a move why it will not be, through the Lease.
+// Answer writes into the Lease why a requested move is refused.
 func (e *Elector) Answer(ctx context.Context, refusal string) {
 	e.command(ctx, func() {
-		if e.stand.Held {
-			e.answer, e.writtenRV = refusalPrefix+refusal, "" // to be written now
+		if e.status.Held {
+			e.answer, e.writtenRV = refusalPrefix+refusal, "" // an empty version makes the next write due now
 		}
 	})
 }
 
-// Release empties the Lease with the mark of an orderly release, if the record
-// still names us and our term. Call it only when nothing answers any more. The
-// elector stops campaigning; SetCandidate makes it campaign again. The others
-// leave the Lease to the successor for a moment; "" is for whoever is first. With
-// an error it is not released yet, which is tried until it is no longer ours.
+// Release empties the Lease with the mark of an orderly release, if the record still names this
+// node and its term. Call Release only when nothing on this node answers for the address any more.
+// The Elector stops campaigning until SetCandidate. The other candidates leave the Lease to the
+// successor for 0.2 s; "" names no successor. After an error the Lease is not released yet; the
+// Elector goes on trying until the record does not name this node any more.
 func (e *Elector) Release(ctx context.Context, successor string) error {
 	done := make(chan error, 1)
-	r := &release{ctx: ctx, successor: successor, done: done} // Run's from now on
+	r := &release{ctx: ctx, successor: successor, done: done} // owned by Run from now on
 	if !e.command(ctx, func() { e.beginRelease(r) }) {
 		return ErrNotRunning
 	}
@@ -257,8 +277,8 @@ func (e *Elector) command(ctx context.Context, f func()) bool {
 	}
 }
 
-// Run campaigns until ctx ends, and waits for what it started. It does not
-// release the Lease.
+// Run campaigns until ctx ends, and waits for the goroutines that Run started. Run does not release
+// the Lease.
 func (e *Elector) Run(ctx context.Context) error {
 	watching := make(chan struct{})
 	go func() {
@@ -271,153 +291,168 @@ func (e *Elector) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			e.land()
+			e.awaitInFlight()
 			return nil
 		case f := <-e.commands:
 			f()
-		case s := <-e.seen:
-			e.sighted(s)
+		case s := <-e.watchEvents:
+			e.handleWatchEvent(s)
 		case r := <-e.results:
-			e.landed(r)
+			e.handleResult(r)
 		case <-timer.C:
 		}
-		// Before act, or one that slept through another's term would put "right"
-		// what that one left (hack/model, EXPIRE_LATE).
+		// Expire before act: a process that slept through another holder's term would otherwise
+		// "repair" the record which that holder left (hack/model, EXPIRE_LATE).
 		e.expire()
 		timer.Reset(e.act(ctx).Sub(e.now()))
 	}
 }
 
-// land waits for the call that is under way, given up, at the end of Run.
-func (e *Elector) land() {
-	if e.flight != nil {
-		e.flight.cancel()
+// awaitInFlight cancels the call in flight at the end of Run, and waits for the result.
+func (e *Elector) awaitInFlight() {
+	if e.inFlight != nil {
+		e.inFlight.cancel()
 		<-e.results
-		e.flight = nil
+		e.inFlight = nil
 	}
 	if e.release != nil {
 		e.endRelease(ErrNotRunning)
 	}
 }
 
-// act starts the call that is due, if any, and returns when to look again.
+// act starts the call that is due, if any, and returns when to call act again.
 func (e *Elector) act(ctx context.Context) boottime.Instant {
 	now := e.now()
 	e.settleRelease(now)
 	o, at := e.plan(now)
 	if o != opNone && at <= now {
 		e.start(ctx, o)
-		at = now.Add(e.opts.Timing.Lease) // its end wakes us
+		at = now.Add(e.opts.Timing.Lease) // the result of the call wakes Run earlier
 	}
-	if e.stand.Held {
-		at = min(at, e.stand.Until)
+	if e.status.Held {
+		at = min(at, e.status.Until)
 	}
 	return at
 }
 
-// plan says which call comes next and when it is due. It changes nothing.
+// plan returns the next call and when the call is due. plan changes nothing.
 func (e *Elector) plan(now boottime.Instant) (op, boottime.Instant) {
 	t := e.opts.Timing
 	switch {
-	case e.flight != nil && e.release.awaited():
-		return opNone, max(now, e.release.since).Add(patience)
-	case e.flight != nil:
+	case e.inFlight != nil && e.release.awaited():
+		return opNone, max(now, e.release.since).Add(inFlightGrace)
+	case e.inFlight != nil:
 		return opNone, now.Add(t.Lease)
-	case e.doubt || !e.view.known || e.confirm:
+	case e.mustRead || !e.view.known:
 		return opRead, e.retryAt
 	case e.release != nil:
-		return opRelease, e.retryAt // settleRelease has seen that there is something to release
-	case e.view.lease == nil && (e.stand.Held || e.candidate.Eligible):
-		return opSeed, e.retryAt
-	case e.stand.Held && !e.asWritten():
-		// Blanked, deleted or edited under us: put it right before somebody
-		// has waited it out.
+		return opRelease, e.retryAt // settleRelease has checked that the record is ours to release
+	case e.view.lease == nil && (e.status.Held || e.candidate.Eligible):
+		return opCreate, e.retryAt
+	case e.status.Held && !e.asWritten():
+		// Blanked, deleted or edited while held: write the record again before another candidate
+		// has waited the lease out.
 		return opHold, e.retryAt
-	case e.stand.Held:
-		return opHold, max(e.retryAt, e.sentAt.Add(t.Renew))
+	case e.status.Held && e.confirm && e.renewAt().Sub(now) < minAttempt:
+		return opHold, e.retryAt // better than a read, and a read could delay the renewal
+	case e.status.Held && e.confirm:
+		return opConfirm, e.retryAt
+	case e.status.Held:
+		return opHold, e.renewAt()
 	}
-	// A watch that has stalled looks like a holder that is silent: ask.
+	// A stalled watch looks like a silent holder: read.
 	stale := max(e.view.at, e.readAt).Add(t.Lease * 2 / 3)
-	if from := e.claimFrom(); e.view.lease != nil && e.candidate.Eligible && from <= max(now, stale) {
+	if from := e.claimFrom(now); e.view.lease != nil && e.candidate.Eligible && from <= max(now, stale) {
 		return opHold, max(e.retryAt, from)
 	}
 	return opRead, max(e.retryAt, stale)
 }
 
-// claimFrom is when this candidate may claim what it has seen.
-func (e *Elector) claimFrom() boottime.Instant {
-	from, c := e.view.from, e.candidate
+// renewAt returns when the next renewal is due.
+func (e *Elector) renewAt() boottime.Instant {
+	return max(e.retryAt, e.sentAt.Add(e.opts.Timing.Renew))
+}
+
+// claimFrom returns when this candidate may claim the observed record.
+func (e *Elector) claimFrom(now boottime.Instant) boottime.Instant {
+	from, c := e.expiry(now), e.candidate
 	if e.view.verdict == mine {
 		return from
 	}
-	if !e.view.chosen() {
+	if !e.view.namedSuccessor() {
 		from = from.Add(c.Yield)
 	}
 	return max(from.Add(c.HoldBack), c.NotBefore)
 }
 
-// asWritten tells whether the Lease is as our last write left it.
+// asWritten tells whether the Lease is as the last write left it.
 func (e *Elector) asWritten() bool {
 	return e.view.lease != nil && e.view.lease.ResourceVersion == e.writtenRV
 }
 
-// sighted takes in what the watch delivered.
-func (e *Elector) sighted(s sighting) {
+// handleWatchEvent observes a version of the Lease that the watch delivered.
+func (e *Elector) handleWatchEvent(s watchEvent) {
 	if e.view.older(s.lease) {
-		// The watch lags behind what we read or wrote, or the store went back
-		// to an older state. A read tells; a holder's next write does, too.
-		e.doubt = e.doubt || !e.stand.Held
+		// The watch lags behind a read or a write, or the store went back to an older state. A read
+		// settles which; so does a holder's next write.
+		e.mustRead = e.mustRead || !e.status.Held
+		return
+	}
+	if s.lease == nil && e.view.lease != nil {
+		// A deletion carries no version, so an old deletion cannot be told from a new one: a holder
+		// writes now, a candidate reads.
+		e.writtenRV = ""
+		e.mustRead = e.mustRead || !e.status.Held
 		return
 	}
 	e.observe(s.lease)
 }
 
-// observe takes in a version of the Lease and draws the consequences.
+// observe takes in a version of the Lease and acts on the change.
 func (e *Elector) observe(l *coordinationv1.Lease) {
-	now := e.now()
-	if !e.view.observe(l, now) {
+	if !e.observeNow(l) {
 		return
 	}
-	defer e.opts.Saw(e.view.sight()) // behind what is urgent
+	defer e.opts.Observe(e.view.observation()) // deferred: what is urgent goes first
 	e.warnNamesake()
 	v := &e.view
-	if e.stand.Held && !e.stillMine(e.stand.Term) {
+	if e.status.Held && !e.stillMine(e.status.Term) {
 		e.lose("the lease went to " + describe(v))
 		return
 	}
-	s := e.stand
+	s := e.status
 	s.Known, s.Holder = true, v.holder()
 	e.notify(s)
-	if to := request(l); to != "" && e.stand.Held {
-		e.opts.Asked(to)
+	if to := request(l); to != "" && e.status.Held {
+		e.opts.Observe(MoveRequest{To: to})
 	}
 }
 
-// warnNamesake logs once for each MAC that campaigns under our name.
+// warnNamesake logs each MAC that campaigns under this node's name, once.
 func (e *Elector) warnNamesake() {
 	v, mac := &e.view, ""
 	if v.verdict == namesake && v.self.MAC != "" {
 		mac = v.record.note.MAC
 	}
 	if mac != "" && mac != e.namesake {
-		e.log.Error("another machine campaigns under this node's name: give each node a name of its own",
-			zap.String("node", v.self.Node), zap.String("mac", mac), zap.String("own_mac", v.self.MAC))
+		e.log.Error("another machine campaigns under this node's name", zap.String("node", v.self.Node), zap.String("mac", mac),
+			zap.String("own_mac", v.self.MAC), zap.String("remedy", "give each node a name of its own"))
 	}
 	e.namesake = mac
 }
 
-// stillMine tells whether the holder may go on with this record in place. Blanked
-// and deleted ones count as ours until they are waited out: others wait.
+// stillMine tells whether the holder may go on with this record in place. A blanked or deleted
+// record still counts as this node's: the other candidates wait the lease out.
 func (e *Elector) stillMine(term int) bool {
 	v := &e.view
 	switch v.verdict {
 	case mine, rebooted, vacant, absent:
 		return true
 	case foreign:
-		// Our name with the annotation gone, or with the annotation as we wrote
-		// it and another term: edited by hand. Another elector of our name would
-		// have left both as they were.
-		return v.record.holder == v.self.Node && (v.record.term == term && v.record.note == note{} || v.record.note == e.note(term))
+		// This node's name, with the annotation gone, or with the annotation as written and another
+		// term: somebody edited the Lease by hand. Another elector of the same name would have left
+		// both as they were.
+		return v.record.holder == v.self.Node && (v.record.term == term && v.record.note == note{} || v.record.note.sameTerm(e.note(term)))
 	default:
 		return false
 	}
@@ -428,7 +463,7 @@ func describe(v *view) string {
 	case released:
 		return "nobody: it was marked as released"
 	case namesake:
-		return fmt.Sprintf("a namesake of %s at %s", v.record.holder, v.record.note.MAC)
+		return fmt.Sprintf("another machine named %s, at %s", v.record.holder, v.record.note.MAC)
 	default:
 		return v.record.holder
 	}
@@ -436,24 +471,25 @@ func describe(v *view) string {
 
 // expire ends a holding whose deadline has passed.
 func (e *Elector) expire() {
-	if e.stand.Held && e.stand.Until <= e.now() {
+	if e.status.Held && e.status.Until <= e.now() {
+		// A write without an answer may be committed, and then the others wait for it: read before
+		// the next write.
+		e.mustRead = e.mustRead || e.failures > 0
 		e.lose("the lease could not be renewed in time")
 	}
 }
 
 func (e *Elector) lose(why string) {
-	e.log.Info("lease lost", zap.String("reason", why), zap.Int("term", e.stand.Term), zap.String("holder", e.view.holder()))
+	e.log.Info("lease lost", zap.String("reason", why), zap.Int("term", e.status.Term), zap.String("holder", e.view.holder()))
 	e.confirm, e.answer = false, ""
-	e.notify(Standing{Known: true, Term: e.view.term, Holder: e.view.holder(), Why: why})
+	e.notify(Status{Known: true, Term: e.view.term, Holder: e.view.holder(), Why: why})
 }
 
-// notify changes the standing and tells of it if it is another one now.
-func (e *Elector) notify(s Standing) {
-	if s == e.stand {
+// notify changes the status, and calls Observe if the status differs.
+func (e *Elector) notify(s Status) {
+	if s == e.status {
 		return
 	}
-	e.stand = s
-	if e.opts.Notify != nil {
-		e.opts.Notify(s)
-	}
+	e.status = s
+	e.opts.Observe(s)
 }

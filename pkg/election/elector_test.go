@@ -33,8 +33,11 @@ type cluster struct {
 	start  time.Time
 	server leasetest.Server
 	timing Timing
+	// most and alone are those of Options, for the nodes that join from now on.
+	most  time.Duration
+	alone func() (alone, known bool)
 
-	changed chan struct{} // one slot: a standing is another one
+	changed chan struct{} // one slot: a status changed
 
 	mu    sync.Mutex
 	nodes []*node
@@ -51,7 +54,7 @@ type interval struct {
 	from, to boottime.Instant
 }
 
-// node is one elector; it stays in the cluster's list after it ended.
+// node is one elector; the node stays in the cluster's list after the elector has ended.
 type node struct {
 	c       *cluster
 	name    string
@@ -64,8 +67,8 @@ type node struct {
 
 	asked  []string // moves
 	writes map[Outcome][]Write
-	stand  Standing // the newest
-	quiet  bool     // withdrawn: does not answer, whatever the standing
+	status Status // the newest
+	quiet  bool   // withdrawn: does not answer, whatever the status
 	arms   int
 	unarm  error
 }
@@ -79,7 +82,7 @@ func newCluster(t *testing.T) *cluster {
 	return &cluster{t: t, start: time.Now(), timing: timing, changed: make(chan struct{}, 1)}
 }
 
-// now is CLOCK_BOOTTIME of every node: the bubble's clock.
+// now is CLOCK_BOOTTIME of every node: the clock of the bubble.
 func (c *cluster) now() boottime.Instant { return boottime.Instant(time.Since(c.start) + time.Hour) }
 
 // join starts an elector as this node, with the MAC of its name.
@@ -92,10 +95,19 @@ func (c *cluster) joinWith(name string, fault func(string) leasetest.Fault) *nod
 }
 
 func (c *cluster) joinAs(name string, self Self, mac string, fault func(string) leasetest.Fault) *node {
+	return c.joinBy(c.now, nil, name, self, mac, fault)
+}
+
+// joinSlewed starts a node with its own clocks.
+func (c *cluster) joinSlewed(name string, clocks slewed) *node {
+	return c.joinBy(clocks.now, clocks.raw, name, Self{Node: name, BootID: "boot-1", Version: "test"}, "mac-of-"+name, nil)
+}
+
+func (c *cluster) joinBy(now boottime.Clock, raw boottime.RawClock, name string, self Self, mac string, fault func(string) leasetest.Fault) *node {
 	n := &node{c: c, name: name, self: self, client: &leasetest.Client{Server: &c.server, Hedge: c.timing.Attempt / 3},
 		done: make(chan struct{}), writes: make(map[Outcome][]Write)}
 	n.elector = New(Options{
-		Self: self, Timing: c.timing, Now: c.now, Notify: n.notified, Arm: n.armed, Asked: n.askedToMove, Wrote: n.wrote,
+		Self: self, Timing: c.timing, MaxLease: c.most, Alone: c.alone, Now: now, Raw: raw, Observe: n.observe, Arm: n.armed,
 		Store: &KubeStore{API: n.client, Namespace: "kube-system", Name: leaseName, Establish: time.Second},
 	})
 	n.client.SetFault(fault)
@@ -109,16 +121,17 @@ func (c *cluster) joinAs(name string, self Self, mac string, fault func(string) 
 	return n
 }
 
-func (n *node) askedToMove(to string) {
+func (n *node) observe(e Event) {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
-	n.asked = append(n.asked, to)
-}
-
-func (n *node) wrote(w Write) {
-	n.c.mu.Lock()
-	defer n.c.mu.Unlock()
-	n.writes[w.Outcome] = append(n.writes[w.Outcome], w)
+	switch e := e.(type) {
+	case Status:
+		n.notified(e)
+	case MoveRequest:
+		n.asked = append(n.asked, e.To)
+	case Write:
+		n.writes[e.Outcome] = append(n.writes[e.Outcome], e)
+	}
 }
 
 func (n *node) armed(time.Duration) (uint64, error) {
@@ -128,26 +141,24 @@ func (n *node) armed(time.Duration) (uint64, error) {
 	return uint64(n.arms), n.unarm
 }
 
-// notified keeps the intervals in which the node could have answered: to the
-// deadline of the newest grant, or to when it was told that it lost.
-func (n *node) notified(s Standing) {
+// notified records a status, and the intervals in which the node could have answered: to the deadline of
+// the newest status, or to the loss. The caller holds the lock.
+func (n *node) notified(s Status) {
 	c := n.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	now := c.now()
 	n.withdraw(now)
 	if s.Held && !n.quiet {
 		c.held = append(c.held, interval{node: n.name, term: s.Term, from: now, to: s.Until})
 	}
-	n.stand = s
+	n.status = s
 	select {
 	case c.changed <- struct{}{}:
 	default:
 	}
 }
 
-// withdraw ends what this node may answer for, also what an earlier process on
-// it left behind. It needs the lock.
+// withdraw ends the intervals of this node, including those of an earlier process. The caller holds
+// the lock.
 func (n *node) withdraw(now boottime.Instant) {
 	for i := range n.c.held {
 		if n.c.held[i].node == n.name {
@@ -172,7 +183,7 @@ func (n *node) since() boottime.Instant {
 	return n.lastInterval().from
 }
 
-// crash ends the process without a word.
+// crash ends the process without a release.
 func (n *node) crash() {
 	n.c.t.Helper()
 	n.stop()
@@ -182,7 +193,7 @@ func (n *node) crash() {
 	}
 }
 
-// release withdraws first, as whoever calls Release has to.
+// release withdraws first, as every caller of Release has to.
 func (n *node) release() error { return n.releaseFor("") }
 
 func (n *node) releaseFor(successor string) error {
@@ -195,7 +206,7 @@ func (n *node) releaseFor(successor string) error {
 	return n.elector.Release(ctx, successor)
 }
 
-// campaign makes a node that released a candidate again.
+// campaign makes a node a candidate again after its release.
 func (n *node) campaign() {
 	n.c.mu.Lock()
 	n.quiet = false
@@ -209,26 +220,26 @@ func (n *node) armCount() int {
 	return n.arms
 }
 
-func (n *node) standing() Standing {
+func (n *node) latest() Status {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
-	return n.stand
+	return n.status
 }
 
-// holder is the node that holds, "" for none.
+// holder returns the node that holds, "" for none.
 func (c *cluster) holder() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, n := range c.nodes {
-		if n.stand.Held && c.now() < n.stand.Until {
+		if n.status.Held && c.now() < n.status.Until {
 			return n.name
 		}
 	}
 	return ""
 }
 
-// awaitHolder waits until somebody other than "not" holds, and returns who and
-// how long it took.
+// awaitHolder waits until a node other than "not" holds, and returns that node and how long it
+// took.
 func (c *cluster) awaitHolder(not string, limit time.Duration) (*node, time.Duration) {
 	c.t.Helper()
 	start := time.Now()
@@ -238,7 +249,7 @@ func (c *cluster) awaitHolder(not string, limit time.Duration) (*node, time.Dura
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			for _, n := range c.nodes {
-				if n.name == name && n.stand.Held {
+				if n.name == name && n.status.Held {
 					return n, time.Since(start)
 				}
 			}
@@ -251,8 +262,8 @@ func (c *cluster) awaitHolder(not string, limit time.Duration) (*node, time.Dura
 	}
 }
 
-// end stops everybody and checks that no two ever held at once and that the
-// term grew with every change of holder.
+// end stops all nodes, and checks that no two nodes held at the same time and that the term grew
+// with every change of holder.
 func (c *cluster) end() {
 	c.t.Helper()
 	for _, n := range c.nodes {
@@ -303,7 +314,7 @@ func TestFirstClaimWaitsOutADeletedLease(t *testing.T) {
 			t.Errorf("%s took a lease that did not exist after %v", n.name, took)
 		}
 		time.Sleep(time.Minute)
-		if s := n.standing(); !s.Held || s.Term != 1 {
+		if s := n.latest(); !s.Held || s.Term != 1 {
 			t.Errorf("after a minute: %+v", s)
 		}
 		// 60 renewals, not more: a renewal is a write to etcd.
@@ -327,7 +338,7 @@ func TestReleaseHandsOverAtOnce(t *testing.T) {
 		if took > 5*time.Millisecond {
 			t.Errorf("hand-over to %s took %v on a store without latency", second.name, took)
 		}
-		if s := second.standing(); s.Why != "n1 released the lease" {
+		if s := second.latest(); s.Why != "n1 released the lease" {
 			t.Errorf("why = %q", s.Why)
 		}
 		time.Sleep(10 * time.Second)
@@ -344,7 +355,7 @@ func TestCrashIsWaitedOutExactly(t *testing.T) {
 		c.join("n2")
 		c.join("n3")
 		time.Sleep(5*time.Second + 300*time.Millisecond)
-		renewed := first.standing().Until.Add(-c.timing.Hold())
+		renewed := first.latest().Until.Add(-c.timing.Hold())
 		first.crash()
 		second, _ := c.awaitHolder("n1", 10*time.Second)
 		from := second.since()
@@ -354,14 +365,14 @@ func TestCrashIsWaitedOutExactly(t *testing.T) {
 		}
 		// How it came to it is told, and stays as it was.
 		time.Sleep(10 * time.Second)
-		claim := second.standing().Claim
+		claim := second.latest().Claim
 		if claim.Seen < renewed || claim.Free != claim.Seen.Add(c.timing.Lease) || claim.Sent < claim.Free || claim.Written < claim.Sent || claim.Written > from {
 			t.Errorf("claim %+v of a lease renewed at %d, held anew at %d", claim, renewed, from)
 		}
 	})
 }
 
-// TestWritesAreTold: what each came to, and how much of the lease was left then.
+// TestWritesAreTold checks the reported outcome of each write, and what was left of the lease then.
 func TestWritesAreTold(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
@@ -406,8 +417,8 @@ func TestRestartAdoptsTheTerm(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		again := c.join("n1")
 		time.Sleep(10 * time.Millisecond)
-		if s := again.standing(); !s.Held || s.Term != first.standing().Term {
-			t.Errorf("after a restart inside the lease: %+v, before it term %d", s, first.standing().Term)
+		if s := again.latest(); !s.Held || s.Term != first.latest().Term {
+			t.Errorf("after a restart inside the lease: %+v, before it term %d", s, first.latest().Term)
 		}
 	})
 }
@@ -424,13 +435,13 @@ func TestRestartBeforeTheMACIsKnown(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		again.campaign()
 		time.Sleep(10 * time.Millisecond)
-		if s := again.standing(); !s.Held || s.Term != first.standing().Term {
-			t.Errorf("after the MAC was known: %+v, before the restart term %d", s, first.standing().Term)
+		if s := again.latest(); !s.Held || s.Term != first.latest().Term {
+			t.Errorf("after the MAC was known: %+v, before the restart term %d", s, first.latest().Term)
 		}
 	})
 }
 
-// TestMACChanges: whatever is under way then, a record of this process stays its own.
+// TestMACChanges: a record of this process stays its own, whatever was in flight at the change.
 func TestMACChanges(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
@@ -440,7 +451,7 @@ func TestMACChanges(t *testing.T) {
 		for i := range 300 {
 			time.Sleep(37 * time.Millisecond)
 			n.elector.SetCandidate(c.t.Context(), Candidate{Eligible: true, MAC: fmt.Sprint("mac-", i)})
-			if s := n.standing(); !s.Held || s.Term != 1 {
+			if s := n.latest(); !s.Held || s.Term != 1 {
 				t.Fatalf("after %d changes: %+v", i, s)
 			}
 		}
@@ -462,7 +473,7 @@ func TestRebootClaimsAtOnceWithANewTerm(t *testing.T) {
 		self.BootID = "boot-2"
 		again := c.joinAs("n1", self, "mac-of-n1", nil)
 		time.Sleep(10 * time.Millisecond)
-		if s := again.standing(); !s.Held || s.Term != first.standing().Term+1 {
+		if s := again.latest(); !s.Held || s.Term != first.latest().Term+1 {
 			t.Errorf("after a reboot: %+v", s)
 		}
 	})
@@ -474,7 +485,7 @@ func TestNamesakeIsAForeignHolder(t *testing.T) {
 		c.awaitHolder("", 10*time.Second)
 		other := c.joinAs("other", Self{Node: "n1", BootID: "boot-9"}, "mac-of-other", nil)
 		time.Sleep(20 * time.Second)
-		if other.standing().Held {
+		if other.latest().Held {
 			t.Error("a namesake on another machine took the lease")
 		}
 	})
@@ -490,7 +501,7 @@ func TestForeignHolderEndsTheHoldingAtOnce(t *testing.T) {
 			l.Spec.HolderIdentity, l.Spec.LeaseTransitions = &thief, &term
 		})
 		time.Sleep(time.Millisecond)
-		if s := n.standing(); s.Held || s.Holder != "thief" {
+		if s := n.latest(); s.Held || s.Holder != "thief" {
 			t.Fatalf("a millisecond after the theft: %+v", s)
 		}
 		_, took := c.awaitHolder("", 10*time.Second)
@@ -500,8 +511,8 @@ func TestForeignHolderEndsTheHoldingAtOnce(t *testing.T) {
 	})
 }
 
-// TestDamagedLeaseIsPutRight: whatever people write into the Lease of a living
-// holder, nobody else takes it and the holder goes on.
+// TestDamagedLeaseIsPutRight: whatever people write into the Lease of a running holder, no other
+// node takes the Lease, and the holder goes on.
 func TestDamagedLeaseIsPutRight(t *testing.T) {
 	damages := map[string]func(*leasetest.Server){
 		"deleted": (*leasetest.Server).Delete,
@@ -539,7 +550,7 @@ func TestDamagedLeaseIsPutRight(t *testing.T) {
 				time.Sleep(1500 * time.Millisecond)
 				acquired := *c.server.Lease().Spec.AcquireTime
 				damage(&c.server)
-				time.Sleep(50 * time.Millisecond)
+				time.Sleep(250 * time.Millisecond) // where n2 makes a deleted one anew, n1 tries once more
 				l := c.server.Lease()
 				if l == nil || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != "n1" || *l.Spec.LeaseDurationSeconds != 3 ||
 					l.Spec.AcquireTime == nil || !l.Spec.AcquireTime.Equal(&acquired) {
@@ -703,7 +714,7 @@ func TestReleaseReportsWhatItCouldNotWrite(t *testing.T) {
 	})
 }
 
-// Conflicts that nothing explains, one after the other: the holder is answered, and goes on.
+// Unexplained conflicts, one after the other: the store answers the holder, and the holder goes on.
 func TestHolderOutlastsConflicts(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
@@ -719,13 +730,13 @@ func TestHolderOutlastsConflicts(t *testing.T) {
 			return leasetest.Fault{Refuse: apierrors.NewConflict(schema.GroupResource{Resource: "leases"}, "", nil)}
 		})
 		time.Sleep(10 * time.Second)
-		if got := c.holder(); got != "n1" || refusals > 0 || n.standing().Term != 1 {
-			t.Errorf("holder = %q in term %d, %d refusals left", got, n.standing().Term, refusals)
+		if got := c.holder(); got != "n1" || refusals > 0 || n.latest().Term != 1 {
+			t.Errorf("holder = %q in term %d, %d refusals left", got, n.latest().Term, refusals)
 		}
 	})
 }
 
-// A release may follow one whose caller has just left.
+// A release may follow a release whose caller has just left.
 func TestReleaseAfterOneThatRanOut(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
@@ -741,8 +752,8 @@ func TestReleaseAfterOneThatRanOut(t *testing.T) {
 	})
 }
 
-// A holder that could not release, as etcd had no leader for a moment, does so as soon
-// as it can: it had a reason to give the Lease up, and the others need not wait it out.
+// A holder that could not release, because etcd had no leader for a moment, releases as soon as
+// possible: it had a reason to give the Lease up, and the others need not wait it out.
 func TestReleaseGoesOnWithoutItsCaller(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
@@ -765,7 +776,7 @@ func TestReleaseGoesOnWithoutItsCaller(t *testing.T) {
 	})
 }
 
-// Nobody else wants it: it is taken up again, as after every release.
+// There is no other candidate: this node claims again, as after every release.
 func TestReleaseWithoutCallerAndSuccessor(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
@@ -808,7 +819,7 @@ func TestStalledWatchIsNotASilentHolder(t *testing.T) {
 			return leasetest.Fault{}
 		})
 		time.Sleep(time.Minute)
-		if got := c.holder(); got != "n1" || n2.standing().Held {
+		if got := c.holder(); got != "n1" || n2.latest().Held {
 			t.Errorf("holder = %q", got)
 		}
 		if n := n2.armCount(); n > 0 {
@@ -817,8 +828,36 @@ func TestStalledWatchIsNotASilentHolder(t *testing.T) {
 	})
 }
 
-// TestAlongsideClientGo is what a rolling migration from kube-vip meets: electors
-// of client-go on the same Lease, named after their nodes.
+// TestLateDeletionIsNoNews: an API server whose cache is seconds behind reports an old deletion to
+// the holder, and the holder of that time.
+func TestLateDeletionIsNoNews(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n2 := c.join("n2")
+		c.awaitHolder("", 10*time.Second)
+		n1 := c.joinWith("n1", func(verb string) leasetest.Fault {
+			if verb == "watch" {
+				return leasetest.Fault{Lag: func() time.Duration { return 6 * time.Second }}
+			}
+			return leasetest.Fault{Before: 5 * time.Millisecond}
+		})
+		time.Sleep(time.Second)
+		c.server.Delete() // n2 puts it right
+		time.Sleep(time.Second)
+		if err := n2.release(); err != nil {
+			t.Fatal(err)
+		}
+		c.awaitHolder("n2", 10*time.Second)
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			if s := n1.latest(); !s.Held {
+				t.Fatalf("n1 let go: %s", s.Why)
+			}
+		}
+	})
+}
+
+// TestAlongsideClientGo is a rolling migration from kube-vip: electors of client-go on the same
+// Lease, named after their nodes.
 func TestAlongsideClientGo(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		first := c.clientGo("k1")
@@ -918,6 +957,10 @@ func (c *cluster) torment(r *rand.Rand) {
 		nodes[i] = c.joinWith(fmt.Sprintf("n%d", i), fault)
 		nodes[i].client.WallClock = func() time.Duration { return time.Duration(draw(7200)-3600) * time.Second }
 	}
+	if draw(2) == 0 {
+		// What the nodes believe of each other may be wrong at any time.
+		c.most, c.alone = 30*time.Second, func() (bool, bool) { return draw(3) == 0, draw(4) > 0 }
+	}
 	for i := range nodes {
 		start(i)
 	}
@@ -951,5 +994,5 @@ func (c *cluster) torment(r *rand.Rand) {
 		n.client.SetFault(nil)
 		n.campaign()
 	}
-	c.awaitHolder("", 30*time.Second)
+	c.awaitHolder("", 30*time.Second+2*c.most)
 }

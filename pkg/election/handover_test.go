@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
 	"github.com/vipd-io/vipd/internal/leasetest"
 )
@@ -23,8 +24,8 @@ func three(c *cluster) (n1, n2, n3 *node) {
 	return n1, n2, n3
 }
 
-// TestSuccessorGoesFirst: the one that is named takes the Lease, and the others
-// take it a moment later if that one does not.
+// TestSuccessorGoesFirst: the named successor takes the Lease; if it does not, another node takes
+// the Lease a moment later.
 func TestSuccessorGoesFirst(t *testing.T) {
 	tests := []struct {
 		successor string
@@ -34,9 +35,9 @@ func TestSuccessorGoesFirst(t *testing.T) {
 	}{
 		{successor: "n3", want: "n3"},
 		{successor: "n2", want: "n2"},
-		{successor: "n9", want: "", least: courtesy},
-		{successor: "n3", prepare: func(_, n3 *node) { n3.crash() }, want: "n2", least: courtesy},
-		{successor: "n3", want: "n2", least: courtesy, prepare: func(_, n3 *node) {
+		{successor: "n9", want: "", least: successorDelay},
+		{successor: "n3", prepare: func(_, n3 *node) { n3.crash() }, want: "n2", least: successorDelay},
+		{successor: "n3", want: "n2", least: successorDelay, prepare: func(_, n3 *node) {
 			n3.elector.SetCandidate(n3.c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-n3", HoldBack: time.Minute})
 		}},
 		{successor: "n3", want: "n3", prepare: func(_, n3 *node) { // it yields to preferred ones, unless it is named
@@ -68,7 +69,8 @@ func TestSuccessorGoesFirst(t *testing.T) {
 	}
 }
 
-// TestOwnReleaseIsLeftToOthers: who released it takes it back only if nobody does.
+// TestOwnReleaseIsLeftToOthers: the node that released the Lease claims again only if no other node
+// does.
 func TestOwnReleaseIsLeftToOthers(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n1 := c.join("n1")
@@ -77,14 +79,14 @@ func TestOwnReleaseIsLeftToOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		n1.campaign()
-		if n, took := c.awaitHolder("", 5*time.Second); n.name != "n1" || took < afterwards || took > afterwards+10*time.Millisecond {
+		if n, took := c.awaitHolder("", 5*time.Second); n.name != "n1" || took < releaserDelay || took > releaserDelay+10*time.Millisecond {
 			t.Errorf("%s took it after %s", n.name, took)
 		}
 	})
 }
 
-// TestHoldBackAfterACrash: a candidate that holds back lets the others go first,
-// and does not leave the Lease to nobody.
+// TestHoldBackAfterACrash: a candidate that holds back lets the others go first, and claims if they
+// do not.
 func TestHoldBackAfterACrash(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n1, n2, n3 := three(c)
@@ -96,7 +98,7 @@ func TestHoldBackAfterACrash(t *testing.T) {
 		if n, _ := c.awaitHolder("n1", 10*time.Second); n != n3 {
 			t.Fatalf("%s took it", n.name)
 		}
-		last := n3.standing().Until.Add(-c.timing.Hold())
+		last := n3.latest().Until.Add(-c.timing.Hold())
 		n3.crash()
 		n, _ := c.awaitHolder("n3", 20*time.Second)
 		after := n.since().Sub(last)
@@ -113,8 +115,8 @@ func TestHoldBackAfterACrash(t *testing.T) {
 	})
 }
 
-// TestConfirm: the answer is later than the question, also while a renewal is
-// under way, and a foreign holder ends the holding at once.
+// TestConfirm: the answer is later than the question, also while a renewal is in flight, and
+// another holder ends the holding at once.
 func TestConfirm(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n1 := c.join("n1")
@@ -130,7 +132,7 @@ func TestConfirm(t *testing.T) {
 				time.Sleep(time.Nanosecond) // fake time: nothing takes any
 				n1.elector.Confirm(c.t.Context())
 				time.Sleep(250 * time.Millisecond)
-				if s := n1.standing(); !s.Held || s.Confirmed <= heard {
+				if s := n1.latest(); !s.Held || s.Confirmed <= heard {
 					t.Fatalf("confirmed at %s after the question", s.Confirmed.Sub(heard))
 				}
 			}
@@ -148,18 +150,68 @@ func TestConfirm(t *testing.T) {
 			delete(l.Annotations, Annotation)
 		})
 		time.Sleep(time.Millisecond)
-		if !n1.standing().Held {
+		if !n1.latest().Held {
 			t.Fatal("it knows already")
 		}
 		n1.elector.Confirm(c.t.Context())
 		time.Sleep(time.Millisecond)
-		if n1.standing().Held {
+		if n1.latest().Held {
 			t.Error("goes on over another holder's record")
 		}
 	})
 }
 
-// TestRequestMove: a person asks through the Lease and learns what came of it.
+// TestConfirmKeepsTheRenewal: a confirmation without an answer does not delay renewals, whenever it
+// comes; shortly before a renewal, the renewal is the answer.
+func TestConfirmKeepsTheRenewal(t *testing.T) {
+	hang := func(verb string) leasetest.Fault {
+		if verb == "get" {
+			return leasetest.Fault{Before: 20 * time.Second}
+		}
+		return leasetest.Fault{}
+	}
+	refuse := func(verb string) leasetest.Fault {
+		if verb == "get" {
+			return leasetest.Fault{Refuse: errors.New("connection refused")}
+		}
+		return leasetest.Fault{}
+	}
+	for name, fault := range map[string]func(string) leasetest.Fault{"hang": hang, "refuse": refuse} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(c *cluster) {
+				n1 := c.join("n1")
+				c.awaitHolder("", 10*time.Second)
+				n1.client.SetFault(fault)
+				for behind := 50 * time.Millisecond; behind < c.timing.Renew; behind += 100 * time.Millisecond {
+					sent := n1.latest().Until.Add(-c.timing.Hold())
+					for n1.latest().Until.Add(-c.timing.Hold()) == sent {
+						time.Sleep(time.Millisecond) // the next renewal
+					}
+					time.Sleep(behind)
+					heard := c.now()
+					n1.elector.Confirm(c.t.Context())
+					time.Sleep(10 * time.Millisecond)
+					if s := n1.latest(); behind > c.timing.Renew-minAttempt && s.Confirmed < heard {
+						t.Errorf("a question %s behind a renewal: confirmed %s before it", behind, heard.Sub(s.Confirmed))
+					}
+				}
+				time.Sleep(c.timing.Renew)
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				for _, w := range n1.writes[Renewed][1:] {
+					if want := c.timing.Hold() - c.timing.Renew - 10*time.Millisecond; w.Left < want {
+						t.Errorf("a renewal with %s of the lease left, want %s", w.Left, want)
+					}
+				}
+				if len(n1.writes) > 1 {
+					t.Errorf("not all renewals came to anything: %v", n1.writes)
+				}
+			})
+		})
+	}
+}
+
+// TestRequestMove: a person requests a move through the Lease, and learns the outcome.
 func TestRequestMove(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		store := &KubeStore{API: &leasetest.Client{Server: &c.server}, Namespace: "kube-system", Name: leaseName, Establish: time.Second}
@@ -216,7 +268,62 @@ func TestRequestMove(t *testing.T) {
 	})
 }
 
-// TestRequestThatIsNone: what a person or program may leave in the annotation.
+// twoServers is an API that sends each call to two servers.
+type twoServers struct {
+	API
+	lease   *coordinationv1.Lease
+	updates chan *coordinationv1.Lease
+}
+
+func (a twoServers) Do(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error {
+	errs := make(chan error)
+	for range 2 {
+		go func() { errs <- call(ctx, hangingServer{twoServers: a}) }()
+	}
+	return errors.Join(<-errs, <-errs)
+}
+
+// hangingServer answers reads only.
+type hangingServer struct {
+	coordinationv1client.CoordinationV1Interface
+	coordinationv1client.LeaseInterface
+	twoServers
+}
+
+func (s hangingServer) Leases(string) coordinationv1client.LeaseInterface { return s }
+
+func (s hangingServer) Get(context.Context, string, metav1.GetOptions) (*coordinationv1.Lease, error) {
+	return s.lease, nil
+}
+
+func (s hangingServer) Update(ctx context.Context, l *coordinationv1.Lease, _ metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	s.updates <- l
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestRequestMoveFromTwoServers: client-go changes an object while it encodes the object, so no two
+// servers are sent the same one.
+func TestRequestMoveFromTwoServers(t *testing.T) {
+	inBubble(t, func(*cluster) {
+		api := twoServers{lease: new(leases).vipd(Self{Node: "n1"}, "n1", 15, 1, false), updates: make(chan *coordinationv1.Lease)}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() {
+			_, err := (&KubeStore{API: api}).RequestMove(ctx, "n2")
+			done <- err
+		}()
+		if one, two := <-api.updates, <-api.updates; one == two {
+			t.Error("two servers were sent the same object")
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("RequestMove = %v, want %v", err, context.Canceled)
+		}
+	})
+}
+
+// TestRequestThatIsNone: other content that a person or program may leave in the annotation.
 func TestRequestThatIsNone(t *testing.T) {
 	for value, want := range map[string]string{
 		"": "", "n2": "n2", AnyNode: AnyNode, refusalPrefix + "no": "", strings.Repeat("a", maxRequest+1): "",
@@ -243,8 +350,8 @@ func (n *node) forget() {
 	n.asked = nil
 }
 
-// TestUpgradeAdoptsTheTerm: another version of vipd on the same node is the same
-// holder, and the record says from then on which one it is.
+// TestUpgradeAdoptsTheTerm: another version of vipd on the same node is the same holder, and the
+// record shows the new version from then on.
 func TestUpgradeAdoptsTheTerm(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		old := c.join("n1")
@@ -258,7 +365,7 @@ func TestUpgradeAdoptsTheTerm(t *testing.T) {
 			t.Errorf("taken up after %s", took)
 		}
 		time.Sleep(10 * time.Second)
-		if s := n.standing(); !s.Held || s.Term != 1 {
+		if s := n.latest(); !s.Held || s.Term != 1 {
 			t.Errorf("after the upgrade: %+v", s)
 		}
 		if a := c.server.Lease().Annotations[Annotation]; !strings.Contains(a, `"version":"next"`) {
@@ -267,8 +374,8 @@ func TestUpgradeAdoptsTheTerm(t *testing.T) {
 	})
 }
 
-// TestSlowAnswersKeepTheLease: each write is committed at once, and its answer
-// takes longer than the next server is waited with.
+// TestSlowAnswersKeepTheLease: each write is committed at once, and its answer takes longer than
+// the hedge.
 func TestSlowAnswersKeepTheLease(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		slow := func(string) leasetest.Fault { return leasetest.Fault{After: c.timing.Attempt / 2} }
@@ -276,7 +383,7 @@ func TestSlowAnswersKeepTheLease(t *testing.T) {
 		c.awaitHolder("", 10*time.Second)
 		c.joinWith("n2", slow)
 		time.Sleep(2 * time.Minute)
-		if s := n1.standing(); !s.Held || s.Term != 1 {
+		if s := n1.latest(); !s.Held || s.Term != 1 {
 			t.Errorf("after two minutes: %+v", s)
 		}
 		if n := len(c.server.History()); n > 130 {
@@ -285,8 +392,8 @@ func TestSlowAnswersKeepTheLease(t *testing.T) {
 	})
 }
 
-// TestWallClocksDoNotMatter: the same story, with wall clocks that are right, an
-// hour off in both directions, and stepping: the same holders at the same times.
+// TestWallClocksDoNotMatter: the same simulation with correct wall clocks, with clocks an hour off
+// in both directions, and with stepping clocks has the same holders at the same times.
 func TestWallClocksDoNotMatter(t *testing.T) {
 	story := func(off func(node string, asked int) time.Duration) (seen []interval) {
 		inBubble(t, func(c *cluster) {

@@ -12,21 +12,21 @@ import (
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 )
 
-// MoveAnnotation on the Lease asks its holder to hand over to the node that it
-// names, or with AnyNode to the best one (docs/adr/0006). The holder takes it
-// away with its next write; if it will not move, it leaves refusalPrefix and
-// the reason there until the write after that.
+// MoveAnnotation on the Lease asks the holder to hand over to the node that the annotation names,
+// or with AnyNode to the best candidate (docs/adr/0006). The holder removes the annotation with the
+// next write. If the holder refuses, it leaves refusalPrefix and the reason there until the write
+// after that.
 const MoveAnnotation = "vipd.io/move"
 
-// AnyNode leaves the choice to the holder.
+// AnyNode leaves the choice of the candidate to the holder.
 const AnyNode = "*"
 
 const refusalPrefix = "refused: "
 
-// maxRequest bounds a node's name, as Kubernetes does.
+// maxRequest is the maximum length of a node's name in bytes, as in Kubernetes.
 const maxRequest = 253
 
-// request reads a request to move, "" for none.
+// request returns the node that a request to move names, "" for no request.
 func request(l *coordinationv1.Lease) string {
 	if l == nil {
 		return ""
@@ -38,23 +38,23 @@ func request(l *coordinationv1.Lease) string {
 	return to
 }
 
-// Errors of Move.
+// Errors of RequestMove.
 var (
 	ErrNoHolder = errors.New("nobody holds the lease")
 	ErrNotVipd  = errors.New("the holder is not a vipd")
 	ErrRefused  = errors.New("the holder refuses")
 )
 
-// Move is a hand-over that was asked for.
+// Move is a completed move that somebody asked for.
 type Move struct {
-	// From held the Lease, To holds it now.
+	// From held the Lease before, To holds the Lease now.
 	From, To string
 	Term     int
 }
 
-// RequestMove asks the holder to hand over to a node or to AnyNode, and waits
-// until it has, it refuses (ErrRefused), or ctx ends. A node that holds the
-// Lease already need not move.
+// RequestMove asks the holder to hand over to a node or to AnyNode, and waits until the Lease has
+// another holder, the holder refuses (ErrRefused), or ctx ends. If the node holds the Lease
+// already, RequestMove returns at once. Other errors: ErrNoHolder, ErrNotVipd.
 func (k *KubeStore) RequestMove(ctx context.Context, to string) (Move, error) {
 	asked, err := k.ask(ctx, to)
 	if err != nil {
@@ -69,7 +69,7 @@ func (k *KubeStore) RequestMove(ctx context.Context, to string) (Move, error) {
 	return m, err
 }
 
-// ask writes the annotation and returns what was written.
+// ask writes the annotation and returns the Lease as written.
 func (k *KubeStore) ask(ctx context.Context, to string) (*coordinationv1.Lease, error) {
 	for {
 		l, err := k.Get(ctx)
@@ -86,10 +86,11 @@ func (k *KubeStore) ask(ctx context.Context, to string) (*coordinationv1.Lease, 
 		}
 		metav1.SetMetaDataAnnotation(&l.ObjectMeta, MoveAnnotation, to)
 		out, err := first(ctx, k.API, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (*lease, error) {
-			return c.Leases(k.Namespace).Update(ctx, l, metav1.UpdateOptions{})
+			// A copy for each server: client-go changes the object while it encodes the object.
+			return c.Leases(k.Namespace).Update(ctx, l.DeepCopy(), metav1.UpdateOptions{})
 		})
 		if apierrors.IsConflict(err) && ctx.Err() == nil {
-			continue // a renewal came in between
+			continue // a renewal was committed in between
 		}
 		if err != nil {
 			return nil, fmt.Errorf("write lease %s/%s: %w", k.Namespace, k.Name, err)
@@ -98,7 +99,7 @@ func (k *KubeStore) ask(ctx context.Context, to string) (*coordinationv1.Lease, 
 	}
 }
 
-// await watches the Lease until it has another holder.
+// await watches the Lease until another node holds it or the holder refuses.
 func (k *KubeStore) await(ctx context.Context, asked *coordinationv1.Lease, m *Move) error {
 	watching, done := context.WithCancel(ctx)
 	defer done()

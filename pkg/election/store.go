@@ -19,43 +19,42 @@ import (
 
 type lease = coordinationv1.Lease
 
-// Store is where the Lease lives.
+// Store stores the Lease.
 type Store interface {
-	// Get reads the newest version, nil if there is none.
+	// Get returns the newest version, nil if there is no Lease.
 	Get(ctx context.Context) (*coordinationv1.Lease, error)
-	// Write writes the record and annotations (an empty one: it is to go) over
-	// base, or creates the Lease (without any) if base is nil, and returns the
-	// new version. If base is not the newest version any more, nothing is
-	// written and the error is a Conflict, AlreadyExists or NotFound of
-	// k8s.io/apimachinery/pkg/api/errors.
+	// Write writes the record and the annotations over base, and returns the new version. An empty
+	// annotation is removed. If base is nil, Write creates the Lease, without annotations. If base
+	// is not the newest version any more, nothing is written, and the error is a Conflict,
+	// AlreadyExists or NotFound of k8s.io/apimachinery/pkg/api/errors.
 	Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotations map[string]string) (*coordinationv1.Lease, error)
-	// Watch delivers the present version and each later one, with nil for a
-	// deletion. It returns when the stream or ctx ends.
+	// Watch delivers the present version and each later one, nil for a deletion. Watch returns when
+	// the stream or ctx ends.
 	Watch(ctx context.Context, deliver func(*coordinationv1.Lease)) error
 }
 
 // API runs calls against API servers.
 type API interface {
-	// Do may run call several times, at once and against several servers; what
-	// the first to succeed came to counts.
+	// Do may run call several times, concurrently and against several servers; the result of the
+	// first success counts.
 	Do(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error
-	// Stream runs a call that lasts, once.
+	// Stream runs a long call, once.
 	Stream(ctx context.Context, call func(context.Context, coordinationv1client.CoordinationV1Interface) error) error
 }
 
-// KubeStore is the Lease in a cluster. It is client-go's LeaseLock underneath,
-// so the record reads as that of any other elector.
+// KubeStore stores the Lease in a cluster. KubeStore uses client-go's LeaseLock, so the record
+// reads like that of any other elector.
 type KubeStore struct {
 	API       API
 	Namespace string
 	Name      string
-	// Establish is how long a watch may take to be answered.
+	// Establish is how long a server may take to answer a watch.
 	Establish time.Duration
 
 	uid atomic.Pointer[types.UID] // as last read or written
 }
 
-// UID is that of the Lease as far as it was seen, "" before.
+// UID returns the UID of the Lease as last seen, "" before the first read.
 func (k *KubeStore) UID() types.UID {
 	if uid := k.uid.Load(); uid != nil {
 		return *uid
@@ -63,7 +62,7 @@ func (k *KubeStore) UID() types.UID {
 	return ""
 }
 
-// note keeps what Events are tied to.
+// note keeps the UID, which Events refer to.
 func (k *KubeStore) note(l *lease) {
 	if l != nil && k.UID() != l.UID {
 		uid := l.UID
@@ -73,7 +72,7 @@ func (k *KubeStore) note(l *lease) {
 
 var _ Store = (*KubeStore)(nil)
 
-// Get reads the Lease from the store itself, not from a cache of it.
+// Get reads the Lease from etcd, not from an API server's cache.
 func (k *KubeStore) Get(ctx context.Context) (*coordinationv1.Lease, error) {
 	out, err := first(ctx, k.API, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (*lease, error) {
 		return c.Leases(k.Namespace).Get(ctx, k.Name, metav1.GetOptions{})
@@ -88,7 +87,7 @@ func (k *KubeStore) Get(ctx context.Context) (*coordinationv1.Lease, error) {
 	return out, nil
 }
 
-// first runs a call and returns what the first to succeed came to.
+// first runs a call and returns the result of the first success.
 func first(ctx context.Context, api API, call func(context.Context, coordinationv1client.CoordinationV1Interface) (*lease, error)) (*lease, error) {
 	var out atomic.Pointer[lease]
 	err := api.Do(ctx, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) error {
@@ -101,8 +100,8 @@ func first(ctx context.Context, api API, call func(context.Context, coordination
 	return out.Load(), err
 }
 
-// Write may be under way at several API servers at once: only one of them can
-// commit it, since it is tied to the version of base.
+// Write may be in flight at several API servers at once: only one of them can commit the write,
+// because it is conditional on the version of base.
 func (k *KubeStore) Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotations map[string]string) (*coordinationv1.Lease, error) {
 	out, err := first(ctx, k.API, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (*lease, error) {
 		p := &pinned{LeaseInterface: c.Leases(k.Namespace), base: base, annotations: annotations}
@@ -111,8 +110,8 @@ func (k *KubeStore) Write(ctx context.Context, base *coordinationv1.Lease, rec r
 			err := lock.Create(ctx, rec)
 			return p.written, err
 		}
-		// Get answers with base: the write is tied to the very version that was
-		// decided on, and not to one that is newer by now.
+		// Get answers with base: the write has to be conditional on the version that the decision
+		// was made on, not on a newer one.
 		if _, _, err := lock.Get(ctx); err != nil {
 			return nil, err
 		}
@@ -126,7 +125,7 @@ func (k *KubeStore) Write(ctx context.Context, base *coordinationv1.Lease, rec r
 	return out, nil
 }
 
-// pinned lets a LeaseLock write over one known version, with vipd's annotations.
+// pinned makes a LeaseLock write over one known version, with vipd's annotations.
 type pinned struct {
 	coordinationv1client.LeaseInterface
 	base        *coordinationv1.Lease
@@ -158,8 +157,8 @@ func (p *pinned) Update(ctx context.Context, l *coordinationv1.Lease, opts metav
 	return out, err
 }
 
-// Watch begins with whatever version the server has at hand: an older one than
-// is known is told from its resourceVersion.
+// Watch begins with the version in the server's cache. The caller detects an older version than the
+// known one by its resourceVersion.
 func (k *KubeStore) Watch(ctx context.Context, deliver func(*coordinationv1.Lease)) error {
 	err := k.API.Stream(ctx, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) error {
 		ctx, cancel := context.WithCancel(ctx)
@@ -177,7 +176,7 @@ func (k *KubeStore) Watch(ctx context.Context, deliver func(*coordinationv1.Leas
 	return nil
 }
 
-// errSilent means that a server took a watch's connection and did not answer.
+// errSilent means that a server accepted the connection of a watch and did not answer.
 var errSilent = errors.New("no answer to the watch in time")
 
 func (k *KubeStore) establish(ctx context.Context, cancel func(), c coordinationv1client.CoordinationV1Interface) (watch.Interface, error) {
@@ -192,7 +191,7 @@ func (k *KubeStore) establish(ctx context.Context, cancel func(), c coordination
 	return w, err
 }
 
-// follow delivers until the watch or ctx ends.
+// follow delivers versions until the watch or ctx ends.
 func follow(ctx context.Context, w watch.Interface, deliver func(*coordinationv1.Lease)) error {
 	for {
 		select {
@@ -200,7 +199,7 @@ func follow(ctx context.Context, w watch.Interface, deliver func(*coordinationv1
 			return nil
 		case ev, ok := <-w.ResultChan():
 			if !ok {
-				return nil // servers end a watch after half an hour or so
+				return nil // servers end a watch after about half an hour
 			}
 			if ev.Type == watch.Error {
 				return apierrors.FromObject(ev.Object)
@@ -217,31 +216,32 @@ func follow(ctx context.Context, w watch.Interface, deliver func(*coordinationv1
 	}
 }
 
-// draft is what a write would put into the Lease.
+// draft is the content of a write.
 type draft struct {
 	record      resourcelock.LeaderElectionRecord
 	annotations map[string]string
 }
 
-// draft makes the record for a claim, a renewal, a release or a new Lease. The
-// times in it are for people: nothing is decided on them.
+// draft makes the record for a claim, a renewal, a release or a new Lease. The times in the record
+// are for people: no decision uses them.
 //
-// A Lease is never created with a name in it. Creating is not tied to a version,
-// so one that was created, held and deleted behind our back would go unnoticed.
-// An empty one is created instead, waited out, and claimed like any other.
+// A new Lease never names a holder. Creating is not conditional on a version, so a Lease that was
+// created, held and deleted unobserved would go unnoticed. An empty Lease is created instead,
+// waited out, and claimed like any other.
 func (e *Elector) draft(o op) draft {
 	v, wall := &e.view, metav1.Now()
-	seconds := int(e.opts.Timing.Lease / time.Second)
+	seconds := int(e.inFlight.timing.Lease / time.Second)
 	rec := resourcelock.LeaderElectionRecord{LeaseDurationSeconds: seconds, AcquireTime: wall, RenewTime: wall}
 	switch o {
-	case opSeed:
-		rec.LeaderTransitions = v.term
+	case opCreate:
+		rec.LeaderTransitions, rec.LeaseDurationSeconds = v.term, int(e.emptyLeaseDuration()/time.Second)
 		return draft{record: rec}
 	case opHold, opRelease:
 	default:
 		return draft{}
 	}
 	n := e.note(e.termFor())
+	n.Seconds, n.Reason = seconds, e.inFlight.reason
 	if o == opRelease {
 		n.Released, n.Successor = true, e.release.successor
 	}
@@ -261,10 +261,23 @@ func (e *Elector) draft(o op) draft {
 	return draft{record: rec, annotations: map[string]string{Annotation: string(b), MoveAnnotation: e.answer}}
 }
 
-// acquiredBy is since when the Lease is ours: as we claimed it, whatever was written
-// over it since, or as a record says that we go on with.
+// emptyLeaseDuration is how long the candidates wait out an empty Lease that this node creates. A
+// holder knows the length of its own lease. A node that observed other holders does not: the newest
+// record may have been deleted unobserved.
+func (e *Elector) emptyLeaseDuration() time.Duration {
+	switch {
+	case e.status.Held:
+		return e.timing.Lease
+	case e.view.term > 0:
+		return e.length.most
+	}
+	return e.opts.Timing.Lease
+}
+
+// acquiredBy returns the acquireTime of the next write: the time of the claim, whatever was written
+// over it since, or the time in an adopted record.
 func (e *Elector) acquiredBy(now metav1.Time) metav1.Time {
-	if e.stand.Held {
+	if e.status.Held {
 		return e.acquired
 	}
 	if at := e.view.acquired(); e.view.adopts() && !at.IsZero() && !at.After(now.Time) {
@@ -273,17 +286,16 @@ func (e *Elector) acquiredBy(now metav1.Time) metav1.Time {
 	return now
 }
 
-// note is what we say of ourselves in a term.
+// note returns this node's note for a term.
 func (e *Elector) note(term int) note {
 	s := e.view.self
-	return note{Holder: s.Node, Term: term, Seconds: int(e.opts.Timing.Lease / time.Second), MAC: s.MAC, BootID: s.BootID, Version: s.Version}
+	return note{Holder: s.Node, Term: term, Machine: s.Machine, MAC: s.MAC, BootID: s.BootID, Version: s.Version}
 }
 
-// termFor is the term of the next write: the one that is held, adopted or put
-// right again, else the next.
+// termFor returns the term of the next write: the held, adopted or repaired one, else the next.
 func (e *Elector) termFor() int {
-	if e.stand.Held {
-		return e.stand.Term
+	if e.status.Held {
+		return e.status.Term
 	}
 	if e.view.adopts() {
 		return e.view.record.term

@@ -11,31 +11,34 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// view is what this process has seen of the Lease, and when. It is pure: it
-// asks no clock and no network.
+// view is what this process has observed of the Lease, and when. A view does no I/O and reads no
+// clock.
 type view struct {
 	self Self
-	macs []string      // all that were ours in the life of this process
-	own  time.Duration // our own lease duration, for records that do not say
-	// named tells whether a released record is meant for us.
+	macs []string      // this node's MACs in the life of this process, the last maxMACs
+	own  time.Duration // this node's longest lease duration, for records without one
+	// named tells whether a released record names this node as the successor.
 	named func(successor string) bool
 
-	known   bool                  // the Lease, or its absence, was seen
-	lease   *coordinationv1.Lease // nil: absent
-	record  record
-	verdict verdict
-	at      boottime.Instant // when this version was first seen
-	from    boottime.Instant // from when on it may be claimed
-	term    int              // the highest seen
+	known     bool                  // the Lease, or its absence, was observed
+	lease     *coordinationv1.Lease // nil: absent
+	newest    *coordinationv1.Lease // the last version observed, even if the Lease is deleted
+	recreated bool                  // deleted and created again, and without a holder since
+	record    record
+	verdict   verdict
+	at        boottime.Instant // when this version was first observed
+	raw       boottime.Raw     // the same instant by the second clock
+	from      boottime.Instant // when the record may be claimed, by the first clock
+	term      int              // the highest term observed
 }
 
-// older tells whether l is an earlier version than the one that is known, as a
-// watch that lags behind our own reads and writes delivers.
+// older tells whether l is an earlier version than the known one. A watch that lags behind this
+// node's reads and writes delivers such versions.
 func (v *view) older(l *coordinationv1.Lease) bool {
-	if v.lease == nil || l == nil {
+	if v.newest == nil || l == nil {
 		return false
 	}
-	return before(l, v.lease)
+	return before(l, v.newest)
 }
 
 // before tells whether a is an earlier version than b.
@@ -44,9 +47,9 @@ func before(a, b *coordinationv1.Lease) bool {
 	return err == nil && c < 0
 }
 
-// observe takes in a version of the Lease (nil: there is none) that was seen at
-// now. Any difference is news, also a resourceVersion that went back. It tells
-// whether it was news.
+// observe records a version of the Lease (nil: there is none) that was seen at now. Any difference
+// counts as a new version, also a resourceVersion that went back. The result is false if the
+// version was known.
 func (v *view) observe(l *coordinationv1.Lease, now boottime.Instant) bool {
 	if v.known && same(v.lease, l) {
 		return false
@@ -55,7 +58,8 @@ func (v *view) observe(l *coordinationv1.Lease, now boottime.Instant) bool {
 	v.record = parse(l)
 	v.verdict = absent
 	if l != nil {
-		v.verdict = v.judge()
+		v.recreated = v.newest != nil && v.newest.UID != l.UID || v.recreated && v.record.holder == ""
+		v.newest, v.verdict = l, v.judge()
 	}
 	if v.record.term <= maxTerm {
 		v.term = max(v.term, v.record.term)
@@ -64,11 +68,12 @@ func (v *view) observe(l *coordinationv1.Lease, now boottime.Instant) bool {
 	return true
 }
 
-// adopts tells whether a claim goes on with our own record. One that is behind what was
-// seen came back with a snapshot of etcd: others have held since, in higher terms.
+// adopts tells whether a claim continues this node's own record. A record with a lower term than
+// the highest observed came back with a snapshot of etcd: others have held the Lease since, in
+// higher terms.
 func (v *view) adopts() bool { return v.verdict == mine && v.record.term >= v.term }
 
-// acquired is when the Lease says that its holder took it, zero for never.
+// acquired returns the acquireTime in the Lease, zero for none.
 func (v *view) acquired() time.Time {
 	if v.lease == nil || v.lease.Spec.AcquireTime == nil {
 		return time.Time{}
@@ -76,13 +81,18 @@ func (v *view) acquired() time.Time {
 	return v.lease.Spec.AcquireTime.Time
 }
 
-// setMAC says which MAC is ours from now on. Until it is known, our own record
-// looks like a namesake's.
+// maxMACs bounds the remembered MACs: a link may change its MAC without end. A record with a
+// forgotten MAC counts as another machine's, and is waited out.
+const maxMACs = 16
+
+// setMAC sets this node's MAC. Until the MAC is known, this node's own record looks like another
+// machine's, if the machine has no id.
 func (v *view) setMAC(mac string) {
 	if mac == "" || mac == v.self.MAC {
 		return
 	}
-	v.macs = append(v.macs, mac)
+	v.macs = append(slices.DeleteFunc(v.macs, func(m string) bool { return m == mac }), mac)
+	v.macs = slices.Clone(v.macs[max(0, len(v.macs)-maxMACs):])
 	v.self.MAC = mac
 	if v.lease != nil {
 		v.verdict = v.judge()
@@ -90,8 +100,8 @@ func (v *view) setMAC(mac string) {
 	}
 }
 
-// judge tells whom the record speaks of. One with a MAC that our interface had
-// before is ours: it may have been under way when the MAC changed.
+// judge tells what the record means for this node. A record with a MAC that the interface had
+// before is this node's: the write may have been in flight when the MAC changed.
 func (v *view) judge() verdict {
 	self := v.self
 	if slices.Contains(v.macs, v.record.note.MAC) {
@@ -100,8 +110,8 @@ func (v *view) judge() verdict {
 	return v.record.verdict(self)
 }
 
-// same tells whether two are one version. Its number alone does not: etcd restored from a
-// snapshot gives numbers again.
+// same tells whether a and b are the same version. The resourceVersion alone does not suffice: etcd
+// restored from a snapshot uses numbers again.
 func same(a, b *coordinationv1.Lease) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -110,68 +120,74 @@ func same(a, b *coordinationv1.Lease) bool {
 		a.Annotations[Annotation] == b.Annotations[Annotation]
 }
 
-// claimable is the instant from which the record just observed may be claimed.
-// It is counted from when it was seen here, which is no earlier than when its
-// holder sent it.
+// claimable returns the instant from which the observed record may be claimed. The wait counts from
+// the observation on this node, which is no earlier than the holder's send.
 //
-// A record that was blanked or deleted is not free: its holder may not know
-// yet, and its last renewal may be one that was not seen here. So it is waited
-// out from when the blank was seen, not from when the last record was.
+// A blanked or deleted record is not free: the holder may not know yet, and the holder's last
+// renewal may not have been observed here. So the wait counts from when the blank was observed, not
+// from the record before.
 func (v *view) claimable() boottime.Instant {
 	switch v.verdict {
 	case mine, rebooted:
 		return v.at
 	case released:
-		return v.at.Add(v.courtesy())
-	default: // vacant, namesake, foreign; absent is never claimed, see opSeed
+		return v.at.Add(v.releaseDelay())
+	default: // vacant, namesake, foreign; absent is never claimed, see opCreate
+		if v.verdict == vacant && v.recreated && v.term > 0 {
+			// The node that created the Lease may not have observed the lease duration, see
+			// emptyLeaseDuration.
+			return v.at.Add(max(v.own, v.record.wait(v.own)))
+		}
 		return v.at.Add(v.record.wait(v.own))
 	}
 }
 
 const (
-	// courtesy is how long the others leave a released Lease to the successor
-	// that it names: many times what a claim takes.
-	courtesy = 200 * time.Millisecond
-	// afterwards is how long who released it leaves it to all others.
-	afterwards = 300 * time.Millisecond
+	// successorDelay is how long the other candidates leave a released Lease to the successor that
+	// it names: many times the duration of a claim.
+	successorDelay = 200 * time.Millisecond
+	// releaserDelay is how long the node that released the Lease leaves it to all others.
+	releaserDelay = 300 * time.Millisecond
 )
 
-// courtesy is how long a released Lease is left to others.
-func (v *view) courtesy() time.Duration {
+// releaseDelay returns how long this node leaves a released Lease to others.
+func (v *view) releaseDelay() time.Duration {
 	switch n := v.record.note; {
-	case v.chosen():
+	case v.namedSuccessor():
 		return 0
 	case n.Holder == v.self.Node:
-		return afterwards
+		return releaserDelay
 	case n.Successor == "":
 		return 0
 	}
-	return courtesy
+	return successorDelay
 }
 
-// chosen tells whether the Lease was released for us.
-func (v *view) chosen() bool {
+// namedSuccessor tells whether the Lease was released for this node.
+func (v *view) namedSuccessor() bool {
 	return v.verdict == released && v.record.note.Successor != "" && v.named(v.record.note.Successor)
 }
 
-// holder names who holds the Lease by the record, "" for nobody.
+// holder returns the holder in the record, "" for none.
 func (v *view) holder() string { return v.record.holder }
 
-// Sight is a version of the Lease as one node saw it.
-type Sight struct {
-	// Holder is the name in it, "" for none; MAC its machine's, "" if not known.
+// Observation is a version of the Lease as this node observed it.
+type Observation struct {
+	// Holder is the name in the record, "" for none; MAC is the holder's, "" if not known.
 	Holder, MAC string
 	Term        int
-	// Wait is how long its holder may go on after it was written.
-	Wait time.Duration
-	// At is when it was first seen here, Free from when on it may be claimed here.
+	// Wait is how long the holder may go on after the write, Reason why that is longer than
+	// configured.
+	Wait   time.Duration
+	Reason Reason
+	// At is when this node first observed the version, Free from when on this node may claim it.
 	At, Free boottime.Instant
 }
 
-func (v *view) sight() Sight {
-	s := Sight{Holder: v.record.holder, Term: v.record.term, Wait: v.record.wait(v.own), At: v.at, Free: v.from}
+func (v *view) observation() Observation {
+	s := Observation{Holder: v.record.holder, Term: v.record.term, Wait: v.record.wait(v.own), At: v.at, Free: v.from}
 	if v.record.noted {
-		s.MAC = v.record.note.MAC
+		s.MAC, s.Reason = v.record.note.MAC, v.record.note.Reason.known()
 	}
 	return s
 }

@@ -2,8 +2,10 @@ package election
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +39,7 @@ func (b *leases) kubeVIP(holder string, seconds, term int32) *coordinationv1.Lea
 }
 
 func (b *leases) vipd(s Self, holder string, seconds, term int32, released bool) *coordinationv1.Lease {
-	n, err := json.Marshal(note{Holder: s.Node, Term: int(term), Seconds: 3, MAC: s.MAC, BootID: s.BootID, Released: released})
+	n, err := json.Marshal(note{Holder: s.Node, Term: int(term), Seconds: 3, Machine: s.Machine, MAC: s.MAC, BootID: s.BootID, Released: released})
 	if err != nil {
 		panic(err)
 	}
@@ -145,7 +147,7 @@ func TestNextTerm(t *testing.T) {
 	}
 }
 
-// Terms go on to grow after one that a person wrote, and the holder put right.
+// Terms go on growing after one that a person wrote and the holder repaired.
 func TestTermOfNonsense(t *testing.T) {
 	n2 := Self{Node: "n2", MAC: "02:00:00:00:00:02", BootID: "boot-b"}
 	var b leases
@@ -159,8 +161,8 @@ func TestTermOfNonsense(t *testing.T) {
 	}
 }
 
-// TestOwnRecordFromASnapshot: etcd restored from a snapshot brings a record of ours back
-// that another has held after. The claim is one of a higher term.
+// TestOwnRecordFromASnapshot: etcd restored from a snapshot has an old record of this node, after
+// which another node held. The claim has a higher term.
 func TestOwnRecordFromASnapshot(t *testing.T) {
 	n2 := Self{Node: "n2", MAC: "02:00:00:00:00:02", BootID: "boot-b"}
 	var b leases
@@ -178,8 +180,8 @@ func TestOwnRecordFromASnapshot(t *testing.T) {
 	}
 }
 
-// TestNumberGivenAgain: after etcd was restored from a snapshot, another version may have
-// the number of one that was seen. It is news, and is waited out from now on.
+// TestNumberGivenAgain: after etcd was restored from a snapshot, another version may have the
+// number of a known one. It counts as a new version, and is waited out from then on.
 func TestNumberGivenAgain(t *testing.T) {
 	n2 := Self{Node: "n2", MAC: "02:00:00:00:00:02", BootID: "boot-b"}
 	var b leases
@@ -204,10 +206,10 @@ func TestTiming(t *testing.T) {
 		lease, renew time.Duration
 		want         Timing
 	}{
-		{2 * time.Second, 0, Timing{2 * time.Second, 150 * ms, 666 * ms, 592 * ms}},
-		{3 * time.Second, 0, Timing{3 * time.Second, 150 * ms, 1000 * ms, 925 * ms}},
-		{10 * time.Second, 0, Timing{10 * time.Second, 150 * ms, 2000 * ms, 1000 * ms}},
-		{60 * time.Second, 5 * time.Second, Timing{60 * time.Second, 600 * ms, 5000 * ms, 1000 * ms}},
+		{2 * time.Second, 0, Timing{2 * time.Second, 240 * ms, 666 * ms, 547 * ms}},
+		{3 * time.Second, 0, Timing{3 * time.Second, 350 * ms, 1000 * ms, 825 * ms}},
+		{10 * time.Second, 0, Timing{10 * time.Second, 1120 * ms, 2000 * ms, 1000 * ms}},
+		{60 * time.Second, 5 * time.Second, Timing{60 * time.Second, 6620 * ms, 5000 * ms, 1000 * ms}},
 		{time.Second, 300 * ms, Timing{time.Second, 150 * ms, 300 * ms, 275 * ms}},
 		{3 * time.Second, 2900 * ms, Timing{}},
 		{3 * time.Second, 2500 * ms, Timing{}},
@@ -250,4 +252,74 @@ func FuzzParseRecord(f *testing.F) {
 			t.Errorf("next term %d", n)
 		}
 	})
+}
+
+// TestManyMACs: a link whose MAC changes without end does not use memory without end, and a record
+// with one of the last MACs is this node's.
+func TestManyMACs(t *testing.T) {
+	var b leases
+	v := view{self: n1, own: own}
+	for i := range 10000 {
+		v.setMAC(fmt.Sprintf("02:00:00:00:%02x:%02x", i/256, i%256))
+		v.setMAC("02:00:00:00:ff:01")
+	}
+	if len(v.macs) > maxMACs {
+		t.Errorf("%d MACs are maxSamples", len(v.macs))
+	}
+	before := n1
+	for mac, want := range map[string]verdict{v.macs[0]: mine, "02:00:00:00:ff:01": mine, "02:00:00:00:00:00": namesake} {
+		before.MAC = mac
+		v.observe(b.vipd(before, "n1", 3, 4, false), boottime.Instant(time.Hour))
+		if v.verdict != want {
+			t.Errorf("a record with the MAC %s is %s, want %s", mac, v.verdict, want)
+		}
+	}
+}
+
+// TestLongNames: an identity that is too long is shortened.
+func TestLongNames(t *testing.T) {
+	var b leases
+	long := strings.Repeat("n", 1<<20)
+	r := parse(b.vipd(Self{Node: long, MAC: long, BootID: long, Version: long}, long, 3, 4, false))
+	for _, s := range []string{r.holder, r.note.Holder, r.note.MAC, r.note.BootID, r.note.Version} {
+		if len(s) > maxIdentity+3 {
+			t.Errorf("%d bytes of a name", len(s))
+		}
+	}
+	if !r.noted {
+		t.Error("the note does not speak of its holder")
+	}
+}
+
+// TestWhoseRecord: the machine id counts more than a MAC, which changes with the link, and less
+// than a boot, because clones of a machine (a template of a hypervisor) may share the id.
+func TestWhoseRecord(t *testing.T) {
+	const a, b = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+	for _, tt := range []struct {
+		name       string
+		note, self Self
+		want       verdict
+	}{
+		{"the same", Self{Machine: "m", MAC: a, BootID: "1"}, Self{Machine: "m", MAC: a, BootID: "1"}, mine},
+		{"another link since", Self{Machine: "m", MAC: a, BootID: "1"}, Self{Machine: "m", MAC: b, BootID: "1"}, mine},
+		{"the link is not known yet", Self{Machine: "m", MAC: a, BootID: "1"}, Self{Machine: "m", BootID: "1"}, mine},
+		{"before a reboot", Self{Machine: "m", MAC: a, BootID: "1"}, Self{Machine: "m", MAC: a, BootID: "2"}, rebooted},
+		{"a copy of this machine, or another link and a reboot", Self{Machine: "m", MAC: a, BootID: "1"}, Self{Machine: "m", MAC: b, BootID: "2"}, namesake},
+		{"a copy, and its link is not known yet", Self{Machine: "m", MAC: a, BootID: "1"}, Self{Machine: "m", BootID: "2"}, namesake},
+		{"no boot is known", Self{Machine: "m", MAC: a}, Self{Machine: "m", MAC: b}, namesake},
+		{"another machine with our MAC", Self{Machine: "m", MAC: a, BootID: "1"}, Self{Machine: "n", MAC: a, BootID: "2"}, namesake},
+		{"a note of an earlier vipd", Self{MAC: a, BootID: "1"}, Self{Machine: "m", MAC: a, BootID: "1"}, mine},
+		{"a note of an earlier vipd, before a reboot", Self{MAC: a, BootID: "1"}, Self{Machine: "m", MAC: a, BootID: "2"}, rebooted},
+		{"a note of an earlier vipd with another MAC", Self{MAC: a, BootID: "1"}, Self{Machine: "m", MAC: b, BootID: "1"}, namesake},
+		{"no id of this machine", Self{Machine: "m", MAC: a, BootID: "1"}, Self{MAC: a, BootID: "1"}, mine},
+		{"no id of this machine, and another MAC", Self{Machine: "m", MAC: a, BootID: "1"}, Self{MAC: b, BootID: "1"}, namesake},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.note.Node, tt.self.Node = "n1", "n1"
+			var b leases
+			if got := parse(b.vipd(tt.note, "n1", 3, 4, false)).verdict(tt.self); got != tt.want {
+				t.Errorf("verdict = %s, want %s", got, tt.want)
+			}
+		})
+	}
 }

@@ -8,13 +8,13 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 )
 
-// watch hands what the store delivers to Run, and watches again whenever the
-// stream ends, until ctx does.
+// watch sends what the store delivers to Run, and starts a new watch whenever the stream ends,
+// until ctx ends.
 func (e *Elector) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := e.opts.Store.Watch(ctx, func(l *coordinationv1.Lease) {
 			select {
-			case e.seen <- sighting{lease: l}:
+			case e.watchEvents <- watchEvent{lease: l}:
 			case <-ctx.Done():
 			}
 		})

@@ -2,265 +2,227 @@ package fence
 
 import (
 	"net/netip"
-	"reflect"
-	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
-
-// slots is how many tickets the tables can tell apart: the one in force and the
-// one that the next lease write is armed with.
-const slots = 2
 
 // layout is one table. `nft list table arp NAME` prints it as
 //
-//	set fenced1  { type ipv4_addr; flags timeout; }  addresses that need a ticket
-//	set armed1   { type ipv4_addr; flags timeout; }  the ticket whose time runs
-//	set inforce1 { type ipv4_addr; }                 that ticket is in force
-//	set fenced2, armed2, inforce2                    the same for the other ticket
-//	chain answers {
+//	set lease-fenced1  { type ipv4_addr; flags timeout; }  addresses that need a ticket
+//	set lease-armed1   { type ipv4_addr; flags timeout; }  the ticket whose time runs
+//	set lease-inforce1 { type ipv4_addr; }                 that ticket is in force
+//	set lease-fenced2, lease-armed2, lease-inforce2        the same for another ticket
+//	set lease-fenced3, lease-armed3, lease-inforce3        and for a third one
+//	chain answers {                                        the guard
 //		type filter hook output priority filter; policy accept;
-//		arp saddr ip @inforce1 arp saddr ip @armed1 accept
-//		arp saddr ip @inforce2 arp saddr ip @armed2 accept
-//		arp saddr ip @fenced1 drop
-//		arp saddr ip @fenced2 drop
+//		jump answers-lease
+//	}
+//	chain answers-lease {                                  what the source says
+//		arp saddr ip @lease-inforce1 arp saddr ip @lease-armed1 return
+//		arp saddr ip @lease-inforce2 arp saddr ip @lease-armed2 return
+//		arp saddr ip @lease-inforce3 arp saddr ip @lease-armed3 return
+//		arp saddr ip @lease-fenced1 drop
+//		arp saddr ip @lease-fenced2 drop
+//		arp saddr ip @lease-fenced3 drop
 //	}
 //
-// A transaction is atomic, but a packet that looks up several sets may see one
-// before and the next after it, and up to Linux 6.16 a lookup may find neither
-// the old nor the new element in that moment. Hence: a change touches one slot,
-// and what the other one says of the packet holds meanwhile.
+// Each further source has its own sets, and its own chain that each guard jumps to next: a packet
+// passes if no source drops it. Groups share the sets. A change touches the elements of one group
+// only.
 //
-// A map from address to ticket would need fewer sets, and makes nft 1.0.6 abort
-// when it lists the ruleset. A change of this layout needs new set or chain
-// names: Prepare takes over a table in which it finds these.
+// A transaction is atomic. But a packet that looks up several sets may see one set before the
+// transaction and the next set after it, and up to Linux 6.16 a lookup may find neither the old nor
+// the new element at that instant. So a change touches one slot only, and the verdict of the other
+// slots holds meanwhile.
+//
+// A map from address to ticket would need fewer sets, but nft 1.0.6 aborts when it lists such a
+// ruleset. A new layout needs new set or chain names, because Prepare takes over a table in which
+// it finds these names.
 type layout struct {
-	familyName string
-	table      *nftables.Table
-	chain      *nftables.Chain
-	slots      [slots]slot
-	// offset of the address that a packet speaks of, in its network header.
-	offset uint32
+	family
+	table   *nftables.Table
+	shared  bool // by several groups
+	sources [][slots]slot
+	chains  []chain // each guard's chain comes before the chains that it jumps to
+	// listing is how the kernel lists the table.
+	listing listing
 }
 
-// slot is the sets of one ticket.
+// slot is the sets for one ticket.
 type slot struct{ fenced, armed, inForce *nftables.Set }
 
-// arpOut is NF_ARP_OUT (include/uapi/linux/netfilter_arp.h), which the kernel's
-// own replies pass (net/ipv4/arp.c, arp_xmit).
-const arpOut = 1
-
-func layouts(name string) []layout {
-	return []layout{
-		// ar$spa, behind 8 bytes of header and a 6 byte hardware address (RFC 826).
-		newLayout(name, "arp", nftables.TableFamilyARP, nftables.ChainHookRef(arpOut), "answers", 14),
-		// The destination address of an IPv4 header (RFC 791).
-		newLayout(name, "ip", nftables.TableFamilyIPv4, nftables.ChainHookInput, "receives", 16),
-	}
+type chain struct {
+	*nftables.Chain
+	rules [][]expr.Any
 }
 
-func newLayout(name, familyName string, family nftables.TableFamily, hook *nftables.ChainHook, chain string, offset uint32) layout {
-	t := &nftables.Table{Name: name, Family: family}
-	set := func(name string, timeout bool) *nftables.Set {
-		return &nftables.Set{Table: t, Name: name, KeyType: nftables.TypeIPAddr, HasTimeout: timeout}
-	}
-	policy := nftables.ChainPolicyAccept
-	l := layout{
-		familyName: familyName,
-		table:      t,
-		chain: &nftables.Chain{Name: chain, Table: t, Type: nftables.ChainTypeFilter, Hooknum: hook,
-			Priority: nftables.ChainPriorityFilter, Policy: &policy},
-		offset: offset,
-	}
-	for i := range l.slots {
-		n := strconv.Itoa(i + 1)
-		l.slots[i] = slot{fenced: set("fenced"+n, true), armed: set("armed"+n, true), inForce: set("inforce"+n, false)}
-	}
-	return l
-}
+// scratchSuffix is the suffix of the tables that Learn makes.
+const scratchSuffix = "-form"
 
-func (l layout) sets() (all []*nftables.Set) {
-	for _, s := range l.slots {
-		all = append(all, s.fenced, s.armed, s.inForce)
+// layouts returns the tables that guard the addresses of the groups.
+func layouts(name string, groups [][]netip.Addr, sources []Source) (all []layout) {
+	for _, f := range families() {
+		for _, g := range groups {
+			if len(f.of(g)) > 0 {
+				l := newLayout(name, f, sources)
+				l.shared = len(groups) > 1
+				all = append(all, l)
+				break
+			}
+		}
 	}
 	return all
 }
 
-// create queues the table, without elements, in place of whatever is there.
+func newLayout(name string, f family, sources []Source) layout {
+	l := layout{family: f, table: &nftables.Table{Name: name, Family: f.nft}}
+	for _, s := range sources {
+		l.sources = append(l.sources, l.slotsOf(s))
+	}
+	for _, g := range f.guards {
+		l.chains = append(l.chains, l.chainsOf(g, sources)...)
+	}
+	l.listing = l.expectedListing()
+	return l
+}
+
+func (l layout) slotsOf(s Source) (all [slots]slot) {
+	for i := range all {
+		set := func(what string, timeout bool) *nftables.Set {
+			return &nftables.Set{Table: l.table, Name: string(s) + "-" + what + strconv.Itoa(i+1), KeyType: l.key, HasTimeout: timeout}
+		}
+		all[i] = slot{fenced: set("fenced", true), armed: set("armed", true), inForce: set("inforce", false)}
+	}
+	return all
+}
+
+// chainsOf returns the chain of a guard, and one chain for each source.
+func (l layout) chainsOf(g guard, sources []Source) []chain {
+	policy := nftables.ChainPolicyAccept
+	all := []chain{{Chain: &nftables.Chain{Name: g.chain, Table: l.table, Type: nftables.ChainTypeFilter, Hooknum: g.hook,
+		Priority: nftables.ChainPriorityFilter, Policy: &policy}}}
+	for i, s := range sources {
+		c := chain{Chain: &nftables.Chain{Name: g.chain + "-" + string(s), Table: l.table}, rules: g.rules(l.sources[i])}
+		all[0].rules = append(all[0].rules, g.jumps(c.Name)...)
+		all = append(all, c)
+	}
+	return all
+}
+
+// rules returns the rules of a source.
+func (g guard) rules(of [slots]slot) (all [][]expr.Any) {
+	for _, s := range of {
+		all = append(all, g.rule(expr.VerdictReturn, s.inForce, s.armed))
+	}
+	for _, s := range of {
+		all = append(all, g.rule(expr.VerdictDrop, s.fenced))
+	}
+	return all
+}
+
+func (l layout) sets() (all []*nftables.Set) {
+	for _, source := range l.sources {
+		for _, s := range source {
+			all = append(all, s.fenced, s.armed, s.inForce)
+		}
+	}
+	return all
+}
+
+// create queues the table, without elements, in place of an existing one.
 func (l layout) create(c *nftables.Conn) error {
-	// Adding before deleting makes the deletion good for a table that is not
-	// there, as `nft` users write it.
+	// Add before delete, as `nft` users do: deleting a table that does not exist is an error.
 	c.AddTable(l.table)
 	c.DelTable(l.table)
 	c.AddTable(l.table)
+	if err := l.addSets(c); err != nil {
+		return err
+	}
+	for _, chain := range l.chains {
+		c.AddChain(chain.Chain)
+	}
+	for _, chain := range l.chains {
+		for _, exprs := range chain.rules {
+			c.AddRule(&nftables.Rule{Table: l.table, Chain: chain.Chain, Exprs: exprs})
+		}
+	}
+	return nil
+}
+
+// setIDs serializes AddSet: google/nftables counts set IDs in a package variable without a
+// lock (set.go, allocSetID), and a process may have several fences.
+var setIDs sync.Mutex
+
+func (l layout) addSets(c *nftables.Conn) error {
+	setIDs.Lock()
+	defer setIDs.Unlock()
 	for _, s := range l.sets() {
 		if err := c.AddSet(s, nil); err != nil {
 			return err
 		}
 	}
-	c.AddChain(l.chain)
-	for _, exprs := range l.rules() {
-		c.AddRule(&nftables.Rule{Table: l.table, Chain: l.chain, Exprs: exprs})
+	return nil
+}
+
+// queue queues a change of the table for these addresses.
+//
+// Delete and add renews a timeout on every kernel; add alone renews it only since Linux 6.12.
+func (l layout) queue(c *nftables.Conn, change Change, s slot, addrs []netip.Addr) error {
+	switch change.Verb {
+	case Make:
+		return l.create(c)
+	case Delete:
+		// Add before delete, see create. A process that was killed during Learn left the second
+		// table.
+		for _, t := range []*nftables.Table{l.table, {Name: l.table.Name + scratchSuffix, Family: l.table.Family}} {
+			c.AddTable(t)
+			c.DelTable(t)
+		}
+	case Empty:
+		return l.remove(c, addrs, s.inForce, s.armed, s.fenced)
+	case Enclose:
+		return add(c, s.fenced, addrs, change.For)
+	case Start:
+		return add(c, s.armed, addrs, change.For)
+	case Permit:
+		return c.SetAddElements(s.inForce, elements(addrs, 0))
+	case Forbid:
+		return l.remove(c, addrs, s.inForce)
 	}
 	return nil
 }
 
-// rules are the rules of the chain, as the kernel lists them.
-func (l layout) rules() (all [][]expr.Any) {
-	for _, s := range l.slots {
-		all = append(all, l.rule(expr.VerdictAccept, s.inForce, s.armed))
-	}
-	for _, s := range l.slots {
-		all = append(all, l.rule(expr.VerdictDrop, s.fenced))
-	}
-	return all
-}
-
-// rule is for packets whose address is in all of the sets.
-func (l layout) rule(verdict expr.VerdictKind, sets ...*nftables.Set) (exprs []expr.Any) {
-	for _, s := range sets {
-		exprs = append(exprs,
-			&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseNetworkHeader, Offset: l.offset, Len: 4},
-			&expr.Lookup{SourceRegister: unix.NFT_REG_1, SetName: s.Name})
-	}
-	return append(exprs, &expr.Verdict{Kind: verdict})
-}
-
-// whole tells whether the table is there as create makes it, with whatever
-// elements. What the table has beyond that is somebody else's, too.
-func (l layout) whole(c *nftables.Conn) (bool, error) {
-	for _, look := range []func(*nftables.Conn) (bool, error){l.wholeTable, l.wholeSets, l.wholeRules, l.wholeChain} {
-		if ok, err := look(c); err != nil || !ok {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-func (l layout) wholeTable(c *nftables.Conn) (bool, error) {
-	tables, err := c.ListTablesOfFamily(l.table.Family)
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(tables, func(t *nftables.Table) bool {
-		return t.Name == l.table.Name && t.Flags == 0 // a flag is "dormant"
-	}), nil
-}
-
-func (l layout) wholeSets(c *nftables.Conn) (bool, error) {
-	sets, err := c.GetSets(l.table)
-	if err != nil {
-		return false, err
-	}
-	wanted := make(map[string]*nftables.Set)
-	for _, s := range l.sets() {
-		wanted[s.Name] = s
-	}
-	for _, s := range sets {
-		if w := wanted[s.Name]; w == nil || w.HasTimeout != s.HasTimeout || w.KeyType.Bytes != s.KeyType.Bytes {
-			return false, nil
-		}
-	}
-	return len(sets) == len(wanted), nil
-}
-
-// wholeRules takes a chain that is missing for one without rules, as the kernel
-// lists it.
-func (l layout) wholeRules(c *nftables.Conn) (bool, error) {
-	rules, err := c.GetRules(l.table, l.chain)
-	if err != nil {
-		return false, err
-	}
-	return slices.EqualFunc(rules, l.rules(), func(r *nftables.Rule, want []expr.Any) bool {
-		return reflect.DeepEqual(r.Exprs, want)
-	}), nil
-}
-
-// wholeChain is for a chain that is there; one that is not is an error.
-func (l layout) wholeChain(c *nftables.Conn) (bool, error) {
-	got, err := c.ListChain(l.table, l.chain.Name)
-	if err != nil {
-		return false, err
-	}
-	return got.Type == l.chain.Type && same(got.Hooknum, l.chain.Hooknum) && same(got.Priority, l.chain.Priority) &&
-		same(got.Policy, l.chain.Policy), nil
-}
-
-func same[T comparable](a, b *T) bool { return a != nil && b != nil && *a == *b }
-
-// content is the elements of a slot.
-type content struct{ fenced, armed, inForce []nftables.SetElement }
-
-func (s slot) read(c *nftables.Conn) (got content, err error) {
-	if got.fenced, err = c.GetSetElements(s.fenced); err != nil {
-		return got, err
-	}
-	if got.armed, err = c.GetSetElements(s.armed); err != nil {
-		return got, err
-	}
-	got.inForce, err = c.GetSetElements(s.inForce)
-	return got, err
-}
-
-// arm queues the timer of a slot and the fence around the addresses, in place of
-// whatever the slot was before.
-//
-// Flush and add renews a timeout on every kernel; adding alone does so only
-// since Linux 6.12.
-func (l layout) arm(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration) error {
-	s := l.slots[i]
-	c.FlushSet(s.inForce)
-	c.FlushSet(s.armed)
-	c.FlushSet(s.fenced)
-	if err := l.enclose(c, addrs, i, d); err != nil {
-		return err
-	}
-	return l.start(c, addrs, i, d)
-}
-
-// enclose queues the fence around the addresses for an empty slot. A ticket that
-// ended a while ago is still fenced for the rest of linger. The kernel counts in
-// milliseconds, and takes 0 of them for no timeout.
-func (l layout) enclose(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration) error {
-	if d+linger < time.Millisecond {
+// add queues elements with a timeout. The kernel counts milliseconds, and treats 0 ms as no
+// timeout.
+func add(c *nftables.Conn, s *nftables.Set, addrs []netip.Addr, timeout time.Duration) error {
+	if timeout < time.Millisecond {
 		return nil
 	}
-	return c.SetAddElements(l.slots[i].fenced, elements(addrs, d+linger))
+	return c.SetAddElements(s, elements(addrs, timeout))
 }
 
-// start queues the timer of an empty slot.
-func (l layout) start(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration) error {
-	if d < time.Millisecond {
-		return nil
+// remove queues the removal of elements. Add before delete, because an element may have timed out;
+// no packet sees the state within a transaction. Sets with one group only are flushed, which takes
+// half as many messages.
+func (l layout) remove(c *nftables.Conn, addrs []netip.Addr, sets ...*nftables.Set) error {
+	all := elements(addrs, 0)
+	for _, s := range sets {
+		if !l.shared {
+			c.FlushSet(s)
+			continue
+		}
+		if err := c.SetAddElements(s, all); err != nil {
+			return err
+		}
+		if err := c.SetDeleteElements(s, all); err != nil {
+			return err
+		}
 	}
-	return c.SetAddElements(l.slots[i].armed, elements(addrs, d))
-}
-
-// shorten queues a new timer for a slot that has one.
-func (l layout) shorten(c *nftables.Conn, addrs []netip.Addr, i int, d time.Duration) error {
-	c.FlushSet(l.slots[i].armed)
-	return l.start(c, addrs, i, d)
-}
-
-// permit queues a slot as in force. The other one, if it is, ends by itself.
-func (l layout) permit(c *nftables.Conn, addrs []netip.Addr, i int) error {
-	return c.SetAddElements(l.slots[i].inForce, elements(addrs, 0))
-}
-
-func (l layout) forbid(c *nftables.Conn) {
-	for _, s := range l.slots {
-		c.FlushSet(s.inForce)
-	}
-}
-
-func (l layout) rest(c *nftables.Conn) {
-	for _, s := range l.sets() {
-		c.FlushSet(s)
-	}
+	return nil
 }
 
 func elements(addrs []netip.Addr, timeout time.Duration) []nftables.SetElement {

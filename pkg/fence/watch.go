@@ -12,18 +12,18 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// receiveBuffer holds the messages of a node on which every Service's rules are
-// loaded at once; what overflows it all the same is noticed, see Watch.
+// receiveBuffer holds the messages of a node that loads the rules of every Service at once, in
+// bytes. Watch notices an overflow.
 const receiveBuffer = 1 << 20
 
-// Watch calls changed whenever somebody else changed something in our tables, and
-// once after it could have missed that. changed must not block; it is told that
-// something changed, not what: see Intact. Watch returns nil when ctx ends.
+// Watch calls changed whenever another program changed something in vipd's tables, and once after
+// each period in which a change could have been missed. changed must not block; see Intact for what
+// changed. Watch returns nil when ctx ends.
 func (f *Fence) Watch(ctx context.Context, log *zap.Logger, changed func()) error {
 	for ctx.Err() == nil {
 		began := boottime.Now()
 		if err := f.watch(ctx, changed); ctx.Err() == nil {
-			lost(log, boottime.Now().Sub(began), err)
+			logLost(log, boottime.Now().Sub(began), err)
 			changed()
 			pause(ctx)
 		}
@@ -31,13 +31,13 @@ func (f *Fence) Watch(ctx context.Context, log *zap.Logger, changed func()) erro
 	return nil
 }
 
-func lost(log *zap.Logger, lasted time.Duration, err error) {
-	// One that lasted is lost to a full buffer: nothing to wake somebody for.
+func logLost(log *zap.Logger, lasted time.Duration, err error) {
+	// A subscription that lasted ended by a full buffer, which is harmless.
 	level := zap.DebugLevel
 	if lasted < time.Second {
 		level = zap.WarnLevel
 	}
-	log.Log(level, "nftables subscription lost, subscribing again", zap.Error(err))
+	log.Log(level, "nftables subscription lost, resubscribing", zap.Error(err))
 }
 
 func pause(ctx context.Context) {
@@ -61,7 +61,7 @@ func (f *Fence) watch(ctx context.Context, changed func()) error {
 	if err := c.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
 		return err
 	}
-	changed() // what happened before the subscription
+	changed() // for changes before the subscription
 	for {
 		messages, err := c.Receive()
 		if err != nil {
@@ -73,14 +73,13 @@ func (f *Fence) watch(ctx context.Context, changed func()) error {
 	}
 }
 
-// foreign tells whether a message is of somebody else's change to our tables. It
-// bears the address of the socket that sent the transaction
-// (net/netfilter/nf_tables_api.c, nf_tables_fill_*_info). Elements whose time is
-// over go without a message.
+// foreign tells whether a message reports another program's change to vipd's tables. The message
+// has the netlink address of the socket that sent the transaction (net/netfilter/nf_tables_api.c,
+// nf_tables_fill_*_info). The kernel sends no message for an element that timed out.
 func (f *Fence) foreign(m netlink.Message) bool {
 	const headerSize = 4 // struct nfgenmsg
 	if m.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || m.Header.Type&0xff == unix.NFT_MSG_NEWGEN ||
-		m.Header.PID == f.port.Load() || len(m.Data) < headerSize {
+		m.Header.PID == f.nft.port.Load() || len(m.Data) < headerSize {
 		return false
 	}
 	attributes, err := netlink.NewAttributeDecoder(m.Data[headerSize:])
@@ -88,26 +87,10 @@ func (f *Fence) foreign(m netlink.Message) bool {
 		return true
 	}
 	for attributes.Next() {
-		// Whatever changed, attribute 1 is its table.
+		// Attribute 1 is the table, whatever changed.
 		if attributes.Type() == unix.NFTA_TABLE_NAME {
 			return attributes.String() == f.opts.Table
 		}
 	}
 	return attributes.Err() != nil
-}
-
-// keepPort notes the address that the kernel gave to the socket for changes.
-func (f *Fence) keepPort(c *netlink.Conn) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var name unix.Sockaddr
-	if e := raw.Control(func(fd uintptr) { name, err = unix.Getsockname(int(fd)) }); e != nil {
-		return e
-	}
-	if a, ok := name.(*unix.SockaddrNetlink); ok {
-		f.port.Store(a.Pid)
-	}
-	return err
 }

@@ -1,12 +1,12 @@
-// Package health watches the API servers behind the address: the one on this
-// node, and those of the other nodes. It tells which are ready, and which were
-// seen ready since this node's own was seen to fail: nothing is gained by moving
-// from a server that is in trouble to another one in the same trouble.
+// Package health probes the API servers behind the address: this node's own server and the servers
+// of the other nodes. It reports which servers are ready, and which were seen ready after this
+// node's own server was seen to fail: moving from a server in trouble to another server in the same
+// trouble gains nothing.
 //
-// A server that refuses connections, or says that it is shutting down, is not
-// ready at once. One that says so of a check is asked once more. One that is
-// slow, or answers with errors now and then, is ready until it has had time
-// enough. What follows from it is not decided here (package vip).
+// A server that refuses connections, or reports that it is shutting down, is not ready at once. A
+// server that reports a failed check is probed once more first. A server that is slow, or answers
+// with an error now and then, stays ready until it has had enough time. Package health does not
+// decide what follows (package vip does).
 package health
 
 import (
@@ -20,25 +20,27 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// Server is an API server at one moment.
+// Server is the state of an API server at one instant.
 type Server struct {
-	// Name is its host:port.
+	// Name is the host:port of the server.
 	Name    string
 	Verdict Verdict
-	// Why says why it is not ready, in words.
+	// Since is when the server was first seen ready, 0 if it is not ready.
+	Since boottime.Instant
+	// Why is why the server is not ready, as text for people.
 	Why string
-	// Better: it was seen ready since this node's own server was seen to fail.
+	// Better means that the server was seen ready after this node's own server was seen to fail.
 	Better bool
 }
 
-// State is what is thought of all of them.
+// State is the state of all servers.
 type State struct {
 	Local Server
 	Peers []Server
 }
 
-// Order lists the servers in the order in which to ask them: the local one, those
-// that are ready, the others; the local one behind them if it is not ready.
+// Order returns the servers in the order in which to ask them: the local server, the ready servers,
+// the others. If the local server is not ready, it comes after the ready ones.
 func (s State) Order() []string {
 	var ready, others []string
 	for _, p := range s.Peers {
@@ -54,38 +56,39 @@ func (s State) Order() []string {
 	return append(append([]string{s.Local.Name}, ready...), others...)
 }
 
-// Options configure a Monitor.
+// Options configures a Monitor.
 type Options struct {
-	// Local is host:port of this node's own server.
+	// Local is the host:port of this node's own server.
 	Local string
-	// Ask asks a server for /readyz, over a connection that works: known is
-	// false if it could not be asked.
+	// Ask requests /readyz of a server, over a working connection; known is false if no request
+	// could be made.
 	Ask func(ctx context.Context, server string) (status int, body string, known bool, err error)
-	// Notify is told of each change. It must not block.
-	Notify func(State)
-	Log    *zap.Logger
+	// Observe is called with each State that differs from the one before. Observe must not
+	// block.
+	Observe func(State)
+	Log     *zap.Logger
 	// Now is the clock; nil is CLOCK_BOOTTIME.
 	Now boottime.Clock
 }
 
-// Time between two probes.
+// Intervals between two probes.
 const (
-	// The holder has to know when to leave and where to go. A standby wants to
-	// know only whether to stand back, and whom to ask for a Lease.
+	// The holder has to know when to leave and where to go. A standby has to know only whether to
+	// hold back, and which server to ask for the Lease.
 	holderOwn, holderPeer   = 200 * time.Millisecond, time.Second
 	standbyOwn, standbyPeer = time.Second, 5 * time.Second
-	// hurry is that after an error of this node's own server, slowly that while
-	// it does not answer.
-	hurry  = 50 * time.Millisecond
-	slowly = 100 * time.Millisecond
-	// recovery is that while it is not ready, and of the peers while it is in
-	// doubt and this node holds.
-	recovery = 200 * time.Millisecond
-	// timeout of one probe; more than patience, so that a slow answer counts.
+	// errorInterval applies after an error of this node's own server, silentInterval while the
+	// server does not answer.
+	errorInterval  = 50 * time.Millisecond
+	silentInterval = 100 * time.Millisecond
+	// recoveryInterval applies while a server is not ready. It also applies to the peers, while
+	// this node holds and its own server is suspect.
+	recoveryInterval = 200 * time.Millisecond
+	// timeout of one probe; longer than maxWait, so that a slow answer counts.
 	timeout = time.Second
 )
 
-// Monitor probes. Make it with New and call Run.
+// Monitor probes API servers. Make a Monitor with New, then call Run.
 type Monitor struct {
 	opts Options
 	log  *zap.Logger
@@ -93,17 +96,17 @@ type Monitor struct {
 
 	peersChanged chan struct{} // one slot
 
-	mu       sync.Mutex
-	local    *prober
-	peers    []*prober
-	wanted   []string
-	holding  bool
-	troubled bool // this node holds, and its own server is in doubt
-	told     State
-	began    bool // told has been
+	mu          sync.Mutex
+	local       *prober
+	peers       []*prober
+	wanted      []string
+	holding     bool
+	suspect     bool // this node holds, and its own server is suspect
+	notified    State
+	anyNotified bool // notified was sent at least once
 }
 
-// New returns a monitor that knows of no peers and has not probed yet.
+// New returns a Monitor without peers, which has not probed yet.
 func New(opts Options) *Monitor {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
@@ -116,33 +119,33 @@ func New(opts Options) *Monitor {
 	return m
 }
 
-// SetPeers says which other servers there are. It does not block.
+// SetPeers sets the other servers. SetPeers does not block.
 func (m *Monitor) SetPeers(servers []string) {
 	m.mu.Lock()
 	m.wanted = slices.Clone(servers)
 	m.mu.Unlock()
-	poke(m.peersChanged)
+	signal(m.peersChanged)
 }
 
-// Hold says whether this node holds the address, and so has to know when to leave
-// and where to go; at first it does not. It waits for Notify, no longer.
-func (m *Monitor) Hold(holding bool) {
+// SetHolding says whether this node holds the address; a holder has to know when to leave and where to
+// go. Initially, it does not hold. SetHolding may wait for Observe, and for nothing else.
+func (m *Monitor) SetHolding(holding bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if holding && !m.holding {
-		poke(m.local.wake)
+		signal(m.local.wake)
 		m.askPeers()
 	}
 	m.holding = holding
-	m.review()
+	m.update()
 }
 
-// Nudge has this node's own server probed now, if it is the one: something was
-// seen of it that may mean trouble. One that is not ready is asked often enough.
-// It does not wait for Notify, and may be called by whoever is in its way.
-func (m *Monitor) Nudge(server string) {
+// ProbeNow probes the server now if it is this node's own: something was observed that may mean
+// trouble. A server that is not ready is probed often enough already. ProbeNow does not wait for
+// Observe, so code that Observe waits for may call ProbeNow.
+func (m *Monitor) ProbeNow(server string) {
 	if server == m.opts.Local {
-		poke(m.local.wake)
+		signal(m.local.wake)
 	}
 }
 
@@ -163,7 +166,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	}
 }
 
-// adjust ends the probing of peers that left and returns that of those that came.
+// adjust ends the probes of peers that left, and returns the probe loops of new peers.
 func (m *Monitor) adjust(ctx context.Context) (came []func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -185,33 +188,33 @@ func (m *Monitor) adjust(ctx context.Context) (came []func()) {
 		peers, came = append(peers, p), append(came, func() { p.run(probing) })
 	}
 	m.peers = peers
-	m.tell()
+	m.notify()
 	return came
 }
 
-// tell notifies if the state is another one. It needs the lock.
-func (m *Monitor) tell() {
+// notify calls Observe if the state changed. The caller holds the lock.
+func (m *Monitor) notify() {
 	s := State{Local: m.local.server()}
 	for _, p := range m.peers {
 		v := p.server()
 		v.Better = v.Verdict == Ready && p.judge.good > m.local.judge.bad
 		if s.Local.Verdict != NotReady {
-			v.Better = false // of no interest, and it changes all the time
+			v.Better = false // not used, and changes all the time
 		}
 		s.Peers = append(s.Peers, v)
 	}
-	if m.began && s.Local == m.told.Local && slices.Equal(s.Peers, m.told.Peers) {
+	if m.anyNotified && s.Local == m.notified.Local && slices.Equal(s.Peers, m.notified.Peers) {
 		return
 	}
 	m.report(s)
-	m.told, m.began = s, true
-	m.opts.Notify(s)
+	m.notified, m.anyNotified = s, true
+	m.opts.Observe(s)
 }
 
 // report logs what changed.
 func (m *Monitor) report(s State) {
 	before := make(map[string]Verdict)
-	for _, old := range append([]Server{m.told.Local}, m.told.Peers...) {
+	for _, old := range append([]Server{m.notified.Local}, m.notified.Peers...) {
 		before[old.Name] = old.Verdict
 	}
 	for i, now := range append([]Server{s.Local}, s.Peers...) {
@@ -227,26 +230,26 @@ func (m *Monitor) report(s State) {
 	}
 }
 
-// review draws what follows from a new judgement. When a holder's own server comes
-// into doubt, what the peers are like is of interest at once. It needs the lock.
-func (m *Monitor) review() {
-	m.tell()
-	troubled := m.holding && m.local.judge.doubt() > 0
-	if troubled && !m.troubled {
+// update acts on a new verdict. When a holder's own server becomes suspect, the peers are probed at
+// once. The caller holds the lock.
+func (m *Monitor) update() {
+	m.notify()
+	suspect := m.holding && m.local.judge.urgency() > 0
+	if suspect && !m.suspect {
 		m.askPeers()
 	}
-	m.troubled = troubled
+	m.suspect = suspect
 }
 
-// askPeers needs the lock.
+// askPeers probes all peers now. The caller holds the lock.
 func (m *Monitor) askPeers() {
 	for _, p := range m.peers {
-		poke(p.wake)
+		signal(p.wake)
 	}
 }
 
-// poke fills a channel of one slot.
-func poke(c chan struct{}) {
+// signal fills a channel with one slot.
+func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

@@ -32,7 +32,7 @@ type world struct {
 // newWorld has three nodes, and n1 holds.
 func newWorld(t *testing.T) *world {
 	w := newWorldOf(t, 3)
-	w.monitor.Hold(true)
+	w.monitor.SetHolding(true)
 	time.Sleep(3 * time.Second)
 	return w
 }
@@ -41,7 +41,7 @@ func newWorld(t *testing.T) *world {
 func newWorldOf(t *testing.T, n int) *world {
 	w := &world{t: t, doing: make(map[string]string), asked: make(map[string]int)}
 	start := time.Now()
-	w.monitor = New(Options{Local: "n1", Ask: w.ask, Notify: w.notify,
+	w.monitor = New(Options{Local: "n1", Ask: w.ask, Observe: w.notify,
 		Now: func() boottime.Instant { return boottime.Instant(time.Since(start) + time.Hour) }})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -55,8 +55,8 @@ func newWorldOf(t *testing.T, n int) *world {
 	return w
 }
 
-// ask answers as the server does, after a millisecond. A connection that breaks
-// or that is given up is told of, as kubeapi does.
+// ask answers like the server, after a millisecond. A broken or cancelled connection is reported,
+// as kubeapi does.
 func (w *world) ask(ctx context.Context, server string) (int, string, bool, error) {
 	w.mu.Lock()
 	w.asked[server]++
@@ -74,17 +74,17 @@ func (w *world) ask(ctx context.Context, server string) (int, string, bool, erro
 	select {
 	case <-time.After(wait):
 	case <-ctx.Done():
-		w.monitor.Nudge(server)
+		w.monitor.ProbeNow(server)
 		return 0, "", true, ctx.Err()
 	}
 	switch doing {
 	case "flaky":
 		if fifth {
-			w.monitor.Nudge(server)
+			w.monitor.ProbeNow(server)
 			return 0, "", true, fmt.Errorf("ask: %w", unix.ECONNRESET)
 		}
 	case "resets":
-		w.monitor.Nudge(server)
+		w.monitor.ProbeNow(server)
 		return 0, "", true, fmt.Errorf("ask: %w", unix.ECONNRESET)
 	case "busy":
 		return 429, "Too many requests, please try again later.", true, nil
@@ -136,7 +136,7 @@ func (w *world) await(what string, ok func(State) bool) time.Duration {
 	return 0
 }
 
-// never asserts that it does not come to that in a while.
+// never asserts that the state is not reached for a while.
 func (w *world) never(what string, d time.Duration, bad func(State) bool) {
 	w.t.Helper()
 	for began := time.Now(); time.Since(began) < d; time.Sleep(time.Millisecond) {
@@ -146,7 +146,7 @@ func (w *world) never(what string, d time.Duration, bad func(State) bool) {
 	}
 }
 
-// moves tells whether there is a reason to leave, and somewhere to go.
+// moves tells whether there is a reason to hand over, and a better server.
 func moves(s State) bool {
 	return s.Local.Verdict == NotReady && slices.ContainsFunc(s.Peers, func(p Server) bool { return p.Better })
 }
@@ -154,21 +154,40 @@ func moves(s State) bool {
 func TestReadyAtFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		want := State{Local: Server{Name: "n1", Verdict: Ready}, Peers: []Server{{Name: "n2", Verdict: Ready}, {Name: "n3", Verdict: Ready}}}
+		since := boottime.Instant(time.Hour) // the time at which a world begins
+		want := State{Local: Server{Name: "n1", Verdict: Ready, Since: since}, Peers: []Server{{Name: "n2", Verdict: Ready, Since: since}, {Name: "n3", Verdict: Ready, Since: since}}}
 		if d := cmp.Diff(want, w.now()); d != "" {
 			t.Errorf("state (-want +got):\n%s", d)
 		}
 	})
 }
 
-// TestTimeToMove is how long it takes to know that another server is better, from
-// the moment at which this node's own fails.
+// TestReadySince: from the last recovery on, and 0 while it is not ready.
+func TestReadySince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		first := w.now().Local.Since
+		w.set("dead", "n1")
+		w.await("not ready", func(s State) bool { return s.Local.Verdict == NotReady })
+		if since := w.now().Local.Since; since != 0 {
+			t.Errorf("ready since %d, and it is not", since)
+		}
+		w.set("", "n1")
+		w.await("ready", func(s State) bool { return s.Local.Verdict == Ready })
+		if since := w.now().Local.Since; since <= first {
+			t.Errorf("ready since %d after a recovery, and since %d before", since, first)
+		}
+	})
+}
+
+// TestTimeToMove measures how long it takes to know that another server is better, from the failure
+// of this node's own server.
 func TestTimeToMove(t *testing.T) {
 	for doing, most := range map[string]time.Duration{
 		"dead":    holderOwn + 10*time.Millisecond,
 		"leaving": holderOwn + 10*time.Millisecond,
-		"etcd":    holderOwn + hurry + 10*time.Millisecond,
-		"hangs":   holderOwn + patience + 2*slowly,
+		"etcd":    holderOwn + errorInterval + 10*time.Millisecond,
+		"hangs":   holderOwn + maxWait + 2*silentInterval,
 	} {
 		t.Run(doing, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -187,15 +206,15 @@ func TestTimeToMove(t *testing.T) {
 	}
 }
 
-// TestStandby is how long a standby takes to know that its own server fails, and
-// that whoever gets the address looks at once.
+// TestStandby measures how long a standby takes to know that its own server fails, and checks that
+// a new holder probes at once.
 func TestStandby(t *testing.T) {
 	failed := func(s State) bool { return s.Local.Verdict == NotReady }
 	for doing, most := range map[string]time.Duration{
 		"dead":    standbyOwn + 10*time.Millisecond,
 		"leaving": standbyOwn + 10*time.Millisecond,
-		"etcd":    standbyOwn + hurry + 10*time.Millisecond,
-		"hangs":   2*standbyOwn + (tries-2)*slowly + overdue + 10*time.Millisecond,
+		"etcd":    standbyOwn + errorInterval + 10*time.Millisecond,
+		"hangs":   2*standbyOwn + (minFailures-2)*silentInterval + lateAfter + 10*time.Millisecond,
 	} {
 		t.Run(doing, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -216,21 +235,21 @@ func TestStandby(t *testing.T) {
 		w := newWorldOf(t, 3)
 		time.Sleep(3500 * time.Millisecond)
 		w.set("dead", "n1")
-		w.monitor.Hold(true)
+		w.monitor.SetHolding(true)
 		if took := w.await("failure", failed); took > 10*time.Millisecond {
 			t.Errorf("the new holder looked after %s", took)
 		}
 	})
 }
 
-// TestNudge: a connection broke; the server is asked at once.
+// TestNudge: a connection broke; the server is probed at once.
 func TestNudge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		for range 10 {
 			time.Sleep(71 * time.Millisecond)
 			w.set("dead", "n1")
-			w.monitor.Nudge("n1")
+			w.monitor.ProbeNow("n1")
 			if took := w.await("move", moves); took > minGap+10*time.Millisecond {
 				t.Errorf("took %s after a nudge", took)
 			}
@@ -240,7 +259,7 @@ func TestNudge(t *testing.T) {
 	})
 }
 
-// TestAllInTheSameTrouble: nothing is gained by moving.
+// TestAllInTheSameTrouble: a move gains nothing.
 func TestAllInTheSameTrouble(t *testing.T) {
 	for _, doing := range []string{"dead", "leaving", "etcd", "hangs", "slow"} {
 		t.Run(doing, func(t *testing.T) {
@@ -258,7 +277,7 @@ func TestAllInTheSameTrouble(t *testing.T) {
 	}
 }
 
-// TestPeerComesBackFirst: then it is the better one, at once.
+// TestPeerComesBackFirst: the peer is then the better one, at once.
 func TestPeerComesBackFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -274,14 +293,14 @@ func TestPeerComesBackFirst(t *testing.T) {
 	})
 }
 
-// TestPeerFails: the holder knows it in time, without asking more.
+// TestPeerFails: the holder knows in time, without more probes.
 func TestPeerFails(t *testing.T) {
 	for doing, most := range map[string]time.Duration{
 		"dead":    holderPeer + 10*time.Millisecond,
 		"leaving": holderPeer + 10*time.Millisecond,
 		"etcd":    fall*holderPeer + 10*time.Millisecond,
-		"busy":    tries*holderPeer + 10*time.Millisecond,
-		"hangs":   tries*holderPeer + timeout + 10*time.Millisecond,
+		"busy":    minFailures*holderPeer + 10*time.Millisecond,
+		"hangs":   minFailures*holderPeer + timeout + 10*time.Millisecond,
 	} {
 		t.Run(doing, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -300,7 +319,7 @@ func TestPeerFails(t *testing.T) {
 	}
 }
 
-// TestHold: a standby that becomes the holder asks its peers at once.
+// TestHold: a standby that becomes the holder probes its peers at once.
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorldOf(t, 3)
@@ -310,17 +329,17 @@ func TestHold(t *testing.T) {
 			w.await("a probe", func(State) bool { return w.count("n2") > before })
 			time.Sleep(371 * time.Millisecond)
 			w.set("dead", "n2")
-			w.monitor.Hold(true)
+			w.monitor.SetHolding(true)
 			if took := w.await("verdict", func(s State) bool { return s.Peers[0].Verdict == NotReady }); took > minGap+10*time.Millisecond {
 				t.Errorf("took %s", took)
 			}
 			w.set("", "n2")
-			w.monitor.Hold(false)
+			w.monitor.SetHolding(false)
 		}
 	})
 }
 
-// TestPeersChange: one that left is not asked any more.
+// TestPeersChange: a removed peer is not probed any more.
 func TestPeersChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// load is how often servers are asked in a second, on average over half a minute
-// in which some do something.
+// load is the number of probes a second, on average over half a minute in which some servers have
+// trouble.
 type load struct {
 	doing string
 	// own is for this node's own server, if it is among them: for a holder and for
@@ -35,7 +35,7 @@ var loads = []load{
 	{doing: "dead", own: 5.2, standby: 5.2, hastens: true},
 }
 
-// most is the bound for this node's own server and for each peer.
+// most is the bound for this node's own server, and for each peer.
 func (l load) most(who string, holding bool) (own, peer float64) {
 	of := l
 	if who == "peers" {
@@ -53,8 +53,8 @@ func (l load) most(who string, holding bool) (own, peer float64) {
 	return own, 1.2 // each error of the own server is a reason to look
 }
 
-// TestLoad: what one vipd costs the servers. Trouble of theirs is not answered with
-// more of it, but for what it takes to judge this node's own.
+// TestLoad bounds the load of one vipd on the servers. Servers in trouble get no more probes than
+// the verdict on this node's own server needs.
 func TestLoad(t *testing.T) {
 	for _, l := range loads {
 		for _, n := range []int{3, 9} {
@@ -72,7 +72,7 @@ func TestLoad(t *testing.T) {
 func (l load) measure(t *testing.T, who string, n int, holding bool) {
 	const seconds = 30
 	w := newWorldOf(t, n)
-	w.monitor.Hold(holding)
+	w.monitor.SetHolding(holding)
 	time.Sleep(7300 * time.Millisecond)
 	before, worst := w.counts(), 0
 	for server := range before {
@@ -103,15 +103,14 @@ func (l load) measure(t *testing.T, who string, n int, holding bool) {
 	t.Logf("%.1f requests a second; %d to this node's own server in the worst", float64(total)/seconds, worst)
 }
 
-// counts is how often each was asked.
+// counts is the number of probes of each server.
 func (w *world) counts() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.asked)
 }
 
-// TestManyNudges: a server that breaks every connection is not asked for each, nor
-// is a peer for any.
+// TestManyNudges: a server that breaks every connection is not probed for each one, and no peer is.
 func TestManyNudges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -121,8 +120,8 @@ func TestManyNudges(t *testing.T) {
 		var nudging sync.WaitGroup
 		nudging.Go(func() {
 			for ctx.Err() == nil {
-				w.monitor.Nudge("n1")
-				w.monitor.Nudge("n2")
+				w.monitor.ProbeNow("n1")
+				w.monitor.ProbeNow("n2")
 				time.Sleep(time.Millisecond)
 			}
 		})

@@ -9,30 +9,30 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// prober probes one server. It does not wait for a probe before the next one: a
-// server that hangs is found out in less than the time of a single probe.
+// prober probes one server. The next probe does not wait for the one before: a server that hangs is
+// detected in less than the timeout of a single probe.
 type prober struct {
 	m    *Monitor
 	name string
 	wake chan struct{}      // one slot: probe now
-	end  context.CancelFunc // a peer's
+	end  context.CancelFunc // for a peer
 
-	judge judge // under the Monitor's lock
+	judge judge // protected by the Monitor's lock
 }
 
-// maxPending bounds the probes under way.
+// maxPending bounds the probes in flight.
 const maxPending = 10
 
-// minGap keeps a server that breaks every connection from being asked for each.
+// minGap limits the probes of a server that breaks every connection.
 const minGap = 20 * time.Millisecond
 
 func newProber(m *Monitor, name string) *prober {
 	return &prober{m: m, name: name, wake: make(chan struct{}, 1)}
 }
 
-// server needs the lock.
+// server returns the state of the server. The caller holds the lock.
 func (p *prober) server() Server {
-	s := Server{Name: p.name, Verdict: p.judge.verdict}
+	s := Server{Name: p.name, Verdict: p.judge.verdict, Since: p.judge.ready}
 	if s.Verdict == NotReady {
 		s.Why = p.judge.why
 	}
@@ -51,7 +51,7 @@ func (p *prober) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		case <-p.wake:
-			forced = p.wakeful()
+			forced = p.probeOutOfTurn()
 		}
 		now := p.m.now()
 		if now >= last.Add(p.pause(now, forced)) {
@@ -64,15 +64,15 @@ func (p *prober) run(ctx context.Context) {
 	}
 }
 
-// wakeful tells whether the server is asked out of turn: not one that is asked
-// often enough, nor one that is short of time.
-func (p *prober) wakeful() bool {
+// probeOutOfTurn tells whether an extra probe is useful: not if the server is probed often enough,
+// or is short of time.
+func (p *prober) probeOutOfTurn() bool {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
-	return p.judge.verdict != NotReady && !p.judge.strained()
+	return p.judge.verdict != NotReady && !p.judge.overloaded()
 }
 
-// pause is the time between the last probe and the next one.
+// pause returns the interval between the last probe and the next one.
 func (p *prober) pause(now boottime.Instant, forced bool) time.Duration {
 	if forced {
 		return minGap
@@ -80,27 +80,27 @@ func (p *prober) pause(now boottime.Instant, forced bool) time.Duration {
 	return p.pace(now)
 }
 
-// pace is that while nobody asks for one.
+// pace returns the interval without a request for an extra probe.
 func (p *prober) pace(now boottime.Instant) time.Duration {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
-	p.judge.settle(now)
-	p.m.review()
+	p.judge.evaluate(now)
+	p.m.update()
 	own := p == p.m.local
 	switch {
 	case own && p.m.holding:
-		return cmp.Or(p.judge.doubt(), holderOwn)
+		return cmp.Or(p.judge.urgency(), holderOwn)
 	case own:
-		return cmp.Or(p.judge.doubt(), standbyOwn)
-	case p.m.troubled && !p.judge.strained():
-		return recovery
+		return cmp.Or(p.judge.urgency(), standbyOwn)
+	case p.m.suspect && !p.judge.overloaded():
+		return recoveryInterval
 	case p.m.holding:
 		return holderPeer
 	}
 	return standbyPeer
 }
 
-// start notes a probe, unless too many are under way.
+// start records a probe, unless too many are in flight.
 func (p *prober) start(now boottime.Instant) bool {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
@@ -111,7 +111,7 @@ func (p *prober) start(now boottime.Instant) bool {
 	return true
 }
 
-// probe asks once and takes in the answer.
+// probe probes once and records the result.
 func (p *prober) probe(ctx context.Context, sent boottime.Instant) {
 	asked, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -122,9 +122,9 @@ func (p *prober) probe(ctx context.Context, sent boottime.Instant) {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	p.judge.answered(sent, f, why)
-	p.judge.settle(p.m.now())
-	p.m.review()
-	if p == p.m.local && p.judge.verdict == Ready && p.judge.doubt() == hurry && p.judge.failings+p.judge.unclears == 1 {
-		poke(p.wake) // is it so?
+	p.judge.evaluate(p.m.now())
+	p.m.update()
+	if p == p.m.local && p.judge.verdict == Ready && p.judge.urgency() == errorInterval && p.judge.failings+p.judge.unclears == 1 {
+		signal(p.wake) // confirm a single failure at once
 	}
 }

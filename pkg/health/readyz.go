@@ -5,34 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// read tells what an answer to /readyz, or the want of one, means.
+// read interprets an answer to /readyz, or its absence.
 //
-// A server that is not ready answers 500 and lists its checks, a failed one as
-// "[-]NAME failed: reason withheld" (k8s.io/apiserver/pkg/server/healthz). The
-// check "shutdown" fails first of all when it was told to end, while it serves
-// on for --shutdown-delay-duration.
+// A server that is not ready answers 500 and lists its checks, a failed one as "[-]NAME failed:
+// reason withheld" (k8s.io/apiserver/pkg/server/healthz). A server that was told to stop first
+// fails the check "shutdown", and goes on serving for --shutdown-delay-duration.
 func read(status int, body string, known bool, err error) (finding, string) {
 	switch {
 	case !known:
-		return blind, ""
+		return notProbed, ""
 	case errors.Is(err, unix.ECONNREFUSED):
 		return refused, "nobody listens"
-	case errors.Is(err, context.DeadlineExceeded):
-		return mute, "it does not answer"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return silent, "it does not answer"
 	case err != nil:
 		return unclear, err.Error()
 	case status == http.StatusOK:
 		return good, ""
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		// It serves, and will not tell us: that is for whoever looks after our
-		// credentials.
-		return good, ""
+		return denied, ""
 	case status == http.StatusTooManyRequests:
 		return busy, fmt.Sprintf("it answers %d %s", status, http.StatusText(status))
 	}
@@ -46,7 +44,7 @@ func read(status int, body string, known bool, err error) (finding, string) {
 	return unclear, fmt.Sprintf("it answers %d %s", status, http.StatusText(status))
 }
 
-// maxChecks bounds what is repeated of a server's words.
+// maxChecks bounds how many failed checks are reported.
 const maxChecks = 5
 
 func failedChecks(body string) []string {

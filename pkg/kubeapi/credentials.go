@@ -1,15 +1,12 @@
 package kubeapi
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"sync"
 	"time"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -25,14 +22,13 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// serverName is in every API server certificate that kubeadm makes; 127.0.0.1
-// is not.
+// serverName is in every API server certificate that kubeadm makes; 127.0.0.1 is not.
 const serverName = "kubernetes"
 
-// maxKubeconfig bounds what is read into memory, in bytes.
+// maxKubeconfig bounds the size of a kubeconfig, in bytes.
 const maxKubeconfig = 1 << 20
 
-// source is one kubeconfig with the clients made from it.
+// source is one kubeconfig, and the clients that use it.
 type source struct {
 	path    string
 	stamp   stamp
@@ -40,19 +36,20 @@ type source struct {
 	user    *clientcmdapi.AuthInfo
 }
 
-// stamp tells whether a file is another one than before.
+// stamp tells whether a file has changed.
 type stamp struct {
 	modified time.Time
 	size     int64
 }
 
-// clients are those for one server with one kubeconfig, over one transport.
+// clients are the clients for one server with one kubeconfig, over one transport.
 type clients struct {
+	server       string
 	http         *http.Client
 	coordination coordinationv1client.CoordinationV1Interface
 	core         corev1client.CoreV1Interface
 	discovery    discoveryv1client.DiscoveryV1Interface
-	// authorization is for Inspect.
+	// authorization is used by Inspect.
 	authorization authorizationv1client.AuthorizationV1Interface
 }
 
@@ -62,7 +59,7 @@ func (c *Client) forget(n int) {
 	c.sources[n].drop()
 }
 
-// drop lets go of the clients; requests under way go on.
+// drop removes the clients; requests in flight go on.
 func (s *source) drop() {
 	for server, old := range s.clients {
 		utilnet.CloseIdleConnectionsFor(old.http.Transport)
@@ -70,7 +67,7 @@ func (s *source) drop() {
 	}
 }
 
-// clients returns those for a server and a kubeconfig, made anew if the file
+// clients returns the clients for a server and a kubeconfig, and makes them anew if the file
 // changed.
 func (c *Client) clients(server string, n int) (*clients, error) {
 	c.mu.Lock()
@@ -113,8 +110,8 @@ func load(path string, info os.FileInfo) (*clientcmdapi.Config, error) {
 	}
 	file, err := clientcmd.LoadFromFile(path)
 	if err != nil {
-		// The library's error quotes the line it could not read, which may be a key.
-		return nil, errors.New("read kubeconfig: not readable as one")
+		// The error of the library quotes the unreadable line, which may be a key.
+		return nil, errors.New("read kubeconfig: not a valid kubeconfig")
 	}
 	if err := clientcmd.ResolveLocalPaths(file); err != nil {
 		return nil, fmt.Errorf("use kubeconfig: %w", err)
@@ -122,8 +119,8 @@ func load(path string, info os.FileInfo) (*clientcmdapi.Config, error) {
 	return file, nil
 }
 
-// Expiry tells when the client certificate of each kubeconfig ends that was used,
-// by the file's path. A token has no end that could be read from it.
+// Expiry returns the expiry of the client certificate of each kubeconfig that was used, by the path
+// of the file. A token has no readable expiry.
 func (c *Client) Expiry() map[string]time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +133,7 @@ func (c *Client) Expiry() map[string]time.Time {
 	return out
 }
 
-// currentUser is whom a kubeconfig would have us be, nil for nobody.
+// currentUser returns the user of the current context, nil for none.
 func currentUser(file *clientcmdapi.Config) *clientcmdapi.AuthInfo {
 	current, ok := file.Contexts[file.CurrentContext]
 	if !ok {
@@ -145,11 +142,10 @@ func currentUser(file *clientcmdapi.Config) *clientcmdapi.AuthInfo {
 	return file.AuthInfos[current.AuthInfo]
 }
 
-// Expiry tells when the client certificate ends that a kubeconfig would have us use.
+// Expiry returns the expiry of the client certificate of the kubeconfig's current user.
 func Expiry(file *clientcmdapi.Config) (end time.Time, ok bool) { return expiry(currentUser(file)) }
 
-// Authority are the certificates of the CA that a kubeconfig would have us trust, in PEM,
-// nil for none.
+// Authority returns the CA certificates of the kubeconfig's current cluster, in PEM, nil for none.
 func Authority(file *clientcmdapi.Config) []byte {
 	current := file.Contexts[file.CurrentContext]
 	if current == nil || file.Clusters[current.Cluster] == nil {
@@ -162,7 +158,7 @@ func Authority(file *clientcmdapi.Config) []byte {
 	return cluster.CertificateAuthorityData
 }
 
-// expiry reads a file with a certificate each time: kubelet renews its own in place.
+// expiry reads a certificate file each time: kubelet renews its own certificate in place.
 func expiry(user *clientcmdapi.AuthInfo) (end time.Time, ok bool) {
 	if user == nil {
 		return time.Time{}, false
@@ -173,12 +169,12 @@ func expiry(user *clientcmdapi.AuthInfo) (end time.Time, ok bool) {
 	}
 	certs, err := certutil.ParseCertsPEM(data)
 	if err != nil {
-		return time.Time{}, false // the API server will say so
+		return time.Time{}, false // the API server will report the error
 	}
 	return certs[0].NotAfter, true
 }
 
-// readBounded returns nothing for what cannot be read.
+// readBounded returns nil for a file that cannot be read.
 func readBounded(path string) []byte {
 	f, err := os.Open(path)
 	if err != nil {
@@ -192,8 +188,8 @@ func readBounded(path string) []byte {
 	return data
 }
 
-// connect keeps of a kubeconfig who we are and whom we trust. The file's server
-// is not used, nor is the way to it, nor its wish not to be verified.
+// connect takes credentials and CA from a kubeconfig. The server in the file, its proxy and its
+// wish to skip verification are ignored.
 func (c *Client) connect(file *clientcmdapi.Config, server string) (*clients, error) {
 	for _, cluster := range file.Clusters {
 		cluster.Server, cluster.ProxyURL = "https://"+server, ""
@@ -204,24 +200,25 @@ func (c *Client) connect(file *clientcmdapi.Config, server string) (*clients, er
 		return nil, err
 	}
 	config.UserAgent = c.opts.UserAgent
-	config.Dial = c.dialer(server)
-	// Straight to the server, whatever HTTPS_PROXY says: a proxy may be behind
-	// the VIP.
+	config.Dial = c.dialer(server).dial
+	// Connect directly, whatever HTTPS_PROXY says: the proxy may be behind the VIP.
 	config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
-	config.QPS = -1 // paced by the lease, not by the client
-	// HTTP/1.1: a request that is given up closes its connection, so the next
-	// one is not queued behind a server that hangs.
+	config.QPS = -1 // the lease limits the rate, not the client
+	// HTTP/1.1: a cancelled request closes its connection, so the next request does not queue
+	// behind a server that hangs.
 	config.NextProtos = []string{"http/1.1"}
-	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return witness{impatient{rt}, server, c.opts.Asked} })
-	return newClients(config)
+	config.Wrap(func(rt http.RoundTripper) http.RoundTripper {
+		return requestObserver{failFast{callContext{rt}}, server, c.opts.Observe}
+	})
+	return newClients(config, server)
 }
 
-func newClients(config *rest.Config) (*clients, error) {
+func newClients(config *rest.Config, server string) (*clients, error) {
 	h, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, err
 	}
-	out := &clients{http: h}
+	out := &clients{server: server, http: h}
 	if out.coordination, err = coordinationv1client.NewForConfigAndClient(config, h); err != nil {
 		return nil, err
 	}
@@ -237,76 +234,73 @@ func newClients(config *rest.Config) (*clients, error) {
 	return out, nil
 }
 
-// dialer tells Broken of connections that end.
-func (c *Client) dialer(server string) func(context.Context, string, string) (net.Conn, error) {
-	dial := c.opts.Dial
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &sensor{Conn: conn, ended: sync.OnceFunc(func() { c.opts.Broken(server) })}, nil
-	}
-}
+// failFast keeps client-go from waiting for Retry-After and trying again: vipd has its own
+// deadline. failFast also keeps client-go from treating a broken connection as an answer, as
+// client-go does for a read (repeated a second later) and for a watch (treated as ended).
+type failFast struct{ http.RoundTripper }
 
-// sensor notices that a connection ends. The kernel of a process that dies closes
-// its connections at that moment, and http.Transport is always reading from
-// each, be it the watch or an idle one; what it cannot read from it closes.
-type sensor struct {
-	net.Conn
-	ended func()
-}
+// WrappedRoundTripper lets client-go find the transport to close its idle connections.
+func (i failFast) WrappedRoundTripper() http.RoundTripper { return i.RoundTripper }
 
-func (s *sensor) Close() error {
-	s.ended()
-	return s.Conn.Close()
-}
+// errClosed stands for every way in which a server breaks a connection. The error does not contain
+// the local port, which differs each time.
+var errClosed = errors.New("the connection was closed without an answer")
 
-// impatient keeps client-go from waiting for as long as a server asks
-// (Retry-After) and trying again: vipd has a deadline of its own. Nor does it
-// let client-go take a connection that breaks for an answer, as it does for a
-// read (asked again a second later) and a watch (taken for one that ended).
-type impatient struct{ http.RoundTripper }
-
-// WrappedRoundTripper lets client-go find the transport to close its idle
-// connections.
-func (i impatient) WrappedRoundTripper() http.RoundTripper { return i.RoundTripper }
-
-// errHungUp stands for every way in which a server breaks a connection. It
-// names no port of ours, which is another one each time.
-var errHungUp = errors.New("the connection was closed without an answer")
-
-func (i impatient) RoundTrip(r *http.Request) (*http.Response, error) {
+func (i failFast) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := i.RoundTripper.RoundTrip(r)
 	if resp != nil {
 		resp.Header.Del("Retry-After")
 	}
+	if resp != nil && !streams(r) {
+		resp.Body = &limited{ReadCloser: resp.Body, left: maxBody}
+	}
 	if utilnet.IsProbableEOF(err) && r.Context().Err() == nil {
-		return nil, errHungUp
+		return nil, errClosed
 	}
 	return resp, err
 }
 
-// witness tells of requests.
-type witness struct {
-	http.RoundTripper
-	server string
-	asked  func(Request)
+// maxBody bounds an answer, in bytes; client-go reads it whole. A list of Nodes has about 50 kB for
+// each Node. client-go bounds each event of a watch (16 MiB).
+const maxBody = 8 << 20
+
+// streams tells whether the request is a watch.
+func streams(r *http.Request) bool { return r.URL.Query().Get("watch") != "" }
+
+// limited is a body that fails when it is too long.
+type limited struct {
+	io.ReadCloser
+	left int
 }
 
-// WrappedRoundTripper is as that of impatient.
-func (w witness) WrappedRoundTripper() http.RoundTripper { return w.RoundTripper }
+var errTooLong = fmt.Errorf("the answer is longer than %d bytes", maxBody)
 
-func (w witness) RoundTrip(r *http.Request) (*http.Response, error) {
+func (b *limited) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, errTooLong
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// requestObserver reports requests.
+type requestObserver struct {
+	http.RoundTripper
+	server  string
+	observe func(Event)
+}
+
+// WrappedRoundTripper is like that of failFast.
+func (w requestObserver) WrappedRoundTripper() http.RoundTripper { return w.RoundTripper }
+
+func (w requestObserver) RoundTrip(r *http.Request) (*http.Response, error) {
 	began := boottime.Now()
 	resp, err := w.RoundTripper.RoundTrip(r)
-	told := Request{Server: w.server, Method: r.Method, Path: r.URL.Path, Took: boottime.Now().Sub(began)}
+	req := Request{Server: w.server, Method: r.Method, Path: r.URL.Path, Took: boottime.Now().Sub(began)}
 	if resp != nil {
-		told.Status = resp.StatusCode
+		req.Status = resp.StatusCode
 	}
-	w.asked(told)
+	w.observe(req)
 	return resp, err
 }

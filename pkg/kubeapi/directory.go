@@ -24,42 +24,53 @@ import (
 
 // Member is a node of the control plane with its API server.
 type Member struct {
-	// Server is host:port of the API server.
+	// Server is the host:port of the API server.
 	Server string
-	// Node is the node's name; the server's host if that is not known.
+	// Node is the name of the node, or the server's host if the name is not known.
 	Node string
-	// Leaving says why the node is on its way out, "" if it is not.
+	// Leaving is why the node is about to leave, "" if it stays.
 	Leaving string
 }
 
-// Roll is who belongs to the control plane, as far as is known.
-type Roll struct {
-	// Leaving is that of this node.
+// Membership is the known membership of the control plane.
+type Membership struct {
+	// Leaving is why this node is about to leave, "" if it stays.
 	Leaving string
-	// Peers are the others, by name.
+	// Peers are the other members, sorted by name.
 	Peers []Member
+	// Others counts the other control-plane nodes that the cluster knows by name, including those
+	// without a known address.
+	Others int
+	// Complete: both the API servers and the nodes were listed at least once, so the cluster knows
+	// of no other member.
+	Complete bool
+	// Read: the API servers or the nodes were listed at least once. Otherwise, an empty Peers says
+	// nothing.
+	Read bool
+	// Trouble is why the membership is not known, in few words; "" before the first failure.
+	Trouble string
 }
 
-// DirectoryOptions configure a Directory.
+// DirectoryOptions configures a Directory.
 type DirectoryOptions struct {
-	// Node is this node's name.
+	// Node is the name of this node.
 	Node string
-	// Port is that of the API servers on nodes that the EndpointSlice does not
-	// name.
+	// Port is the port of the API servers on nodes that the EndpointSlice does not list.
 	Port uint16
-	// Peers are servers that are members whatever the cluster says.
+	// Peers are servers that are members in any case.
 	Peers []string
-	// Own tells addresses of this node and virtual ones, which are no peers.
+	// Own tells addresses of this node and virtual addresses, which are no peers.
 	Own func(netip.Addr) bool
-	// Notify is told of each change. It must not block.
-	Notify func(Roll)
+	// Observe is called with each Membership that differs from the one before. Observe must not
+	// block.
+	Observe func(Event)
 }
 
-// Directory learns who belongs to the control plane: the API servers from the
-// `kubernetes` EndpointSlice, which they keep themselves, and the nodes' names
-// and state from the Node objects. A server that ended is taken out of the slice;
-// its node is still a member, which the Node object tells. Either may be missing
-// or not permitted; what was learnt is kept while nothing can be asked.
+// Directory learns the members of the control plane: the API servers from the `kubernetes`
+// EndpointSlice, which the API servers maintain, and the names and states of the nodes from the
+// Node objects. A server that ended is removed from the slice; the Node object shows that its node
+// is still a member. Either list may be missing or forbidden; the last known state is kept while no
+// server can be asked.
 type Directory struct {
 	opts   DirectoryOptions
 	client *Client
@@ -67,76 +78,98 @@ type Directory struct {
 	mu     sync.Mutex
 	slices []discoveryv1.EndpointSlice
 	nodes  []corev1.Node
-	told   *Roll
+	// Whether each was listed: an empty list is an answer.
+	listedSlices, listedNodes bool
+	failed                    map[string]string // reason, by what could not be listed
+	notified                  *Membership
 }
 
-// Directory returns one that knows the given peers only, until Run.
+// Directory returns a Directory that knows only the given peers before Run.
 func (c *Client) Directory(opts DirectoryOptions) *Directory {
-	return &Directory{opts: opts, client: c}
+	return &Directory{opts: opts, client: c, failed: make(map[string]string)}
 }
 
 const (
-	// relistDelay is the least time between two lists, so that a Node that
-	// changes all the time costs a request a second and no more.
+	// relistDelay is the minimum time between two lists, so that a Node that changes all the time
+	// costs one request a second at most.
 	relistDelay = time.Second
-	// relistEvery is how long a watch is relied on: an API server whose etcd was
-	// away is ready again before its watches are, by some 15 s.
-	// The server is asked to end the watch by then, which leaves the connection for
-	// the next one; one that does not is left relistGrace later.
+	// relistEvery is how long vipd relies on a watch: after an outage of its etcd, an API server is
+	// ready again up to 15 s before its watches are. The server is asked to end the watch after
+	// relistEvery, which leaves the connection for the next watch; vipd ends the watch relistGrace
+	// later.
 	relistEvery, relistGrace = 5 * time.Second, 2 * time.Second
-	// deniedDelay is the pause after a refusal, which takes a person to mend.
+	// deniedDelay is the longest pause after a lasting refusal, which a person has to correct; the
+	// first pause is relistDelay, and each pause is twice as long as the one before.
 	deniedDelay = 30 * time.Second
 	// listTimeout bounds a list.
 	listTimeout = 5 * time.Second
-	// controlPlane is the label that kubeadm puts on control-plane nodes.
+	// controlPlane is the label that kubeadm sets on control-plane nodes.
 	controlPlane = "node-role.kubernetes.io/control-plane"
 )
 
 // Run learns until ctx ends.
 func (d *Directory) Run(ctx context.Context) error {
-	d.tell()
+	d.notify()
 	var both sync.WaitGroup
-	both.Go(func() { d.follow(ctx, "EndpointSlices", d.listSlices, watchSlices) })
-	both.Go(func() { d.follow(ctx, "Nodes", d.listNodes, watchNodes) })
+	both.Go(func() { d.follow(ctx, endpointSlices, d.listSlices, watchSlices) })
+	both.Go(func() { d.follow(ctx, nodes, d.listNodes, watchNodes) })
 	both.Wait()
 	return nil
 }
 
+// Resources that are listed.
+const endpointSlices, nodes = "EndpointSlices", "Nodes"
+
 type lister func(context.Context, *clients) (version string, err error)
 type watcher func(ctx context.Context, s *clients, version string) (watch.Interface, error)
 
-// follow lists, and lists again whenever a watch tells that something changed, or
-// has told nothing for a while.
+// follow lists, and lists again whenever a watch reports a change, or has reported nothing for a
+// while. After a lasting refusal, follow asks less and less often, until an API server becomes
+// ready again: that server may permit more.
 func (d *Directory) follow(ctx context.Context, what string, list lister, open watcher) {
-	denied := false
+	var pause time.Duration // after a refusal; 0 for none
 	for ctx.Err() == nil {
-		delay, began := relistDelay, boottime.Now()
-		err := d.once(ctx, list, open)
-		if errors.Is(err, errDenied) {
-			delay = deniedDelay
-			if !denied {
-				d.client.opts.Log.Warn("may not list and watch "+what+": hand-overs go on without what they say", zap.Error(err))
+		began, ready := boottime.Now(), d.client.becomesReady()
+		err := d.once(ctx, what, list, open)
+		if !errors.Is(err, errDenied) {
+			pause = 0
+		} else {
+			if pause == 0 {
+				d.client.opts.Log.Warn("list and watch refused", zap.String("resource", what), zap.Error(err),
+					zap.String("consequence", "hand-overs do not consider these objects"), zap.String("remedy", remedyRBAC))
 			}
+			pause = min(max(2*pause, relistDelay), deniedDelay)
 		}
-		denied = errors.Is(err, errDenied)
-		select {
-		case <-time.After(delay - boottime.Now().Sub(began)):
-		case <-ctx.Done():
-		}
+		wait(ctx, relistDelay-boottime.Now().Sub(began), nil)
+		wait(ctx, pause-relistDelay, ready)
 	}
 }
 
-// once lists, and returns when that has changed or the watch ended.
-func (d *Directory) once(ctx context.Context, list lister, open watcher) error {
+// wait returns after d, or earlier when ctx ends or early is closed.
+func wait(ctx context.Context, d time.Duration, early <-chan struct{}) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-early:
+	case <-ctx.Done():
+	}
+}
+
+// once lists, and returns when the list has changed or the watch ended.
+func (d *Directory) once(ctx context.Context, what string, list lister, open watcher) error {
 	version, err := d.listed(ctx, list)
+	d.recordList(what, err)
 	if err != nil {
 		return err
 	}
-	d.tell()
 	return d.client.stream(ctx, func(ctx context.Context, s *clients) error {
 		w, err := open(ctx, s, version)
 		if err != nil {
-			return optional(err)
+			return d.client.optional(s.server, err)
 		}
 		defer w.Stop()
 		again := time.NewTimer(relistEvery + relistGrace)
@@ -159,7 +192,8 @@ func (d *Directory) once(ctx context.Context, list lister, open watcher) error {
 func (d *Directory) listed(ctx context.Context, list lister) (version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	var mu sync.Mutex // several servers may be asked at once
+	var mu sync.Mutex // several servers may be asked concurrently
+	d.client.reconsider()
 	err = d.client.do(ctx, func(ctx context.Context, s *clients) error {
 		v, err := list(ctx, s)
 		if err == nil {
@@ -167,9 +201,27 @@ func (d *Directory) listed(ctx context.Context, list lister) (version string, er
 			defer mu.Unlock()
 			version = v
 		}
-		return optional(err)
+		return d.client.optional(s.server, err)
 	})
 	return version, err
+}
+
+// recordList records the result of a list.
+func (d *Directory) recordList(what string, err error) {
+	d.mu.Lock()
+	if err != nil {
+		d.failed[what] = kind(err)
+	}
+	d.mu.Unlock()
+	d.notify()
+}
+
+// trouble returns Membership.Trouble. The caller holds the lock.
+func (d *Directory) trouble() string {
+	if d.listedSlices || d.listedNodes || len(d.failed) < 2 {
+		return ""
+	}
+	return fmt.Sprintf("EndpointSlices: %s, Nodes: %s", d.failed[endpointSlices], d.failed[nodes])
 }
 
 func kubernetesSlices(version string) metav1.ListOptions {
@@ -183,6 +235,7 @@ func (d *Directory) listSlices(ctx context.Context, s *clients) (string, error) 
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.listedSlices = true
 	if len(list.Items) > 0 || d.slices == nil {
 		d.slices = list.Items
 	}
@@ -193,7 +246,7 @@ func watchSlices(ctx context.Context, s *clients, version string) (watch.Interfa
 	return s.discovery.EndpointSlices(metav1.NamespaceDefault).Watch(ctx, bounded(kubernetesSlices(version)))
 }
 
-// bounded has a watch end by itself.
+// bounded limits the duration of a watch.
 func bounded(o metav1.ListOptions) metav1.ListOptions {
 	seconds := int64(relistEvery / time.Second)
 	o.TimeoutSeconds = &seconds
@@ -211,7 +264,7 @@ func (d *Directory) listNodes(ctx context.Context, s *clients) (string, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.nodes = list.Items
+	d.nodes, d.listedNodes = list.Items, true
 	return list.ResourceVersion, nil
 }
 
@@ -219,26 +272,44 @@ func watchNodes(ctx context.Context, s *clients, version string) (watch.Interfac
 	return s.core.Nodes().Watch(ctx, bounded(controlPlaneNodes(version)))
 }
 
-// tell notifies if what is known is something else now.
-func (d *Directory) tell() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	r := roll(d.opts, d.slices, d.nodes)
-	if d.told != nil && d.told.Leaving == r.Leaving && slices.Equal(d.told.Peers, r.Peers) {
-		return
-	}
-	d.told = &r
-	d.opts.Notify(r)
+func (r Membership) equal(s Membership) bool {
+	return r.Leaving == s.Leaving && r.Others == s.Others && r.Complete == s.Complete && r.Read == s.Read && r.Trouble == s.Trouble && slices.Equal(r.Peers, s.Peers)
 }
 
-// roll puts together what is known. It is pure.
-func roll(opts DirectoryOptions, endpoints []discoveryv1.EndpointSlice, nodes []corev1.Node) Roll {
-	var out Roll
+// notify calls Observe if the membership changed.
+func (d *Directory) notify() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := membership(d.opts, d.slices, d.nodes)
+	r.Complete = d.listedSlices && d.listedNodes
+	r.Read, r.Trouble = d.listedSlices || d.listedNodes, d.trouble()
+	if d.notified != nil && d.notified.equal(r) {
+		return
+	}
+	d.notified = &r
+	d.opts.Observe(r)
+}
+
+const (
+	// maxPeers bounds the peers, each of which is probed. The largest control planes in the field
+	// have about 10 nodes; further nodes are ignored.
+	maxPeers = 64
+	// maxName is the longest name of a node (RFC 1123).
+	maxName = 253
+)
+
+// membership derives the membership from the lists, without I/O.
+func membership(opts DirectoryOptions, endpoints []discoveryv1.EndpointSlice, nodes []corev1.Node) Membership {
+	var out Membership
 	byAddress := make(map[string]*corev1.Node)
 	for i := range nodes {
 		n := &nodes[i]
 		if n.Name == opts.Node {
 			out.Leaving = leaving(n)
+			continue
+		}
+		out.Others++
+		if len(n.Name) > maxName {
 			continue
 		}
 		for _, a := range n.Status.Addresses {
@@ -249,7 +320,7 @@ func roll(opts DirectoryOptions, endpoints []discoveryv1.EndpointSlice, nodes []
 	add := func(server string) {
 		host, _, err := net.SplitHostPort(server)
 		addr, perr := netip.ParseAddr(host)
-		if err != nil || seen[server] || perr == nil && opts.Own(addr.Unmap()) {
+		if err != nil || len(host) > maxName || len(out.Peers) == maxPeers || seen[server] || perr == nil && opts.Own(addr.Unmap()) {
 			return
 		}
 		m := Member{Server: server, Node: host}
@@ -263,6 +334,9 @@ func roll(opts DirectoryOptions, endpoints []discoveryv1.EndpointSlice, nodes []
 		add(server)
 	}
 	for _, n := range nodes {
+		if len(n.Name) > maxName {
+			continue
+		}
 		if ip := internalIP(n); n.Name != opts.Node && !seen["node "+n.Name] && ip != "" {
 			add(net.JoinHostPort(ip, strconv.Itoa(int(opts.Port))))
 		}
@@ -273,7 +347,7 @@ func roll(opts DirectoryOptions, endpoints []discoveryv1.EndpointSlice, nodes []
 	return out
 }
 
-// internalIP is the first address by which other nodes reach a node.
+// internalIP returns the first address by which other nodes reach a node.
 func internalIP(n corev1.Node) string {
 	for _, a := range n.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP {
@@ -283,7 +357,7 @@ func internalIP(n corev1.Node) string {
 	return ""
 }
 
-// servers lists the addresses in the slices that a client on a node can use.
+// servers returns the addresses in the slices that a client on a node can use.
 func servers(endpoints []discoveryv1.EndpointSlice) []string {
 	var out []string
 	for _, s := range endpoints {
@@ -301,14 +375,14 @@ func servers(endpoints []discoveryv1.EndpointSlice) []string {
 	return out
 }
 
-// departures are the taints of a node that is about to go or gone.
+// departures are the taints of a node that is gone or about to go.
 var departures = map[string]string{
 	"node.kubernetes.io/out-of-service":         "is out of service",
 	"node.cloudprovider.kubernetes.io/shutdown": "is shut down",
 	"ToBeDeletedByClusterAutoscaler":            "is to be deleted",
 }
 
-// leaving says why a node is not one to move an address to, "" if it is.
+// leaving returns why an address should not move to the node, "" if it may.
 func leaving(n *corev1.Node) string {
 	switch {
 	case n.DeletionTimestamp != nil:
@@ -322,8 +396,8 @@ func leaving(n *corev1.Node) string {
 		}
 	}
 	for _, c := range n.Status.Conditions {
-		// kubelet's graceful node shutdown (KEP-2000) says so here, before it
-		// ends the static pods.
+		// kubelet's graceful node shutdown (KEP-2000) sets this message before it ends the static
+		// pods.
 		if c.Type == corev1.NodeReady && c.Status == corev1.ConditionFalse && strings.Contains(c.Message, "shutting down") {
 			return fmt.Sprintf("node %s is shutting down", n.Name)
 		}

@@ -6,21 +6,27 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// What follows a real API server's EndpointSlices and Nodes is tested in the lab;
-// here it is what comes of them.
+// The lab tests the EndpointSlices and Nodes of a real API server; these tests check what follows
+// from them.
 
 func slice(port int32, addresses ...string) discoveryv1.EndpointSlice {
 	s := discoveryv1.EndpointSlice{Ports: []discoveryv1.EndpointPort{{Name: new("https"), Port: &port}, {Name: new("other"), Port: new(int32(1))}, {}}}
@@ -48,30 +54,30 @@ func TestRoll(t *testing.T) {
 		peers     []string
 		endpoints []discoveryv1.EndpointSlice
 		nodes     []corev1.Node
-		want      Roll
+		want      Membership
 	}{
 		{name: "nothing known"},
-		{name: "all", endpoints: all, nodes: nodes, want: Roll{Peers: []Member{
-			{Server: "192.168.35.12:6443", Node: "n2", Leaving: "node n2 is cordoned"}, {Server: "192.168.35.13:6443", Node: "n3"}}}},
-		{name: "one has ended", endpoints: []discoveryv1.EndpointSlice{slice(8443, "192.168.35.13")}, nodes: nodes, want: Roll{Peers: []Member{
-			{Server: "192.168.35.12:6443", Node: "n2", Leaving: "node n2 is cordoned"}, {Server: "192.168.35.13:8443", Node: "n3"}}}},
-		{name: "no slices", nodes: nodes, want: Roll{Peers: []Member{
-			{Server: "192.168.35.12:6443", Node: "n2", Leaving: "node n2 is cordoned"}, {Server: "192.168.35.13:6443", Node: "n3"}}}},
-		{name: "no Nodes", endpoints: all, want: Roll{Peers: []Member{
+		{name: "all", endpoints: all, nodes: nodes, want: Membership{Peers: []Member{
+			{Server: "192.168.35.12:6443", Node: "n2", Leaving: "node n2 is cordoned"}, {Server: "192.168.35.13:6443", Node: "n3"}}, Others: 2}},
+		{name: "one has ended", endpoints: []discoveryv1.EndpointSlice{slice(8443, "192.168.35.13")}, nodes: nodes, want: Membership{Peers: []Member{
+			{Server: "192.168.35.12:6443", Node: "n2", Leaving: "node n2 is cordoned"}, {Server: "192.168.35.13:8443", Node: "n3"}}, Others: 2}},
+		{name: "no slices", nodes: nodes, want: Membership{Peers: []Member{
+			{Server: "192.168.35.12:6443", Node: "n2", Leaving: "node n2 is cordoned"}, {Server: "192.168.35.13:6443", Node: "n3"}}, Others: 2}},
+		{name: "no Nodes", endpoints: all, want: Membership{Peers: []Member{
 			{Server: "192.168.35.12:6443", Node: "192.168.35.12"}, {Server: "192.168.35.13:6443", Node: "192.168.35.13"}}}},
-		{name: "given ones", peers: []string{"192.168.35.12:6443", "apiserver.example.com:443"}, endpoints: all[:0], nodes: nodes, want: Roll{Peers: []Member{
+		{name: "given ones", peers: []string{"192.168.35.12:6443", "apiserver.example.com:443"}, endpoints: all[:0], nodes: nodes, want: Membership{Peers: []Member{
 			{Server: "apiserver.example.com:443", Node: "apiserver.example.com"}, {Server: "192.168.35.12:6443", Node: "n2", Leaving: "node n2 is cordoned"},
-			{Server: "192.168.35.13:6443", Node: "n3"}}}},
-		{name: "given and learnt", peers: []string{"192.168.35.13:6443"}, endpoints: all, want: Roll{Peers: []Member{
+			{Server: "192.168.35.13:6443", Node: "n3"}}, Others: 2}},
+		{name: "given and learnt", peers: []string{"192.168.35.13:6443"}, endpoints: all, want: Membership{Peers: []Member{
 			{Server: "192.168.35.12:6443", Node: "192.168.35.12"}, {Server: "192.168.35.13:6443", Node: "192.168.35.13"}}}},
-		{name: "this node leaves", nodes: []corev1.Node{node("n1", "192.168.35.11", cordon)}, want: Roll{Leaving: "node n1 is cordoned"}},
-		{name: "nonsense", endpoints: []discoveryv1.EndpointSlice{slice(6443, "", "x"), {}}, want: Roll{Peers: []Member{{Server: ":6443"}, {Server: "x:6443", Node: "x"}}}},
+		{name: "this node leaves", nodes: []corev1.Node{node("n1", "192.168.35.11", cordon)}, want: Membership{Leaving: "node n1 is cordoned"}},
+		{name: "nonsense", endpoints: []discoveryv1.EndpointSlice{slice(6443, "", "x"), {}}, want: Membership{Peers: []Member{{Server: ":6443"}, {Server: "x:6443", Node: "x"}}}},
 	}
 	for _, tt := range tests {
 		opts := DirectoryOptions{Node: "n1", Port: 6443, Peers: tt.peers, Own: func(a netip.Addr) bool {
 			return a == netip.MustParseAddr("192.168.35.11") || a == netip.MustParseAddr("192.168.35.100")
 		}}
-		if d := cmp.Diff(tt.want, roll(opts, tt.endpoints, tt.nodes)); d != "" {
+		if d := cmp.Diff(tt.want, membership(opts, tt.endpoints, tt.nodes)); d != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, d)
 		}
 	}
@@ -108,8 +114,8 @@ func TestLeaving(t *testing.T) {
 	}
 }
 
-// book answers lists and watches as an API server does. A watch ends when there
-// is a new version, as far as a Directory can tell.
+// book answers lists and watches like an API server. A watch ends when there is a new version; a
+// Directory cannot tell the difference.
 type book struct {
 	mu      sync.Mutex
 	slices  []discoveryv1.EndpointSlice
@@ -154,8 +160,8 @@ func (b *book) serve(w http.ResponseWriter, r *http.Request) {
 func TestDirectoryFollows(t *testing.T) {
 	s := newServer(t)
 	c, logs := newClient(s.addr(), s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil))
-	rolls := make(chan Roll, 10)
-	d := c.Directory(DirectoryOptions{Node: "n1", Port: 6443, Own: func(netip.Addr) bool { return false }, Notify: func(r Roll) { rolls <- r }})
+	changes := make(chan Membership, 10)
+	d := c.Directory(DirectoryOptions{Node: "n1", Port: 6443, Own: func(netip.Addr) bool { return false }, Observe: func(e Event) { changes <- e.(Membership) }})
 	denied := refusal(http.StatusForbidden, metav1.StatusReasonForbidden)
 	var b book
 	s.set(func(w http.ResponseWriter, r *http.Request) {
@@ -166,16 +172,17 @@ func TestDirectoryFollows(t *testing.T) {
 		b.serve(w, r)
 	})
 	b.set([]discoveryv1.EndpointSlice{slice(6443, "192.168.35.12")}, nil)
+	c.SetReady(map[string]boottime.Instant{s.addr(): long()})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
 	// One for each change, and none in between.
-	diff(t, "before anything was read", Roll{}, <-rolls)
+	diff(t, "before anything was read", Membership{}, <-changes)
 	n2 := Member{Server: "192.168.35.12:6443", Node: "192.168.35.12"}
-	diff(t, "at first", Roll{Peers: []Member{n2}}, <-rolls)
+	diff(t, "at first", Membership{Peers: []Member{n2}, Read: true}, <-changes)
 	b.set([]discoveryv1.EndpointSlice{slice(6443, "192.168.35.12", "192.168.35.13")}, nil)
-	both := Roll{Peers: []Member{n2, {Server: "192.168.35.13:6443", Node: "192.168.35.13"}}}
-	diff(t, "one more", both, <-rolls)
+	both := Membership{Peers: []Member{n2, {Server: "192.168.35.13:6443", Node: "192.168.35.13"}}, Read: true}
+	diff(t, "one more", both, <-changes)
 	// Nothing can be asked: what is known stays.
 	s.set(hangUp)
 	s.CloseClientConnections()
@@ -184,11 +191,122 @@ func TestDirectoryFollows(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run = %v", err)
 	}
-	if len(rolls) > 0 {
-		t.Errorf("forgot what was known: %+v", <-rolls)
+	if len(changes) > 0 {
+		t.Errorf("forgot what was known: %+v", <-changes)
 	}
-	said := messages(logs)
-	if !slices.Contains(said, "may not list and watch Nodes: hand-overs go on without what they say") {
-		t.Errorf("log = %v, want it to say what is not permitted", said)
+	if n := logs.FilterMessage(refusedList).FilterField(zap.String("resource", nodes)).Len(); n == 0 {
+		t.Errorf("log = %v, want the refused list of Nodes", messages(logs))
+	}
+}
+
+// long is a time since when the refusals of a ready server count.
+func long() boottime.Instant { return boottime.Now().Add(-2 * settleTime) }
+
+// TestServerThatStarts: an API server refuses every request until it has read the RBAC rules. The
+// Directory asks again within a second, and reports that the cluster was not read.
+func TestServerThatStarts(t *testing.T) {
+	s := newServer(t)
+	c, logs := newClient(s.addr(), s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil))
+	var b book
+	b.set([]discoveryv1.EndpointSlice{slice(6443, "192.168.35.12")}, nil)
+	changes := make(chan Membership, 10)
+	s.set(refusal(http.StatusForbidden, metav1.StatusReasonForbidden))
+	d := c.Directory(DirectoryOptions{Node: "n1", Port: 6443, Own: func(netip.Addr) bool { return false }, Observe: func(e Event) { changes <- e.(Membership) }})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	defer cancel()
+	diff(t, "before anything was read", Membership{}, <-changes)
+	diff(t, "while it starts", Membership{Trouble: "EndpointSlices: Forbidden, Nodes: Forbidden"}, <-changes)
+	s.set(b.serve)
+	soon := time.After(deniedDelay / 2)
+	var known Membership
+	for !known.Complete {
+		select {
+		case known = <-changes: // of Nodes, of which there are none, and of EndpointSlices
+		case <-soon:
+			t.Fatal("not asked again soon")
+		}
+	}
+	diff(t, "once it permits", Membership{Peers: []Member{{Server: "192.168.35.12:6443", Node: "192.168.35.12"}}, Complete: true, Read: true}, known)
+	cancel()
+	must(t, <-done)
+	diff(t, "log", []string{answers}, messages(logs))
+}
+
+// TestServerThatStartsIsNotTheOnly: another server may answer what this one refuses.
+func TestServerThatStartsIsNotTheOnly(t *testing.T) {
+	c, s := cluster(t, 0)
+	var b book
+	b.set(nil, []corev1.Node{node("n2", "192.168.35.12", nil)})
+	s[0].set(refusal(http.StatusForbidden, metav1.StatusReasonForbidden))
+	s[1].set(b.serve)
+	d := c.Directory(DirectoryOptions{Node: "n1", Port: 6443, Own: func(netip.Addr) bool { return false }, Observe: func(Event) {}})
+	_, err := d.listed(t.Context(), d.listNodes)
+	must(t, err)
+	diff(t, "asked", [3]int{1, 1, 0}, counts(s))
+	// One that has been ready for long means it.
+	c.SetReady(map[string]boottime.Instant{s[0].addr(): long()})
+	if _, err := d.listed(t.Context(), d.listNodes); !apierrors.IsForbidden(err) {
+		t.Errorf("error = %v, want the refusal", err)
+	}
+	diff(t, "asked", [3]int{1, 0, 0}, counts(s))
+}
+
+// TestRefusalBacksOff: after a lasting refusal, the Directory asks less and less often, and at once
+// when a server becomes ready.
+func TestRefusalBacksOff(t *testing.T) {
+	s := newServer(t)
+	path := s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil)
+	synctest.Test(t, func(t *testing.T) {
+		c, logs := newClient(s.addr(), path)
+		c.SetReady(map[string]boottime.Instant{s.addr(): long()})
+		asked := make(chan time.Time)
+		list := func(context.Context, *clients) (string, error) {
+			asked <- time.Now()
+			return "", apierrors.NewForbidden(schema.GroupResource{Resource: "nodes"}, "", nil)
+		}
+		watching := func(context.Context, *clients, string) (watch.Interface, error) { panic("nothing was listed") }
+		d := c.Directory(DirectoryOptions{Observe: func(Event) {}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); d.follow(ctx, nodes, list, watching) }()
+		last := <-asked
+		pause := func() time.Duration {
+			now := <-asked
+			defer func() { last = now }()
+			return now.Sub(last).Round(time.Second) // the Directory subtracts what a list took
+		}
+		for i, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+			diff(t, "pause "+strconv.Itoa(i), want*time.Second, pause())
+		}
+		time.Sleep(5 * time.Second)
+		c.SetReady(map[string]boottime.Instant{s.addr(): boottime.Now()})
+		for i, want := range []time.Duration{5, 1, 1, 1} {
+			diff(t, "pause after the recovery "+strconv.Itoa(i), want*time.Second, pause())
+		}
+		cancel()
+		<-done
+		diff(t, "refused lists of Nodes", 1, logs.FilterField(zap.String("resource", nodes)).Len())
+		diff(t, "log", []string{answers, refusedList}, messages(logs))
+	})
+}
+
+// TestNodeWithoutAnAddressIsACandidate: "any node of the control plane counts as a candidate"
+// (adr/0012). A node that has just joined has no address before its kubelet, or the controller of
+// an external cloud provider, has set it; and the kubelet of the node with the VIP may report the
+// VIP as its InternalIP.
+func TestNodeWithoutAnAddressIsACandidate(t *testing.T) {
+	vip := netip.MustParseAddr("192.168.35.100")
+	for name, other := range map[string]corev1.Node{
+		"no address yet":  node("n2", "", func(n *corev1.Node) { n.Status.Addresses = nil }),
+		"external only":   node("n2", "203.0.113.5", func(n *corev1.Node) { n.Status.Addresses[0].Type = corev1.NodeExternalIP }),
+		"the VIP is told": node("n2", vip.String(), nil),
+	} {
+		r := membership(DirectoryOptions{Node: "n1", Port: 6443, Own: func(a netip.Addr) bool { return a == vip }}, nil,
+			[]corev1.Node{node("n1", "192.168.35.11", nil), other})
+		if r.Others != 1 {
+			t.Errorf("%s: n1 takes itself for the only candidate, and makes its lease 40 s long", name)
+		}
 	}
 }

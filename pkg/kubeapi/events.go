@@ -16,49 +16,49 @@ import (
 	"k8s.io/client-go/tools/record"
 )
 
-// EventOptions say what Events are about and who sends them.
+// EventOptions configures Events.
 type EventOptions struct {
-	// Namespace and Lease name what they are about.
+	// Namespace and Lease name the Lease that the Events are about.
 	Namespace, Lease string
-	// UID is that of the Lease, "" while it is not known.
+	// UID returns the UID of the Lease, "" while it is not known.
 	UID func() types.UID
-	// Node is where they come from.
+	// Node is the node that sends the Events.
 	Node string
 }
 
-// Events tells the cluster what became of the address, as Events on the Lease.
-// client-go's recorder does it, beside everything else: it limits how many, counts
-// those that are alike, and drops what cannot be delivered.
+// Events sends Events on the Lease to the cluster. client-go's recorder writes the Events in the
+// background: the recorder limits their rate, counts similar Events, and drops what it cannot
+// deliver.
 type Events struct {
 	opts   EventOptions
 	client *Client
 	queue  chan event
-	retry  time.Duration // the pause between two tries
-	denied atomic.Bool   // which was logged
+	retry  time.Duration // the pause between two attempts
+	denied atomic.Bool   // the last write was refused, and the refusal was logged
 }
 
 type event struct{ kind, reason, message string }
 
 // Limits of Events.
 const (
-	// eventQueue is how many may wait while no API server takes any.
+	// eventQueue bounds the Events that wait while no API server takes any.
 	eventQueue = 32
-	// eventTimeout bounds one write; after a pause of eventRetry the next is tried,
-	// eventTries times.
+	// eventTimeout bounds one write; eventRetry is the pause before the next attempt; eventTries
+	// bounds the attempts.
 	eventTimeout, eventRetry = 5 * time.Second, 10 * time.Second
 	eventTries               = 12
-	// eventBurst may come at once, and then one in eventEvery.
+	// A burst of eventBurst Events may be sent at once, and after that one Event per eventEvery.
 	eventBurst = 20
 	eventEvery = 30 * time.Second
 )
 
-// Events returns one that sends nothing before Run.
+// Events returns an Events that sends nothing before Run.
 func (c *Client) Events(opts EventOptions) *Events {
 	return &Events{opts: opts, client: c, queue: make(chan event, eventQueue), retry: eventRetry}
 }
 
-// Say has an Event sent. It does not block; one too many is dropped.
-func (e *Events) Say(warning bool, reason, message string) {
+// Record queues an Event. Record does not block; if the queue is full, the Event is dropped.
+func (e *Events) Record(warning bool, reason, message string) {
 	kind := corev1.EventTypeNormal
 	if warning {
 		kind = corev1.EventTypeWarning
@@ -87,7 +87,8 @@ func (e *Events) Run(ctx context.Context) error {
 	}
 }
 
-// sink is where the recorder delivers.
+// sink receives the Events of the recorder. Each request gets a copy of the Event: several servers
+// may be asked concurrently, and client-go changes the object while it encodes the object.
 type sink struct {
 	ctx    context.Context
 	events *Events
@@ -97,13 +98,13 @@ var _ record.EventSink = sink{}
 
 func (s sink) Create(v *corev1.Event) (*corev1.Event, error) {
 	return s.write(v, func(ctx context.Context, c corev1client.EventInterface) (*corev1.Event, error) {
-		return c.Create(ctx, v, metav1.CreateOptions{})
+		return c.Create(ctx, v.DeepCopy(), metav1.CreateOptions{})
 	})
 }
 
 func (s sink) Update(v *corev1.Event) (*corev1.Event, error) {
 	return s.write(v, func(ctx context.Context, c corev1client.EventInterface) (*corev1.Event, error) {
-		return c.Update(ctx, v, metav1.UpdateOptions{})
+		return c.Update(ctx, v.DeepCopy(), metav1.UpdateOptions{})
 	})
 }
 
@@ -113,8 +114,8 @@ func (s sink) Patch(v *corev1.Event, patch []byte) (*corev1.Event, error) {
 	})
 }
 
-// write tries until an API server takes the Event or refuses it, or patience is
-// over. The recorder would log each try as an error.
+// write tries until an API server takes the Event or refuses it, eventTries times at most. The
+// recorder itself would log each failure as an error.
 func (s sink) write(v *corev1.Event, f func(context.Context, corev1client.EventInterface) (*corev1.Event, error)) (*corev1.Event, error) {
 	for try := 0; ; try++ {
 		out, err := s.once(v.Namespace, f)
@@ -124,7 +125,7 @@ func (s sink) write(v *corev1.Event, f func(context.Context, corev1client.EventI
 		case errors.Is(err, errDenied), apierrors.IsAlreadyExists(err): // AlreadyExists: two servers were asked
 			return v, nil
 		case aboutObject(err):
-			return nil, err // the recorder knows what to do about it
+			return nil, err // the recorder handles this error
 		case try == eventTries:
 			s.events.client.opts.Log.Debug("event dropped", zap.Error(err))
 			return v, nil
@@ -140,22 +141,23 @@ func (s sink) write(v *corev1.Event, f func(context.Context, corev1client.EventI
 func (s sink) once(namespace string, f func(context.Context, corev1client.EventInterface) (*corev1.Event, error)) (*corev1.Event, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, eventTimeout)
 	defer cancel()
-	var out atomic.Pointer[corev1.Event] // several servers may be asked at once
+	var out atomic.Pointer[corev1.Event] // several servers may be asked concurrently
 	err := s.events.client.do(ctx, func(ctx context.Context, c *clients) error {
 		written, err := f(ctx, c.core.Events(namespace))
 		if err == nil {
 			out.CompareAndSwap(nil, written)
 		}
-		return optional(err)
+		return s.events.client.optional(c.server, err)
 	})
-	s.tellDenied(err)
+	s.logDenied(err)
 	return out.Load(), err
 }
 
-// tellDenied logs a refusal once: a person has to mend it.
-func (s sink) tellDenied(err error) {
+// logDenied logs a refusal once: a person has to correct it.
+func (s sink) logDenied(err error) {
 	denied := errors.Is(err, errDenied)
 	if was := s.events.denied.Swap(denied); denied && !was {
-		s.events.client.opts.Log.Warn("no Events can be written, nothing else is amiss: `vipd manifest rbac` has the right that is missing", zap.Error(err))
+		s.events.client.opts.Log.Warn("write of an Event refused", zap.Error(err), zap.String("consequence", "no Events, and nothing else"),
+			zap.String("remedy", remedyRBAC))
 	}
 }

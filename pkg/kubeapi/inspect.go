@@ -13,23 +13,23 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Inspection is what an API server says of that which vipd depends on there.
+// Inspection is an API server's state of what vipd depends on.
 type Inspection struct {
 	// Denied are the verbs that the credentials lack for the Lease.
 	Denied []string
-	// Lease is nil if there is none, or it may not be read.
+	// Lease is nil if there is no Lease, or vipd may not read it.
 	Lease *coordinationv1.Lease
-	// Nodes are those of the control plane, nil if they may not be listed.
+	// Nodes are the control-plane nodes, nil if vipd may not list them.
 	Nodes []corev1.Node
 }
 
-// LeaseVerbs is what vipd does with its Lease.
+// LeaseVerbs are the verbs that vipd needs for its Lease.
 var LeaseVerbs = []string{"get", "list", "watch", "create", "update"}
 
-// Inspect asks, and changes nothing: an access review is an answer, not an object. The
-// error is that of a server that did not answer, or of credentials that it does not know.
+// Inspect asks an API server, and changes nothing: an access review creates no object. The error is
+// that of a server that did not answer, or that does not accept the credentials.
 func (c *Client) Inspect(ctx context.Context, namespace, name string) (Inspection, error) {
-	var mu sync.Mutex // several servers may be asked at once
+	var mu sync.Mutex // several servers may be asked concurrently
 	var out Inspection
 	err := c.do(ctx, func(ctx context.Context, s *clients) error {
 		got, err := inspect(ctx, s, namespace, name)
@@ -47,7 +47,7 @@ func inspect(ctx context.Context, s *clients, namespace, name string) (out Inspe
 	for _, verb := range LeaseVerbs {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
 			Namespace: namespace, Name: name, Verb: verb, Group: coordinationv1.GroupName, Resource: "leases"}}}
-		if verb == "create" { // the name of what is to be created is not known to who allows it
+		if verb == "create" { // the authorizer does not know the name of an object to be created
 			review.Spec.ResourceAttributes.Name = ""
 		}
 		answer, err := s.authorization.SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
@@ -56,6 +56,11 @@ func inspect(ctx context.Context, s *clients, namespace, name string) (out Inspe
 		}
 		if !answer.Status.Allowed {
 			out.Denied = append(out.Denied, verb)
+		}
+	}
+	if len(out.Denied) > 0 {
+		if err := s.ready(ctx); err != nil {
+			return out, fmt.Errorf("the API server refuses access to the Lease, which does not count before the server is ready: %w", err)
 		}
 	}
 	if !slices.Contains(out.Denied, "get") {

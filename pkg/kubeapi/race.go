@@ -9,34 +9,40 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// race is one call that several servers may be asked for.
+// race is one call that may be sent to several servers.
 type race struct {
-	servers []string
-	ask     func(server string) error
+	servers int
+	ask     func(server int) error
 	hedge   time.Duration
 
 	results chan error
 	running sync.WaitGroup
-	started int // how many servers were asked
-	pending int // how many of them have not answered
-	// conflict: a server met a newer version, which one that was asked before may
-	// have made. There is no use in asking more.
+	started int // servers asked
+	pending int // servers asked and not answered
+	// conflict: a server met a newer version, which a server that was asked before may have
+	// committed. No further server is asked.
 	conflict error
 	errs     []error
 }
 
 func (c *Client) do(ctx context.Context, f call) error {
-	all, cancel := context.WithCancel(ctx)
 	servers := c.order()
-	r := &race{servers: servers, hedge: c.opts.Hedge, results: make(chan error, len(servers)),
-		ask: func(server string) error { return c.ask(all, server, f) }}
+	return Race(ctx, len(servers), c.opts.Hedge, func(ctx context.Context, i int) error { return c.ask(ctx, servers[i], f) })
+}
+
+// Race asks the servers as described at Client.Do, and returns when all started calls have ended.
+// Race is exported for tests with their own servers.
+func Race(ctx context.Context, servers int, hedge time.Duration, ask func(ctx context.Context, server int) error) error {
+	all, cancel := context.WithCancel(ctx)
+	r := &race{servers: servers, hedge: hedge, results: make(chan error, servers),
+		ask: func(server int) error { return ask(all, server) }}
 	defer r.running.Wait()
-	defer cancel() // first: nobody waits for those that are not needed any more
+	defer cancel() // cancel first, so that Wait does not wait for calls that are not needed
 	return r.run(ctx)
 }
 
-// run returns what the first server to succeed came to, or what is known when
-// all have failed or ctx ends.
+// run returns the result of the first server that settles the call, or all errors when every server
+// has failed or ctx ends.
 func (r *race) run(ctx context.Context) error {
 	var hedge <-chan time.Time
 	if r.hedge > 0 {
@@ -64,18 +70,18 @@ func (r *race) run(ctx context.Context) error {
 	return errors.Join(r.errs...)
 }
 
-// next asks one more server, if there is one and use in it.
+// next asks one more server, if there is one, unless there was a conflict.
 func (r *race) next() {
-	if r.started == len(r.servers) || r.conflict != nil {
+	if r.started == r.servers || r.conflict != nil {
 		return
 	}
-	server := r.servers[r.started]
+	server := r.started
 	r.started++
 	r.pending++
 	r.running.Go(func() { r.results <- r.ask(server) })
 }
 
-// answered tells whether what a server came to settles it.
+// answered tells whether the result of a server settles the call.
 func (r *race) answered(err error) bool {
 	switch {
 	case err == nil:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"time"
 
@@ -17,25 +18,80 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// errDenied is a refusal of what vipd can do without.
-var errDenied = errors.New("not permitted, and not needed")
+var (
+	// errDenied is a refusal of something optional, which a person has to correct.
+	errDenied = errors.New("not permitted, and not needed")
+	// errNotYet is a refusal that may end by itself.
+	errNotYet = errors.New("not permitted by an API server that has just started")
+)
 
-// optional marks a refusal as one.
-func optional(err error) error {
-	if apierrors.IsForbidden(err) {
+// remedyRBAC is the remedy for a refusal.
+const remedyRBAC = "run `vipd manifest rbac` and apply its output"
+
+// settleTime is how long an API server has to be ready before its refusals count. A server serves
+// before it has read the RBAC rules, and refuses every request until then; in a new cluster it
+// first has to write the rules, which took some seconds in the lab.
+const settleTime = time.Minute
+
+// SetReady sets which servers are ready, and since when. The refusals of a server do not count
+// until it has been ready for settleTime.
+func (c *Client) SetReady(since map[string]boottime.Instant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed := false
+	for server, at := range since {
+		changed = changed || c.ready[server] != at
+	}
+	c.ready = maps.Clone(since)
+	if changed {
+		close(c.becomes)
+		c.becomes = make(chan struct{})
+	}
+}
+
+// becomesReady returns a channel that is closed when a server becomes ready.
+func (c *Client) becomesReady() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.becomes
+}
+
+// optional marks a refusal of something that vipd does not need.
+func (c *Client) optional(server string, err error) error {
+	switch {
+	case !apierrors.IsForbidden(err):
+		return err
+	case !c.refusalCounts(server):
+		return fmt.Errorf("%w: %w", errNotYet, err)
+	default:
 		return fmt.Errorf("%w: %w", errDenied, err)
+	}
+}
+
+// refusalCounts tells whether a server has been ready for long enough that its refusals count.
+func (c *Client) refusalCounts(server string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since, ready := c.ready[server]
+	return ready && boottime.Now().Sub(since) >= settleTime
+}
+
+// refusal adds to an error that the refusal may end by itself.
+func (c *Client) refusal(err error, server string) error {
+	if (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) && !c.refusalCounts(server) {
+		return fmt.Errorf("%w; an API server that has just started refuses everybody for some seconds", err)
 	}
 	return err
 }
 
-// aboutObject tells answers about the Lease itself, which other credentials
-// would not change, from troubles with server or credentials.
+// aboutObject tells answers about the object itself, which other credentials would not change, from
+// errors of the server or the credentials.
 func aboutObject(err error) bool {
 	return errors.Is(err, errDenied) || apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsInvalid(err) ||
 		apierrors.IsGone(err) || apierrors.IsResourceExpired(err)
 }
 
-// explain adds to an error what a person needs to mend it.
+// explain adds to an error what a person needs to fix it.
 func explain(err error, server string) error {
 	var verify *tls.CertificateVerificationError
 	switch {
@@ -57,7 +113,7 @@ func explain(err error, server string) error {
 	return err
 }
 
-// kind names what is wrong, so that the same trouble is logged once.
+// kind returns the kind of an error, so that each kind is logged once.
 func kind(err error) string {
 	var verify *tls.CertificateVerificationError
 	var errno unix.Errno
@@ -72,34 +128,38 @@ func kind(err error) string {
 	case errors.As(err, &errno):
 		return errno.Error() // without addresses and ports
 	case errors.As(err, &request):
-		return request.Err.Error() // without what was asked for
+		return request.Err.Error() // without the URL
 	}
 	return err.Error()
 }
 
 const (
-	// steady is how long nothing may fail before a recovery is believed that
-	// follows soon after another one.
-	steady = 5 * time.Second
-	// often is how soon that is.
-	often = time.Minute
+	// steadyTime is how long no call may have failed before a recovery is logged that follows soon
+	// after another one.
+	steadyTime = 5 * time.Second
+	// believeAgain is the time after which a recovery does not follow soon.
+	believeAgain = time.Minute
 )
 
-// health is what was logged of the server's state. Reads, writes and a watch go
-// on side by side and may fare differently, for long (think of a user that may
-// not watch): so each kind of trouble is logged once, and a recovery that did
-// not last is not believed a second time before nothing has failed for a while.
+// maxKinds bounds the kinds of errors that are logged between two recoveries: a server may answer
+// anything.
+const maxKinds = 16
+
+// health is what was logged about a server. Reads, writes and a watch run concurrently and may
+// succeed and fail differently for a long time, for example if the user may not watch. So each kind
+// of error is logged once, and after a recovery that did not last, the next recovery is logged only
+// after no call has failed for a while.
 type health struct {
-	failing   map[string]bool // the kinds that were logged since the last recovery
+	failing   map[string]bool // the kinds logged since the last recovery
 	failed    boottime.Instant
 	recovered boottime.Instant // 0: never
-	working   string           // the kubeconfig that was logged as working
+	working   string           // the kubeconfig that was last logged as working
 }
 
-// failure tells whether a kind of trouble is news.
+// failure tells whether a kind of error has to be logged.
 func (h *health) failure(kind string, now boottime.Instant) bool {
 	h.failed = now
-	if h.failing[kind] {
+	if h.failing[kind] || len(h.failing) == maxKinds {
 		return false
 	}
 	if h.failing == nil {
@@ -109,20 +169,20 @@ func (h *health) failure(kind string, now boottime.Instant) bool {
 	return true
 }
 
-// success tells whether an answer, by the credentials in path, is news.
+// success tells whether an answer with the credentials in path has to be logged.
 func (h *health) success(path string, now boottime.Instant) bool {
-	recovered := len(h.failing) > 0 && (h.recovered == 0 || now.Sub(h.failed) >= steady || now.Sub(h.recovered) >= often)
+	recovered := len(h.failing) > 0 && (h.recovered == 0 || now.Sub(h.failed) >= steadyTime || now.Sub(h.recovered) >= believeAgain)
 	if recovered {
 		clear(h.failing)
 		h.recovered = now
 	}
-	news := recovered || path != h.working
+	changed := recovered || path != h.working
 	h.working = path
-	return news
+	return changed
 }
 
-// of returns what was logged of a server. It needs the lock.
-func (c *Client) of(server string) *health {
+// loggedOf returns what was logged about a server. The caller holds the lock.
+func (c *Client) loggedOf(server string) *health {
 	if c.health[server] == nil {
 		c.health[server] = &health{}
 	}
@@ -132,8 +192,8 @@ func (c *Client) of(server string) *health {
 func (c *Client) succeeded(server string, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.current = n
-	if path := c.sources[n].path; c.of(server).success(path, boottime.Now()) {
+	c.use(n)
+	if path := c.sources[n].path; c.loggedOf(server).success(path, boottime.Now()) {
 		c.opts.Log.Info("API server answers", zap.String("server", server), zap.String("kubeconfig", path))
 	}
 }
@@ -141,7 +201,7 @@ func (c *Client) succeeded(server string, n int) {
 func (c *Client) failed(server string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.of(server).failure(kind(err), boottime.Now()) {
+	if c.loggedOf(server).failure(kind(err), boottime.Now()) {
 		c.opts.Log.Warn("API server not usable", zap.String("server", server), zap.Error(err))
 	}
 }

@@ -2,15 +2,14 @@ package kubeapi
 
 import "context"
 
-// stream is a call that lasts, such as a watch.
+// stream is a long call, such as a watch.
 type stream struct {
 	server string
 	end    context.CancelFunc
 }
 
-// Stream runs a call that lasts against the first server. It ends, without an
-// error of its own, when another one becomes the first. After one that failed
-// the next Stream begins with the next server.
+// Stream runs a long call against the first server. Stream ends without its own error when another
+// server becomes the first one. After a failed stream, the next Stream begins with the next server.
 func (c *Client) Stream(ctx context.Context, f Call) error {
 	return c.stream(ctx, func(ctx context.Context, s *clients) error { return f(ctx, s.coordination) })
 }

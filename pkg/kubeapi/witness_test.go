@@ -10,12 +10,16 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// TestRequestsAreTold: with the server, and with what came of each.
+// TestRequestsAreTold checks the server and the outcome of each reported request.
 func TestRequestsAreTold(t *testing.T) {
 	s := newServer(t)
 	var told []Request
 	c := New(Options{Server: s.addr(), Kubeconfigs: []string{s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil)},
-		Asked: func(r Request) { told = append(told, r) }})
+		Observe: func(e Event) {
+			if r, ok := e.(Request); ok {
+				told = append(told, r)
+			}
+		}})
 	must(t, do(t, c, get))
 	s.set(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	if err := do(t, c, get); err == nil {
@@ -36,7 +40,7 @@ func TestRequestsAreTold(t *testing.T) {
 	diff(t, "status", []int{200, 503, 0}, status)
 }
 
-// TestExpiry: of certificates in the kubeconfig and beside it, as they are now.
+// TestExpiry reads certificates in the kubeconfig and in files, in their present state.
 func TestExpiry(t *testing.T) {
 	s, dir := newServer(t), t.TempDir()
 	certPEM, keyPEM := s.ca.issue("embedded")

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Neighbour is the MAC to which the kernel sends what is for addr, if it has been
-// confirmed of late or was set by hand; nil otherwise.
+// Neighbour returns the MAC in the kernel's neighbour table for addr, if the entry was confirmed
+// recently or is permanent; nil otherwise.
 func (h *Handle) Neighbour(addr netip.Addr) (net.HardwareAddr, error) {
 	list, err := h.h.NeighList(0, unix.AF_INET)
 	if err != nil {

@@ -9,8 +9,7 @@ import (
 	"github.com/vipd-io/vipd/internal/nstest"
 )
 
-// TestNeighbour: what the kernel goes by counts, and what it does not know of any more
-// does not.
+// TestNeighbour: entries that the kernel uses count, and expired entries do not.
 func TestNeighbour(t *testing.T) {
 	ns, h := node(t)
 	addr := netip.MustParseAddr("192.168.35.50")

@@ -1,6 +1,6 @@
-// Package netif puts addresses on an interface and takes them away, and tells
-// when links or addresses change. It is the only importer of
-// vishvananda/netlink. It does not decide who may hold an address.
+// Package netif adds addresses to interfaces and removes them, and reports changes of links and
+// addresses. Package netif is the only importer of vishvananda/netlink. It does not decide which
+// node may hold an address.
 package netif
 
 import (
@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -15,59 +17,71 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Protocol marks vipd's addresses (IFA_PROTO, Linux 5.18; `ip -d address` shows
-// "proto 0x76"). Values above 3 are free for programs: rtnetlink(7),
-// include/uapi/linux/if_addr.h. Older kernels drop it silently; there, vipd's
-// are told by their shape, see marked.
+// Protocol marks vipd's addresses (IFA_PROTO, Linux 5.18; `ip -d address` shows "proto 0x76").
+// Values above 3 are free for programs: rtnetlink(7), include/uapi/linux/if_addr.h. Older kernels
+// ignore the attribute; there, vipd recognizes its addresses by their form, see marked.
 const Protocol = 'v'
 
-// socketTimeout bounds one question to the kernel, for a kernel that is busy
-// with its configuration lock.
+// socketTimeout bounds one request to the kernel, whose configuration lock may be busy.
 const socketTimeout = 2 * time.Second
 
 var (
-	// ErrLinkNotFound means that there is no such interface, now.
+	// ErrLinkNotFound means that there is no such interface at present.
 	ErrLinkNotFound = errors.New("interface not found")
-	// ErrNotEthernet means an interface on which ARP for Ethernet says nothing.
+	// ErrNotEthernet means that the interface does not use ARP for Ethernet.
 	ErrNotEthernet = errors.New("not an Ethernet interface")
-	// ErrStillPresent means that an address was removed and is there all the same.
+	// ErrStillPresent means that a removed address is still there.
 	ErrStillPresent = errors.New("address is still present")
+	// ErrNoInterface means that no interface was given for the address.
+	ErrNoInterface = errors.New("there is no interface to put the address on")
+	// ErrNodesOwn means that the address is the node's own in the same form as vipd's, so that Put
+	// would change it.
+	ErrNodesOwn = errors.New("the address is the node's own")
 )
 
-// Link is an interface at one moment. Its index and MAC may be others at the
-// next; look it up again.
+// Link is an interface at one instant. Index and MAC may change; look the interface up again.
 type Link struct {
-	Name  string
-	Index int
-	MAC   net.HardwareAddr
+	Name string
+	// AltNames are alternative names (ip-link(8), altname).
+	AltNames []string
+	Index    int
+	MAC      net.HardwareAddr
 	// Up is true when the interface is set up and has carrier.
 	Up bool
+	// Local means that the interface leads nowhere: the loopback, or a dummy, like kube-proxy's
+	// kube-ipvs0.
+	Local bool
 }
 
 // Address is an IPv4 or IPv6 address on an interface.
 type Address struct {
 	Prefix netip.Prefix
-	Index  int
-	// Valid is the lifetime left, in whole seconds; 1<<32-1 of them means for ever.
+	// Peer is the address of the other end on a point-to-point link, else not valid.
+	Peer  netip.Prefix
+	Index int
+	// Valid is the lifetime left, in whole seconds; 1<<32-1 seconds means for ever.
 	Valid time.Duration
-	// Ours is true if it bears vipd's mark.
+	// Ours means that the address has vipd's mark.
 	Ours bool
-	// Global is false for addresses of the loopback or link scope.
+	// Global is false for addresses of loopback or link scope.
 	Global bool
 }
 
-// Handle asks the kernel of one network namespace. It is safe for use by
-// several goroutines.
+// Handle is a connection to the kernel of one network namespace. Handle is safe for concurrent use.
 type Handle struct {
-	h    *netlink.Handle
-	diag diag
-	ns   *netns.NsHandle
-	// keepsMark: this kernel keeps an address's protocol.
+	h *netlink.Handle
+	// strict makes the kernel filter its lists. Not all other requests of vishvananda/netlink
+	// comply with strict checks.
+	strict *netlink.Handle
+	diag   diag
+	ns     *netns.NsHandle
+	// dumps counts the requests for all interfaces and addresses.
+	dumps atomic.Int64
+	// keepsMark: this kernel stores the protocol of an address.
 	keepsMark bool
 }
 
-// Open opens a handle in the namespace with the file descriptor, 0 for the
-// caller's.
+// Open opens a Handle in the namespace with this file descriptor; 0 means the caller's namespace.
 func Open(nsFd int) (*Handle, error) {
 	opts := netlink.HandleOptions{RetryInterrupted: true, DisableVFInfoCollection: true}
 	if nsFd != 0 {
@@ -77,36 +91,49 @@ func Open(nsFd int) (*Handle, error) {
 		none := netns.None()
 		opts.NetNS = &none
 	}
-	h, err := netlink.NewHandleWithOptions(opts, unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("open netlink socket: %w", err)
-	}
-	if err := h.SetSocketTimeout(socketTimeout); err != nil {
-		h.Close()
-		return nil, fmt.Errorf("set netlink timeout: %w", err)
-	}
-	keepsMark, err := kernelKeepsMark()
-	if err != nil {
-		h.Close()
-		return nil, err
-	}
-	diag, err := openDiag(*opts.NetNS)
-	if err != nil {
-		h.Close()
-		return nil, err
-	}
-	out := &Handle{h: h, diag: diag, keepsMark: keepsMark}
+	out := &Handle{}
 	if nsFd != 0 {
 		out.ns = opts.NetNS
+	}
+	if err := out.open(opts); err != nil {
+		out.Close()
+		return nil, err
 	}
 	return out, nil
 }
 
+func (h *Handle) open(opts netlink.HandleOptions) (err error) {
+	for _, to := range []**netlink.Handle{&h.h, &h.strict} {
+		if *to, err = netlink.NewHandleWithOptions(opts, unix.NETLINK_ROUTE); err != nil {
+			return fmt.Errorf("open netlink socket: %w", err)
+		}
+		if err := (*to).SetSocketTimeout(socketTimeout); err != nil {
+			return fmt.Errorf("set netlink timeout: %w", err)
+		}
+	}
+	if err := h.strict.SetStrictCheck(true); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
+		return fmt.Errorf("set netlink to strict checks: %w", err)
+	}
+	if h.keepsMark, err = kernelKeepsMark(); err != nil {
+		return err
+	}
+	h.diag, err = openDiag(*opts.NetNS)
+	return err
+}
+
 // Close closes the handle's sockets.
 func (h *Handle) Close() {
-	h.h.Close()
+	for _, one := range []*netlink.Handle{h.h, h.strict} {
+		if one != nil {
+			one.Close()
+		}
+	}
 	h.diag.close()
 }
+
+// Dumps returns how often the kernel was asked for all interfaces and addresses, which costs more
+// the more there are.
+func (h *Handle) Dumps() int64 { return h.dumps.Load() }
 
 // Links lists the interfaces.
 func (h *Handle) Links() ([]Link, error) {
@@ -121,8 +148,8 @@ func (h *Handle) Links() ([]Link, error) {
 	return out, nil
 }
 
-// Link looks an interface up by its name or an alternative name. The error is
-// ErrLinkNotFound if there is none, ErrNotEthernet if ARP means nothing on it.
+// Link looks an interface up by its name or an alternative name. The error is ErrLinkNotFound if
+// there is none, ErrNotEthernet if the interface does not use ARP for Ethernet.
 func (h *Handle) Link(name string) (Link, error) {
 	l, err := h.h.LinkByName(name)
 	if _, none := errors.AsType[netlink.LinkNotFoundError](err); none {
@@ -140,12 +167,20 @@ func (h *Handle) Link(name string) (Link, error) {
 func toLink(l netlink.Link) Link {
 	a := l.Attrs()
 	return Link{
-		Name:  a.Name,
-		Index: a.Index,
-		MAC:   a.HardwareAddr,
+		Name:     a.Name,
+		AltNames: a.AltNames,
+		Index:    a.Index,
+		MAC:      a.HardwareAddr,
 		// Unknown is what drivers without carrier detection report (RFC 2863).
-		Up: a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown),
+		Up:    a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown),
+		Local: local(a.RawFlags),
 	}
+}
+
+// local tells whether an interface leads nowhere: a dummy has no ARP and no other end
+// (drivers/net/dummy.c); a tunnel has another end.
+func local(flags uint32) bool {
+	return flags&unix.IFF_LOOPBACK != 0 || flags&(unix.IFF_NOARP|unix.IFF_POINTOPOINT) == unix.IFF_NOARP
 }
 
 // Addresses lists the addresses of all interfaces.
@@ -154,27 +189,53 @@ func (h *Handle) Addresses() ([]Address, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
+	return h.toAddresses(list)
+}
+
+func (h *Handle) toAddresses(list []netlink.Addr) ([]Address, error) {
 	out := make([]Address, 0, len(list))
 	for _, a := range list {
-		ip, ok := netip.AddrFromSlice(a.IP)
-		if !ok {
-			return nil, fmt.Errorf("list addresses: unreadable address %v on interface %d", a.IPNet, a.LinkIndex)
+		address, err := h.toAddress(a)
+		if err != nil {
+			return nil, fmt.Errorf("list addresses: %w", err)
 		}
-		bits, _ := a.Mask.Size()
-		out = append(out, Address{
-			Prefix: netip.PrefixFrom(ip.Unmap(), bits),
-			Index:  a.LinkIndex,
-			Valid:  time.Duration(uint32(a.ValidLft)) * time.Second,
-			Ours:   h.marked(a),
-			Global: a.Scope == unix.RT_SCOPE_UNIVERSE,
-		})
+		out = append(out, address)
 	}
 	return out, nil
 }
 
-// marked tells vipd's addresses from others. Where the kernel drops the mark, it
-// is the shape: a single address without a prefix route and with an end. Other
-// VIP managers give theirs no end, and DHCP hands out subnets.
+func (h *Handle) toAddress(a netlink.Addr) (Address, error) {
+	if a.IPNet == nil {
+		return Address{}, fmt.Errorf("no address in the notification for interface %d", a.LinkIndex)
+	}
+	ip, ok := netip.AddrFromSlice(a.IP)
+	if !ok {
+		return Address{}, fmt.Errorf("unreadable address %v on interface %d", a.IPNet, a.LinkIndex)
+	}
+	bits, _ := a.Mask.Size()
+	return Address{
+		Prefix: netip.PrefixFrom(ip.Unmap(), bits),
+		Peer:   toPrefix(a.Peer),
+		Index:  a.LinkIndex,
+		Valid:  time.Duration(uint32(a.ValidLft)) * time.Second,
+		Ours:   h.marked(a),
+		Global: a.Scope == unix.RT_SCOPE_UNIVERSE,
+	}, nil
+}
+
+// toPrefix returns an invalid prefix for nil.
+func toPrefix(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.Prefix{}
+	}
+	ip, _ := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(ip.Unmap(), bits)
+}
+
+// marked tells vipd's addresses from others. Where the kernel does not store the mark, the form
+// decides: a single address without a prefix route and with a lifetime. Other VIP managers set no
+// lifetime, and DHCP hands out subnets.
 func (h *Handle) marked(a netlink.Addr) bool {
 	if h.keepsMark {
 		return a.Protocol == Protocol
@@ -197,21 +258,25 @@ func kernelKeepsMark() (bool, error) {
 	return major > 5 || major == 5 && minor >= 18, nil
 }
 
-// Put makes sure that addr is on the interface with that index, as a /32 with a
-// lifetime in which the kernel takes it away by itself, and that the mark says
-// whose it is. valid is rounded up to whole seconds, at least 1 s: the fence,
-// not the lifetime, ends to the millisecond.
-func (h *Handle) Put(index int, addr netip.Addr, valid time.Duration) error {
-	present, err := h.find(addr)
-	if err != nil {
-		return err
+// Put makes sure that an address is in its place, as a /32 (IPv6: /128) with vipd's mark and a
+// lifetime, after which the kernel removes it. valid is rounded up to whole seconds, at least 1 s:
+// the fence, not the lifetime, ends with an accuracy of milliseconds. Put changes only vipd's
+// addresses. Errors: ErrNoInterface, ErrNodesOwn.
+func (h *Handle) Put(s *Snapshot, at Place, valid time.Duration) error {
+	index, addr := at.Link, at.Addr
+	if index <= 0 {
+		return fmt.Errorf("put %s: %w", addr, ErrNoInterface)
 	}
-	for _, a := range present {
+	present := s.Presence(at)
+	if a, ok := present.foreign(index); ok && a.Prefix.IsSingleIP() {
+		return fmt.Errorf("put %s: %s: %w", addr, s.Where(a), ErrNodesOwn)
+	}
+	for _, a := range present.Ours {
 		if a.Index == index && a.Prefix.IsSingleIP() && a.Ours && !h.unrouted(index, addr) {
 			continue
 		}
-		// A replacement keeps mark, prefix and routes as they were; and the
-		// same address on another interface answers there.
+		// A replacement would keep mark, prefix and routes; and the same address on another
+		// interface would answer there.
 		if err := h.remove(a); err != nil {
 			return err
 		}
@@ -222,8 +287,8 @@ func (h *Handle) Put(index int, addr netip.Addr, valid time.Duration) error {
 	return nil
 }
 
-// toNetlink describes an address of vipd's to the kernel. No prefix route: the
-// address must never be chosen as a source for its subnet.
+// toNetlink describes an address of vipd's to the kernel. Without a prefix route, the kernel never
+// chooses the address as the source for its subnet.
 func toNetlink(index int, addr netip.Addr, valid time.Duration) *netlink.Addr {
 	seconds := max(1, int((valid+time.Second-1)/time.Second))
 	bits := addr.BitLen()
@@ -237,54 +302,64 @@ func toNetlink(index int, addr netip.Addr, valid time.Duration) *netlink.Addr {
 	}
 }
 
-// Remove takes addr away from every interface and confirms that it is gone. An
-// address that is not there is gone; one that could not be looked for is not.
-func (h *Handle) Remove(addr netip.Addr) error {
-	present, err := h.find(addr)
-	if err != nil {
-		return err
-	}
-	if len(present) == 0 {
-		return nil
-	}
-	for _, a := range present {
+// Remove removes vipd's copies of an address from all interfaces, and confirms that they are gone.
+// An address that does not exist is gone; after a failed request, it is not known to be gone.
+func (h *Handle) Remove(s *Snapshot, at Place) error {
+	ours := s.Presence(at).Ours
+	for _, a := range ours {
 		if err := h.remove(a); err != nil {
 			return err
 		}
 	}
-	if present, err = h.find(addr); err != nil {
-		return err
+	indices := []int{at.Link}
+	for _, a := range ours {
+		indices = append(indices, a.Index)
 	}
-	if len(present) > 0 {
-		return fmt.Errorf("remove %s: %w", addr, ErrStillPresent)
+	slices.Sort(indices)
+	for _, index := range slices.Compact(indices) {
+		left, err := h.on(index, at.Addr)
+		if err != nil {
+			return err
+		}
+		for _, a := range left {
+			if a.Prefix.Addr() == at.Addr && (a.Ours || slices.ContainsFunc(ours, a.same)) {
+				return fmt.Errorf("remove %s: %w", s.Where(a), ErrStillPresent)
+			}
+		}
 	}
 	return nil
+}
+
+// on asks the kernel, not a snapshot, for the addresses of addr's family on an interface. A kernel
+// before 4.20 lists those of all interfaces, and the netlink library drops the others
+// (NETLINK_GET_STRICT_CHK, netlink(7)).
+func (h *Handle) on(index int, addr netip.Addr) ([]Address, error) {
+	if index <= 0 {
+		return nil, nil
+	}
+	family := netlink.FAMILY_V4
+	if addr.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	list, err := h.strict.AddrList(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}, family)
+	if errors.Is(err, unix.ENODEV) {
+		return nil, nil // the interface is gone with its addresses
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of interface %d: %w", index, err)
+	}
+	return h.toAddresses(list)
 }
 
 func (h *Handle) remove(a Address) error {
 	ip, bits := a.Prefix.Addr(), a.Prefix.Bits()
 	err := h.h.AddrDel(nil, &netlink.Addr{
 		IPNet:     &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(bits, ip.BitLen())},
-		LinkIndex: a.Index,
+		LinkIndex: a.Index, // the kernel reported the address, so never 0
 	})
-	// Gone in the meantime: its lifetime ended, or the interface went.
+	// Gone meanwhile: the lifetime ended, or the interface is gone.
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("remove %s from interface %d: %w", a.Prefix, a.Index, err)
 	}
 	return nil
-}
-
-// find lists where addr is.
-func (h *Handle) find(addr netip.Addr) ([]Address, error) {
-	all, err := h.Addresses()
-	if err != nil {
-		return nil, err
-	}
-	var out []Address
-	for _, a := range all {
-		if a.Prefix.Addr() == addr {
-			out = append(out, a)
-		}
-	}
-	return out, nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/vipd-io/vipd/internal/nstest"
@@ -33,7 +32,7 @@ func node(t *testing.T) (*nstest.NS, *Handle) {
 	return ns, h
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -47,11 +46,34 @@ func index(t *testing.T, h *Handle) int {
 	return l.Index
 }
 
+// put, remove and find use a new snapshot of the kernel's state.
+func put(t *testing.T, h *Handle, index int, valid time.Duration) error {
+	t.Helper()
+	now, err := h.Snapshot()
+	must(t, err)
+	return h.Put(now, Place{vip, index}, valid)
+}
+
+func remove(t *testing.T, h *Handle) error {
+	t.Helper()
+	now, err := h.Snapshot()
+	must(t, err)
+	return h.Remove(now, Place{vip, index(t, h)})
+}
+
+func find(h *Handle, addr netip.Addr) ([]Address, error) {
+	now, err := h.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return now.At(addr), nil
+}
+
 func TestPutAndRemove(t *testing.T) {
 	ns, h := node(t)
 	before := ns.Addrs("eth0")
 	i := index(t, h)
-	must(t, h.Put(i, vip, 2500*time.Millisecond))
+	must(t, put(t, h, i, 2500*time.Millisecond))
 	got := vipAddress(t, h)
 	if got.Prefix.Bits() != 32 || !got.Ours || got.Index != i || got.Valid != 3*time.Second {
 		t.Errorf("address = %+v, want a marked /32 on %d for 3s", got, i)
@@ -59,12 +81,12 @@ func TestPutAndRemove(t *testing.T) {
 	if routes := prefixRoutes(t, ns); routes != 0 {
 		t.Errorf("%d routes to the VIP outside the local table", routes)
 	}
-	must(t, h.Put(i, vip, 10*time.Second))
+	must(t, put(t, h, i, 10*time.Second))
 	if got = vipAddress(t, h); got.Valid < 9*time.Second {
 		t.Errorf("lifetime after a refresh = %v, want 10s", got.Valid)
 	}
-	must(t, h.Remove(vip))
-	must(t, h.Remove(vip)) // what is not there is gone
+	must(t, remove(t, h))
+	must(t, remove(t, h)) // what is not there is gone
 	if after := ns.Addrs("eth0"); !slices.Equal(after, before) {
 		t.Errorf("addresses = %v, before = %v", after, before)
 	}
@@ -72,7 +94,7 @@ func TestPutAndRemove(t *testing.T) {
 
 func vipAddress(t *testing.T, h *Handle) Address {
 	t.Helper()
-	found, err := h.find(vip)
+	found, err := find(h, vip)
 	must(t, err)
 	if len(found) != 1 {
 		t.Fatalf("the VIP is there %d times: %v", len(found), found)
@@ -96,9 +118,9 @@ func TestKernelRemovesTheAddressByItself(t *testing.T) {
 	_, h := node(t)
 	changed := watch(t, h)
 	start := time.Now()
-	must(t, h.Put(index(t, h), vip, time.Second))
+	must(t, put(t, h, index(t, h), time.Second))
 	for {
-		found, err := h.find(vip)
+		found, err := find(h, vip)
 		must(t, err)
 		if len(found) == 0 {
 			break
@@ -117,14 +139,14 @@ func TestKernelRemovesTheAddressByItself(t *testing.T) {
 func TestPutTakesOverWhatAnotherManagerLeft(t *testing.T) {
 	ns, h := node(t)
 	ns.AddAddr("eth0", "192.168.35.100/32")
-	must(t, h.Put(index(t, h), vip, 3*time.Second))
+	must(t, put(t, h, index(t, h), 3*time.Second))
 	if got := vipAddress(t, h); !got.Ours || got.Valid > 3*time.Second {
 		t.Errorf("address = %+v, want it marked and limited", got)
 	}
 }
 
-// TestOlderKernelDropsTheMark has the kernel of Ubuntu 22.04 (5.15) stood in for
-// by an address that was put up without the mark.
+// TestOlderKernelDropsTheMark simulates the kernel of Ubuntu 22.04 (5.15) by an address without the
+// mark.
 func TestOlderKernelDropsTheMark(t *testing.T) {
 	ns, h := node(t)
 	h.keepsMark = false
@@ -139,8 +161,8 @@ func TestOlderKernelDropsTheMark(t *testing.T) {
 	done := make(chan struct{})
 	fd := netns.NsHandle(ns.Fd())
 	must(t, netlink.AddrSubscribeAt(fd, changes, done))
-	must(t, h.Put(i, vip, 9*time.Second))
-	must(t, h.Remove(vip))
+	must(t, put(t, h, i, 9*time.Second))
+	must(t, remove(t, h))
 	for c := range changes {
 		if !c.NewAddr { // the removal at the end: a refresh before it took nothing away
 			break
@@ -169,24 +191,24 @@ func TestLinkErrors(t *testing.T) {
 	if _, err := h.Link("eth7"); !errors.Is(err, ErrLinkNotFound) {
 		t.Errorf("Link of a missing interface: %v", err)
 	}
-	if err := h.Put(4711, vip, time.Second); err == nil {
+	if err := put(t, h, 4711, time.Second); err == nil {
 		t.Error("an address was put on an interface that does not exist")
 	}
 }
 
-// watch returns a channel that has something in it after a change.
+// watch returns a channel that receives after a change.
 func watch(t *testing.T, h *Handle) <-chan struct{} {
 	t.Helper()
 	changed := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		done <- h.Watch(ctx, zap.NewNop(), func() {
+		done <- h.Observe(ObserverOptions{Changed: func(Change) {
 			select {
 			case changed <- struct{}{}:
 			default:
 			}
-		})
+		}}).Run(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -197,7 +219,7 @@ func watch(t *testing.T, h *Handle) <-chan struct{} {
 	return changed
 }
 
-func TestWatchTellsOfLinksAndAddresses(t *testing.T) {
+func TestObserverTellsOfLinksAndAddresses(t *testing.T) {
 	ns, h := node(t)
 	changed := watch(t, h)
 	until := func(what string, seen func() bool) {
@@ -222,7 +244,7 @@ func TestWatchTellsOfLinksAndAddresses(t *testing.T) {
 	until("link up again", up)
 	ns.AddAddr("eth0", "192.168.35.12/32")
 	until("address added", func() bool {
-		found, err := h.find(netip.MustParseAddr("192.168.35.12"))
+		found, err := find(h, netip.MustParseAddr("192.168.35.12"))
 		must(t, err)
 		return len(found) == 1
 	})
@@ -247,39 +269,12 @@ func TestChoose(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Choose(links, tt.addrs, vip)
+			got, err := newSnapshot(links, tt.addrs).Choose(vip)
 			if got != tt.want || (err == nil) != (tt.want != "") {
 				t.Fatalf("Choose = %q, %v, want %q", got, err, tt.want)
 			}
 			if err != nil && (!errors.Is(err, ErrNoSubnet) || len(tt.addrs) > 0 && !strings.Contains(err.Error(), "10.0.0.0/24 (ens192)")) {
 				t.Errorf("error = %v: want the subnets that there are", err)
-			}
-		})
-	}
-}
-
-func TestOwnedByNode(t *testing.T) {
-	links := []Link{{Name: "eth0", Index: 2}, {Name: "eth1", Index: 3}}
-	node := Address{Prefix: netip.MustParsePrefix("192.168.35.11/24"), Index: 2, Global: true}
-	at := func(prefix string, index int, ours bool) Address {
-		return Address{Prefix: netip.MustParsePrefix(prefix), Index: index, Ours: ours, Global: true}
-	}
-	tests := []struct {
-		name  string
-		addrs []Address
-		want  bool
-	}{
-		{"absent", []Address{node}, false},
-		{"ours", []Address{node, at("192.168.35.100/32", 2, true)}, false},
-		{"left behind by kube-vip", []Address{node, at("192.168.35.100/32", 2, false)}, false},
-		{"in a subnet", []Address{node, at("192.168.35.100/24", 2, false)}, true},
-		{"on another interface", []Address{node, at("192.168.35.100/32", 3, false)}, true},
-		{"the interface's only address", []Address{at("192.168.35.100/32", 2, false)}, true},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if _, got := OwnedByNode(links, tt.addrs, "eth0", vip); got != tt.want {
-				t.Errorf("OwnedByNode = %t, want %t", got, tt.want)
 			}
 		})
 	}

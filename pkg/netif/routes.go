@@ -12,15 +12,15 @@ import (
 type Route struct {
 	// Destination is 0.0.0.0/0 for a default route.
 	Destination netip.Prefix
-	// Gateway is invalid for a route to what is on the link.
+	// Gateway is invalid for a route to the link itself.
 	Gateway netip.Addr
-	// Index is that of the interface.
+	// Index is the index of the interface.
 	Index int
-	// Metric: the lowest one is taken.
+	// Metric is the priority: the route with the lowest metric is used.
 	Metric int
 }
 
-// Routes lists the IPv4 routes of the main table that lead somewhere.
+// Routes lists the unicast IPv4 routes of the main table.
 func (h *Handle) Routes() ([]Route, error) {
 	list, err := h.h.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	if err != nil {

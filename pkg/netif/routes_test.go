@@ -23,7 +23,7 @@ func ip(t *testing.T, ns *nstest.NS, words string) {
 	}))
 }
 
-// show writes routes as `ip route` does, more or less.
+// show prints routes similarly to `ip route`.
 func show(routes []Route) []string {
 	var out []string
 	for _, r := range routes {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 	"github.com/vipd-io/vipd/internal/nstest"
 )
 
-// listen opens a TCP port in a namespace and answers each byte with itself.
+// listen opens a TCP port in a namespace, and echoes each byte.
 func listen(t testing.TB, ns *nstest.NS, address string) {
 	t.Helper()
 	var l net.Listener
@@ -46,7 +48,7 @@ func echo(c net.Conn) {
 	_ = c.Close()
 }
 
-// dial connects from a namespace and makes sure that the server has accepted.
+// dial connects from a namespace, and makes sure that the server has accepted.
 func dial(ns *nstest.NS, address string) (c net.Conn, err error) {
 	err = ns.Do(func() error {
 		c, err = net.DialTimeout("tcp", address, 10*time.Second)
@@ -90,7 +92,7 @@ func ended(t *testing.T, c net.Conn, how ...error) {
 	}
 }
 
-// serverAndClient are joined; the server has the VIP and a handle on it.
+// serverAndClient are connected nodes; the server has the VIP.
 func serverAndClient(t testing.TB) (server, client *nstest.NS, h *Handle) {
 	t.Helper()
 	server, client = nstest.New(t), nstest.New(t)
@@ -146,22 +148,69 @@ func TestDestroyedSocketIsGone(t *testing.T) {
 	if len(sockets) != 1 {
 		t.Fatalf("%d sockets, want 1", len(sockets))
 	}
-	for _, want := range []bool{true, false} { // the second time it is gone
-		if done, err := h.diag.destroy(sockets[0]); done != want || err != nil {
-			t.Errorf("destroy = %t, %v, want %t", done, err, want)
+	for _, want := range []int{1, 0} { // the second time it is gone
+		if done, err := h.diag.destroy(sockets); done != want || err != nil {
+			t.Errorf("destroy = %d, %v, want %d", done, err, want)
 		}
 	}
 	ended(t, c, unix.ECONNRESET)
 }
 
-// TestRetireWhatRanOut: connections outlive an address that went by itself.
+// TestManyConnections: all of them end, each peer gets a reset, and connections that ended by
+// themselves meanwhile do not count.
+func TestManyConnections(t *testing.T) {
+	const n = 10*inFlight + 7
+	server, client, h := serverAndClient(t)
+	backlog(t, server, 6443, n+1)
+	other := connections(t, client, "192.168.35.11:6443", 1)[0]
+	all := connections(t, client, "192.168.35.100:6443", n)
+	sockets, err := h.diag.list(unix.AF_INET6, vip)
+	must(t, err)
+	if len(sockets) != n {
+		t.Fatalf("%d sockets, want %d", len(sockets), n)
+	}
+	var some []socket
+	for i := 0; i < n; i += 3 {
+		some = append(some, sockets[i])
+	}
+	if done, err := h.diag.destroy(some); done != len(some) || err != nil {
+		t.Errorf("destroy = %d, %v, want %d", done, err, len(some))
+	}
+	if done, err := h.diag.destroy(sockets); done != n-len(some) || err != nil {
+		t.Errorf("destroy = %d, %v, want %d", done, err, n-len(some))
+	}
+	for _, c := range all {
+		ended(t, c, unix.ECONNRESET)
+	}
+	if left, err := h.diag.list(unix.AF_INET6, vip); len(left) != 0 || err != nil {
+		t.Errorf("%d are left, %v", len(left), err)
+	}
+	must(t, other.SetReadDeadline(time.Now().Add(time.Millisecond)))
+	if _, err := other.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a connection of another address: %v", err)
+	}
+}
+
+// connections opens connections to a port that sends nothing.
+func connections(t testing.TB, from *nstest.NS, address string, n int) (all []net.Conn) {
+	t.Helper()
+	for range n {
+		var c net.Conn
+		must(t, from.Do(func() (err error) { c, err = net.Dial("tcp", address); return err }))
+		t.Cleanup(func() { _ = c.Close() })
+		all = append(all, c)
+	}
+	return all
+}
+
+// TestRetireWhatRanOut: connections outlive an address whose lifetime ended.
 func TestRetireWhatRanOut(t *testing.T) {
 	server, client, h := serverAndClient(t)
 	listen(t, server, ":6443")
 	connect(t, client, "192.168.35.100:6443")
-	must(t, h.Remove(vip))
+	must(t, remove(t, h))
 	for _, want := range []int{1, 0} {
-		if r, err := h.Retire(vip); r != (Retired{Connections: want}) || err != nil {
+		if r, err := retire(h, index(t, h)); r != (Retired{Connections: want}) || err != nil {
 			t.Errorf("Retire = %+v, %v, want %d connections", r, err, want)
 		}
 	}
@@ -176,21 +225,59 @@ func TestDestroySocketsUnsupported(t *testing.T) {
 	}
 }
 
-// BenchmarkDestroySockets ends 500 connections, and finds them among 2000 more.
+// backlog opens a TCP port in a namespace whose connections nobody accepts: the files of a process
+// are limited, and these connections are like any other.
+func backlog(t testing.TB, ns *nstest.NS, port, n int) {
+	t.Helper()
+	var fd int
+	must(t, ns.Do(func() (err error) {
+		if err := os.WriteFile("/proc/sys/net/core/somaxconn", []byte(strconv.Itoa(n)), 0o600); err != nil {
+			return err
+		}
+		if fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		if err := unix.Bind(fd, &unix.SockaddrInet6{Port: port}); err != nil {
+			return err
+		}
+		return unix.Listen(fd, n)
+	}))
+}
+
+// cpu returns the processor time of this process, including the clients.
+func cpu(b *testing.B) time.Duration {
+	var u unix.Rusage
+	must(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkDestroySockets ends connections among 1000 others. On a busy machine, the processor time
+// says more than the wall clock.
 func BenchmarkDestroySockets(b *testing.B) {
-	server, client, h := serverAndClient(b)
-	listen(b, server, ":6443")
-	for range 2000 {
-		connect(b, client, "192.168.35.11:6443")
-	}
-	for b.Loop() {
-		b.StopTimer()
-		for range 500 {
-			connect(b, client, "192.168.35.100:6443")
-		}
-		b.StartTimer()
-		if n, err := h.DestroySockets(vip); n != 500 || err != nil {
-			b.Fatalf("DestroySockets = %d, %v", n, err)
-		}
+	for _, n := range []int{300, 3000, 10000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			server, client, h := serverAndClient(b)
+			round, spent := 0, time.Duration(0)
+			for b.Loop() {
+				b.StopTimer()
+				round++
+				backlog(b, server, 6443+round, n+1000) // one that is full takes no more
+				port := strconv.Itoa(6443 + round)
+				all := append(connections(b, client, "192.168.35.11:"+port, 1000), connections(b, client, "192.168.35.100:"+port, n)...)
+				began := cpu(b)
+				b.StartTimer()
+				if ended, err := h.DestroySockets(vip); ended != n || err != nil {
+					b.Fatalf("DestroySockets = %d, %v", ended, err)
+				}
+				b.StopTimer()
+				spent += cpu(b) - began
+				for _, c := range all {
+					_ = c.Close()
+				}
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(spent.Microseconds())/1000/float64(round), "cpu-ms/op")
+		})
 	}
 }

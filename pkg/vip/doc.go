@@ -1,7 +1,7 @@
-// Package vip is the heart of vipd: it decides when a group of virtual IP
-// addresses is on this node, and sees to it.
+// Package vip decides when a group of virtual IP addresses is on this node, and carries the decision
+// out.
 //
-//	      Granted, Looked, Stop, time
+//	      Granted, Observation, Stop, time
 //	                 |
 //	                 v
 //	step(State, now, Event) -> (State, []Action)      pure: no I/O, no clock
@@ -10,9 +10,9 @@
 //	Manager          Raise, Withdraw, GiveBack, Campaign
 //
 //	Standby --grant, link up--> Holding --grant lost or over, link down, Stop-->
-//	Withdrawing --known to be gone--> Standby (and GiveBack, if it is ours to give)
+//	Withdrawing --known to be gone--> Standby (after GiveBack, if this node has the grant)
 //
-// It works on "ours until a deadline" and does not ask who decides on that. It
-// imports no sibling that does I/O: the small interfaces that it needs are
-// declared here and passed in by cmd/vipd.
+// The input is a Grant, the right to the addresses until a deadline; package vip does not depend on the
+// source of the grant. The package imports no sibling that does I/O: it declares the small interfaces
+// that it needs, and internal/daemon passes the implementations in.
 package vip

@@ -3,7 +3,6 @@ package vip
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -12,110 +11,118 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// Network is this node's addresses and links.
+// Network is the addresses and links of this node.
 type Network interface {
-	// Look reads what is there now.
-	Look() (Looked, error)
-	// Put makes sure that the addresses are on the link, for valid.
-	Put(l Link, valid time.Duration) error
-	// Divert has what is sent to the addresses wait for the next holder, where
-	// that can be had.
-	Divert()
-	// Remove takes the addresses away and confirms that they are gone.
+	// Look reads the present state.
+	Look() (Observation, error)
+	// Put makes sure that all addresses are in their places, with the lifetime valid.
+	Put(p Places, valid time.Duration) error
+	// Divert makes packets to the addresses wait for the next holder, where the kernel can do that.
+	// After nil, the kernel takes no packet for the addresses and answers no ARP for them, until
+	// Put.
+	Divert() error
+	// Remove removes the addresses, and confirms that they are gone.
 	Remove() error
 }
 
-// Fence is what the kernel enforces when this process cannot.
+// Fence is the part of the kernel that ends a grant when this process cannot.
 type Fence interface {
-	// Permit lets the addresses be answered for while the ticket lasts.
+	// Permit lets the node answer for the addresses until the end of the ticket.
 	Permit(ticket uint64) error
-	// Forbid ends that at once.
+	// Forbid ends the permission at once.
 	Forbid() error
-	// Rest takes the fence away behind addresses that are gone.
-	Rest() error
-	// Intact tells whether the fence is as it was left.
+	// Clear removes the fence after the addresses are gone.
+	Clear() error
+	// Intact tells whether the fence is as this process left it.
 	Intact() (bool, error)
-	// Mend makes it so again, for no longer than was permitted.
-	Mend() error
+	// Repair restores the fence, for no longer than was permitted.
+	Repair() error
 }
 
 // Announcer tells the network where the addresses are.
 type Announcer interface {
-	Announce(l Link)
-	// Silence returns when no announcement will be sent any more.
+	Announce(p Places)
+	// Silence returns when no further announcement will be sent.
 	Silence()
-	// Defend announces once more what is announced.
+	// Defend sends one more announcement of the announced addresses.
 	Defend()
-	// Probe asks whether a machine has the addresses.
-	Probe(l Link)
+	// Probe asks the network whether another machine has the addresses.
+	Probe(p Places)
 }
 
-// Election hands out the grants that Manager.Granted is told of.
+// Election makes the grants that are passed to Manager.Granted.
 type Election interface {
 	Campaign(ctx context.Context, c Campaign)
-	// GiveBack returns the grant, for the successor before all others. No grant
-	// is handed out after it was called, until Campaign asks for one.
+	// GiveBack returns the grant; the successor goes before all other candidates. After GiveBack
+	// was called, there is no grant until Campaign asks for one.
 	GiveBack(ctx context.Context, successor string) error
-	// Confirm asks whether the grant is ours; the answer comes as Granted.
+	// Confirm asks whether this node still has the grant; the answer is a Granted.
 	Confirm(ctx context.Context)
-	// Refuse tells who asked for a move why there is none.
+	// Refuse answers a request to move with the reason why the VIP does not move.
 	Refuse(ctx context.Context, why string)
 }
 
-// Options configure a Manager.
+// Options configures a Manager.
 type Options struct {
-	Node      string
+	Node string
+	// Longest is how long an unobserved holder may go on.
+	Longest   time.Duration
 	Network   Network
 	Fence     Fence
 	Announcer Announcer
 	Election  Election
-	// Slack is how much earlier than the deadline the addresses' own lifetime
-	// has to end: 0 beside a fence, else what the kernel may take to remove them.
+	// Slack is how long before the deadline the lifetime of the addresses has to end: 0 with a
+	// fence, else the time that the kernel may take to remove them.
 	Slack time.Duration
 	Log   *zap.Logger
 	// Now is the clock; nil is CLOCK_BOOTTIME.
 	Now boottime.Clock
-	// Tell, if set, is told what the Manager did and where it stands, after each
-	// event. It must not block.
-	Tell func(News)
-	// Alarm, if set, sees to it that Wake is called at the instant also if the
-	// machine was suspended past it.
+	// Observe, if set, is called after each event with what the Manager did and its state. Observe
+	// must not block.
+	Observe func(Report)
+	// Alarm, if set, makes sure that Wake is called at the instant, also if the machine was
+	// suspended past the instant.
 	Alarm func(boottime.Instant) error
 }
 
-// Budgets of an orderly end, together under a second.
+// Time limits of an orderly end, together less than a second.
 const (
 	withdrawBudget = 250 * time.Millisecond
 	giveBackBudget = 650 * time.Millisecond
 )
 
-// ErrNotWithdrawn means that the process ends and the addresses may still be on
-// this node. The grant was not given back; fence and lifetime end them.
-var ErrNotWithdrawn = errors.New("the address could not be taken away")
+// ErrNotWithdrawn means that the process ends while the addresses may still be on this node. The
+// grant was not given back; the fence and the lifetime of the addresses end the holding.
+var ErrNotWithdrawn = errors.New("the address was not removed")
 
-// Manager carries out what step decides. One goroutine, Run's, owns the state;
-// everybody else only says that there is something to look at.
+// Manager carries out the actions that step decides. Run's goroutine owns the state; all other
+// goroutines store an input and wake Run.
 type Manager struct {
 	opts Options
 	log  *zap.Logger
 	now  boottime.Clock
 
-	wakeUp  chan struct{}           // one slot
-	grant   atomic.Pointer[Grant]   // newest, nil once taken
-	serving atomic.Pointer[Serving] // the same
-	asked   atomic.Pointer[Asked]   // the same
-	heard   atomic.Pointer[Heard]   // the first since the last was taken
-	look    atomic.Bool             // look at the kernel's state again
-	until   atomic.Int64            // what Mine goes by
-	turns   atomic.Uint64           // of Run
+	fence, network callQueue // for all calls to the fence and to the network
+	// Contexts of these calls once the process stops; made by Run.
+	calls, withdrawal context.Context
 
-	state     State
-	campaign  *Campaign // last told
-	lookError string    // last logged
-	deeds     []Deed    // not told yet
+	wakeUp     chan struct{}                      // one slot
+	grant      atomic.Pointer[Grant]              // newest, nil once taken
+	serving    atomic.Pointer[Serving]            // newest, nil once taken
+	asked      atomic.Pointer[MoveRequest]        // newest, nil once taken
+	heard      atomic.Pointer[ForeignClaim]       // first since the last one was taken
+	cancelWait atomic.Pointer[context.CancelFunc] // ends the wait for a call, nil without a wait
+	look       atomic.Bool                        // read the kernel's state again
+	until      atomic.Int64                       // deadline for Holds
+	turns      atomic.Uint64                      // iterations of Run
+
+	state      State
+	campaign   *Campaign   // last sent
+	lookError  string      // last logged
+	operations []Operation // not published yet
 }
 
-// New returns a manager; nothing happens before Run.
+// New returns a Manager, which does nothing before Run.
 func New(opts Options) *Manager {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
@@ -123,83 +130,103 @@ func New(opts Options) *Manager {
 	if opts.Now == nil {
 		opts.Now = boottime.Now
 	}
-	return &Manager{opts: opts, log: opts.Log, now: opts.Now, wakeUp: make(chan struct{}, 1), state: State{Node: opts.Node}}
+	return &Manager{opts: opts, log: opts.Log, now: opts.Now, fence: newCallQueue(), network: newCallQueue(),
+		wakeUp: make(chan struct{}, 1), state: State{Node: opts.Node, Longest: opts.Longest}}
 }
 
-// Granted tells of a new standing in the election. It does not block; only the
-// newest counts.
+// Granted passes the newest state of the election. Granted does not block; only the newest grant
+// counts.
 func (m *Manager) Granted(g Grant) {
 	m.grant.Store(&g)
-	m.nudge()
+	if m.shortens(g) {
+		m.shortenWait()
+	}
+	m.wakeRun()
 }
 
-// Serves tells how the servers behind the addresses do. It does not block; only
-// the newest counts.
+// shortens tells whether the grant ends earlier than the deadline so far.
+func (m *Manager) shortens(g Grant) bool {
+	return !g.Held || g.Until < boottime.Instant(m.until.Load())
+}
+
+// Serves passes the state of the servers behind the addresses. Serves does not block; only the
+// newest state counts.
 func (m *Manager) Serves(v Serving) {
 	m.serving.Store(&v)
-	m.nudge()
+	m.wakeRun()
 }
 
-// MoveTo tells of a person's wish. It does not block; only the newest counts.
+// MoveTo passes a request to move. MoveTo does not block; only the newest request counts.
 func (m *Manager) MoveTo(node string) {
-	m.asked.Store(&Asked{To: node})
-	m.nudge()
+	m.asked.Store(&MoveRequest{To: node})
+	m.wakeRun()
 }
 
-// Claimed tells that another machine claims the addresses. It does not block.
+// Claimed reports that another machine claims the addresses. Claimed does not block.
 func (m *Manager) Claimed(mac string) {
-	m.heard.CompareAndSwap(nil, &Heard{MAC: mac, At: m.now()})
-	m.nudge()
+	m.heard.CompareAndSwap(nil, &ForeignClaim{MAC: mac, At: m.now()})
+	m.wakeRun()
 }
 
-// Wake has the Manager look at the time. It does not block.
-func (m *Manager) Wake() { m.nudge() }
+// Wake makes Run look at the time. Wake does not block.
+func (m *Manager) Wake() { m.wakeRun() }
 
-// Changed tells that links, addresses or the fence may have changed. It does not block.
+// Changed reports that links, addresses or the fence may have changed. Changed does not block.
 func (m *Manager) Changed() {
 	m.look.Store(true)
-	m.nudge()
+	m.wakeRun()
 }
 
-func (m *Manager) nudge() {
+func (m *Manager) wakeRun() {
 	select {
 	case m.wakeUp <- struct{}{}:
 	default:
 	}
 }
 
-// Mine tells whether this node holds the addresses at this moment, with enough
-// time left to say so. It is safe to call from any goroutine.
-func (m *Manager) Mine() bool {
+// Holds tells whether this node holds the addresses now, with at least 100 ms left before the
+// deadline. Any goroutine may call Holds.
+func (m *Manager) Holds() bool {
 	const enough = 100 * time.Millisecond
-	return m.now().Add(enough) < boottime.Instant(m.until.Load())
+	until := boottime.Instant(m.until.Load())
+	if g := m.grant.Load(); g != nil {
+		until = min(until, g.Until) // Run may be in a call
+	}
+	return m.now().Add(enough) < until
 }
 
-// Turns counts Run's turns: after a Wake, one more is not far if it is well.
+// Turns counts the iterations of Run: after a Wake, a healthy Run makes one more soon.
 func (m *Manager) Turns() uint64 { return m.turns.Load() }
 
-// Run serves until ctx ends, and then withdraws, confirms, and gives the grant
-// back, in this order. The Election must go on running until Run has returned.
+// Run runs until ctx ends, and then withdraws the addresses, confirms that they are gone, and gives
+// the grant back, in this order. The Election must run until Run has returned.
 func (m *Manager) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	stop := ctx.Done()
-	ctx, cancel := outlive(ctx, withdrawBudget+giveBackBudget)
+	wish, stop := ctx, ctx.Done()
+	calls, endCalls := outlive(wish, endTimeout)
+	defer endCalls()
+	withdrawal, endWithdrawal := outlive(wish, withdrawTimeout)
+	defer endWithdrawal()
+	m.calls, m.withdrawal = calls, withdrawal
+	ctx, cancel := outlive(wish, withdrawBudget+giveBackBudget)
 	defer cancel()
 	var stopBy boottime.Instant
-	m.observe(ctx) // before a wish to end: an earlier process may have left something here
+	m.observe(ctx) // before Stop: an earlier process may have left addresses here
 	for {
 		select {
 		case <-stop:
-			stop, stopBy = nil, m.now().Add(withdrawBudget)
-			m.handle(ctx, Stop{})
 		case <-m.wakeUp:
 		case <-timer.C:
 			m.look.Store(true)
 		}
+		if stop != nil && wish.Err() != nil {
+			stop, stopBy = nil, m.now().Add(withdrawBudget)
+			m.handle(ctx, Stop{})
+		}
 		m.turns.Add(1)
 		m.handle(ctx, Tick{}) // the deadline before anything else
-		m.takeNews(ctx)
+		m.takeInputs(ctx)
 		if m.look.Swap(false) {
 			m.observe(ctx)
 		}
@@ -207,17 +234,24 @@ func (m *Manager) Run(ctx context.Context) error {
 			return nil
 		}
 		now := m.now()
-		if stopBy != 0 && now >= stopBy {
+		if stopBy != 0 && (now >= stopBy || withdrawal.Err() != nil) {
 			return ErrNotWithdrawn
 		}
-		at := wake(m.state, now)
+		at := nextWake(m.state, now)
 		timer.Reset(at.Sub(now))
 		m.setAlarm(at)
 	}
 }
 
-// outlive returns a context that ends d after ctx: what is under way when the wish
-// to end comes, and what follows, have this long together.
+// prolonged tells whether the deadline of the present grant has passed while a newer, valid grant
+// waits to be taken.
+func (m *Manager) prolonged() bool {
+	g, now := m.grant.Load(), m.now()
+	return m.state.Phase == Holding && now >= m.state.Grant.Until && g != nil && g.Held && now < g.Until
+}
+
+// outlive returns a context that ends d after ctx: calls in flight at the end of ctx, and the calls
+// that follow, have this time together.
 func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
@@ -229,20 +263,19 @@ func (m *Manager) setAlarm(at boottime.Instant) {
 		return
 	}
 	if err := m.opts.Alarm(at); err != nil {
-		m.log.Warn("no alarm: should this machine be suspended, it may answer for a second too long", zap.Error(err))
+		m.log.Warn("suspend alarm not set", zap.Error(err),
+			zap.String("consequence", "after a suspend, this node may answer for the VIP for up to a second too long"))
 		m.opts.Alarm = nil
 	}
 }
 
-// takeNews handles what others told of since the last time. Claims come first: a
-// grant that was confirmed after one was heard is an answer to it.
-func (m *Manager) takeNews(ctx context.Context) {
+// takeInputs handles the inputs since the last time. Claims come first: a grant that was confirmed
+// after a claim was heard is an answer to that claim.
+func (m *Manager) takeInputs(ctx context.Context) {
 	if h := m.heard.Swap(nil); h != nil {
 		m.handle(ctx, *h)
 	}
-	if g := m.grant.Swap(nil); g != nil {
-		m.handle(ctx, Granted{*g})
-	}
+	m.takeGrant(ctx)
 	if v := m.serving.Swap(nil); v != nil {
 		m.handle(ctx, *v)
 	}
@@ -251,11 +284,17 @@ func (m *Manager) takeNews(ctx context.Context) {
 	}
 }
 
-// observe looks at the kernel's state. What could not be looked at is not taken
-// for absent: the state stays as it was.
+func (m *Manager) takeGrant(ctx context.Context) {
+	if g := m.grant.Swap(nil); g != nil {
+		m.until.Store(min(m.until.Load(), int64(g.Until))) // at once; raise extends the deadline
+		m.handle(ctx, Granted{*g})
+	}
+}
+
+// observe reads the kernel's state. An error does not mean absent: the state stays as it was.
 func (m *Manager) observe(ctx context.Context) {
-	seen, err := m.opts.Network.Look()
-	seen.Unfenced = m.unfenced()
+	seen, err := boundedCall(m, m.network, m.opts.Network.Look)
+	seen.Unfenced = m.unfenced() //nolint:contextcheck // a call has a time of its own, see boundedCall and withdraw
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -263,11 +302,11 @@ func (m *Manager) observe(ctx context.Context) {
 	switch {
 	case text == m.lookError:
 	case err == nil:
-		m.log.Info("interface usable", zap.String("mac", seen.Link.MAC), zap.Bool("up", seen.Link.Up))
+		m.log.Info("interface usable", zap.String("mac", seen.Places.First().MAC), zap.Bool("up", seen.Places.Up()))
 	case errors.Is(err, ErrNoLink):
 		m.log.Warn("waiting for a usable interface", zap.Error(err))
 	default:
-		m.log.Warn("could not look at interfaces and addresses, going on from what was seen last", zap.Error(err))
+		m.log.Warn("interfaces and addresses not read, using the last known state", zap.Error(err))
 	}
 	m.lookError = text
 	if err == nil || errors.Is(err, ErrNoLink) {
@@ -280,19 +319,23 @@ func (m *Manager) unfenced() bool {
 	if m.state.Phase != Holding {
 		return false
 	}
-	intact, err := m.opts.Fence.Intact()
+	intact, err := boundedCall(m, m.fence, m.opts.Fence.Intact)
 	if err != nil {
-		m.log.Warn("could not look at the fence", zap.Error(err))
+		m.log.Warn("fence not read", zap.Error(err))
 	}
 	return err == nil && !intact
 }
 
-// ErrNoLink is what a Network's Look returns, beside what it saw otherwise, when
-// there is no fitting interface.
+// ErrNoLink is returned by Network.Look, together with the rest of the state, when no interface
+// fits.
 var ErrNoLink = errors.New("no usable interface")
 
-// handle runs one event through step, its actions, and what comes of them.
+// handle runs an event through step, carries the actions out, and handles their outcomes. If a
+// newer grant has extended the deadline meanwhile, that grant is taken first.
 func (m *Manager) handle(ctx context.Context, e Event) {
+	if _, is := e.(Granted); !is && m.prolonged() {
+		m.takeGrant(ctx)
+	}
 	for e != nil {
 		before := m.state
 		var actions []Action
@@ -303,138 +346,66 @@ func (m *Manager) handle(ctx context.Context, e Event) {
 				e = outcome
 			}
 		}
-		m.report(before) // behind what is urgent
-		m.news()
+		m.report(before) // last: what is urgent goes first
+		m.publish()
 	}
 }
 
-// do carries out one action and returns its outcome, if step wants to know it.
+// do carries out an action, and returns the outcome if step needs it.
 func (m *Manager) do(ctx context.Context, a Action) Event {
 	switch a := a.(type) {
 	case Raise:
-		return m.raise(a)
+		return m.raise(a) //nolint:contextcheck // a call has a time of its own, see boundedCall and withdraw
+	case Extend:
+		return Extended{Err: m.extend(a.Grant)} //nolint:contextcheck // a call has a time of its own, see boundedCall and withdraw
+	case Refresh:
+		return m.refresh(a) //nolint:contextcheck // a call has a time of its own, see boundedCall and withdraw
 	case Withdraw:
-		return Withdrawn{Err: m.withdraw(a.Gently)}
+		return m.withdraw(a.Gently) //nolint:contextcheck // a call has a time of its own, see boundedCall and withdraw
 	case GiveBack:
-		ctx, cancel := context.WithTimeout(ctx, giveBackBudget)
-		defer cancel()
-		if err := m.opts.Election.GiveBack(ctx, a.Successor); err != nil {
-			m.log.Warn("lease not released in time; tried on while vipd runs, else it runs out by itself", zap.Error(err))
-		} else {
-			m.did(Released, "")
-		}
-		m.rest()
+		return m.giveBack(ctx, a)
 	case Confirm:
-		m.bounded(ctx, m.opts.Election.Confirm)
+		m.withElection(ctx, m.opts.Election.Confirm)
 	case Refuse:
-		m.log.Warn("not moving the VIP", zap.String("reason", a.Why))
-		m.did(Refused, a.Why)
-		m.bounded(ctx, func(ctx context.Context) { m.opts.Election.Refuse(ctx, a.Why) })
+		m.log.Warn("move refused", zap.String("reason", a.Why))
+		m.record(Refused, a.Why)
+		m.withElection(ctx, func(ctx context.Context) { m.opts.Election.Refuse(ctx, a.Why) })
 	case Probe:
-		m.opts.Announcer.Probe(a.Link)
+		m.opts.Announcer.Probe(a.Places)
 	case Defend:
 		m.opts.Announcer.Defend()
-		m.did(Defended, a.MAC)
-		m.log.Warn("another machine claims the VIP, which is ours by the lease: announced again; find that machine and take the address away there",
-			zap.String("mac", a.MAC), zap.Int("claims", m.state.Rival.Claims))
+		m.record(Defended, a.MAC)
+		m.log.Warn("another machine claims the VIP, announced again", zap.String("mac", a.MAC),
+			zap.Int("claims", m.state.Rival.Claims), zap.String("remedy", removeThere))
 	case Campaign:
 		if m.campaign == nil || *m.campaign != a {
 			m.campaign = &a
-			m.bounded(ctx, func(ctx context.Context) { m.opts.Election.Campaign(ctx, a) })
+			m.withElection(ctx, func(ctx context.Context) { m.opts.Election.Campaign(ctx, a) })
 		}
 	}
 	return nil
 }
 
-// bounded tells the election something: one that does not listen has ended, and
-// must not keep us.
-func (m *Manager) bounded(ctx context.Context, tell func(context.Context)) {
+// withElection calls the election with a timeout: an election that has ended does not answer, and
+// must not block the Manager.
+func (m *Manager) withElection(ctx context.Context, tell func(context.Context)) {
 	ctx, cancel := context.WithTimeout(ctx, giveBackBudget)
 	defer cancel()
 	tell(ctx)
 }
 
-// raise opens the fence, puts the addresses up and announces them, in this order.
-func (m *Manager) raise(a Raise) Event {
-	out := Raised{Refresh: !a.Announce}
-	if a.Mend {
-		m.mend()
-	}
-	if out.Err = m.opts.Fence.Permit(a.Grant.Ticket); out.Err != nil {
-		return out
-	}
-	if a.Announce {
-		m.did(Opened, "")
-	}
-	valid := a.Grant.Until.Sub(m.now()) - m.opts.Slack
-	if m.opts.Slack > 0 {
-		valid = valid.Truncate(time.Second) // the kernel counts whole ones
-	}
-	switch {
-	case valid > 0:
-		out.Err = m.opts.Network.Put(a.Link, valid)
-	case a.Announce:
-		out.Err = fmt.Errorf("too little of the lease is left: %s", valid)
-	}
-	if out.Err != nil {
-		return out
-	}
-	m.until.Store(int64(a.Grant.Until))
-	if a.Announce {
-		m.did(Added, "")
-		m.opts.Announcer.Announce(a.Link)
-		m.did(Announced, "")
-	}
-	switch {
-	case a.Repair != "":
-		m.did(Repaired, a.Repair)
-		m.log.Warn("the VIP was put right", zap.String("reason", a.Repair), zap.Int("repairs", m.state.Fight.Repairs))
-	case a.Announce:
-		m.log.Info("holding the VIP", zap.String("reason", m.state.Cause), zap.Int("term", a.Grant.Term),
-			zap.String("mac", a.Link.MAC), zap.Duration("deadline_in", a.Grant.Until.Sub(m.now())))
-	}
-	return out
-}
-
-// mend puts the fence right, where it needs to be. One that cannot be is armed
-// anew by the next renewal.
-func (m *Manager) mend() {
-	if err := m.opts.Fence.Mend(); err != nil {
-		m.log.Error("the fence could not be put right; the address's lifetime and this process still end it in time", zap.Error(err))
+// repairFence repairs the fence where needed. If the repair fails, the next renewal makes the fence anew.
+func (m *Manager) repairFence() {
+	if err := m.boundedRun(m.fence, m.opts.Fence.Repair); err != nil {
+		m.log.Error("fence not repaired", zap.Error(err),
+			zap.String("consequence", "the address's lifetime and this process end the holding in time"))
 	}
 }
 
-// withdraw falls silent, closes the fence, takes the addresses away and confirms
-// it. Each step is done whatever came of the one before.
-func (m *Manager) withdraw(gently bool) error {
-	m.until.Store(0)
-	m.opts.Announcer.Silence()
-	m.did(Silenced, "")
-	if gently {
-		m.opts.Network.Divert() // before the fence drops what clients send
-	}
-	forbidden := m.opts.Fence.Forbid()
-	if forbidden == nil {
-		m.did(Closed, "")
-	}
-	if !gently {
-		m.opts.Network.Divert()
-	}
-	removed := m.opts.Network.Remove()
-	if err := errors.Join(forbidden, removed); err != nil {
-		m.log.Error("the VIP could not be withdrawn, trying again", zap.Error(err))
-	}
-	if removed != nil {
-		return removed
-	}
-	m.did(Removed, "")
-	return nil // a fence that cannot be closed has nothing left to keep back
-}
-
-// rest takes the fence away behind addresses that are gone. It is out of the
-// way of the hand-over; a fence that stays rests by itself.
-func (m *Manager) rest() {
-	if err := m.opts.Fence.Rest(); err != nil {
-		m.log.Warn("fence not taken away, it ends by itself", zap.Error(err))
+// clearFence removes the fence after the addresses are gone. The removal is not part of the hand-over; a
+// fence that stays ends by itself.
+func (m *Manager) clearFence() {
+	if err := m.boundedRun(m.fence, m.opts.Fence.Clear); err != nil {
+		m.log.Warn("fence not removed", zap.Error(err), zap.String("consequence", "the fence ends by itself"))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,8 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is all that a Manager acts on, in a synctest bubble: Network, Fence,
-// Announcer and Election in one, so that the order of calls among them shows.
+// world is everything that a Manager acts on, in a synctest bubble: Network, Fence, Announcer and
+// Election in one type, so that the order of their calls is visible.
 type world struct {
 	t       *testing.T
 	start   time.Time
@@ -31,31 +32,44 @@ type world struct {
 	done    chan error
 	logs    *observer.ObservedLogs
 
-	mu    sync.Mutex
-	calls []string
-	last  time.Duration // when the last call came
-	seen  Looked
+	mu            sync.Mutex
+	calls         []string
+	diverted      bool          // the last Divert worked
+	forbidOnce    bool          // forbidErr is that of one Forbid
+	last, removed time.Duration // when the last call came, and the last of Remove
+	seen          Observation
 	// damaged: the fence is. probes counts them.
 	damaged bool
 	probes  int
 	// What calls come to.
-	lookErr, permitErr, forbidErr, putErr, removeErr error
-	// put and giveBack, if set, run inside the calls of that name.
-	put      func()
+	lookErr, permitErr, forbidErr, putErr, divertErr, removeErr error
+	// suspended is for how long the machine was, which CLOCK_BOOTTIME counts and
+	// timers do not.
+	suspended atomic.Int64
+	// put, permit, mended and giveBack, if set, run inside the calls of that name.
+	put, permit, mended func()
+
 	giveBack func(context.Context) error
+	// hangs are calls that do not return before their channel is closed.
+	hangs map[string]chan struct{}
 }
 
 // newWorld is a node with an idle link, and a manager that is not running.
 func newWorld(t *testing.T, slack time.Duration) *world {
-	w := &world{t: t, start: time.Now(), seen: Looked{Link: up}, done: make(chan error, 1)}
+	w := &world{t: t, start: time.Now(), seen: Observation{Places: up}, done: make(chan error, 1)}
 	core, logs := observer.New(zapcore.InfoLevel)
 	w.logs = logs
 	w.manager = New(Options{Node: "n1", Network: w, Fence: w, Announcer: w, Election: w, Slack: slack, Now: w.now, Log: zap.New(core)})
 	return w
 }
 
-// now is CLOCK_BOOTTIME: the bubble's clock.
-func (w *world) now() boottime.Instant { return boottime.Instant(time.Since(w.start) + time.Hour) }
+// now is CLOCK_BOOTTIME: the clock of the bubble.
+func (w *world) now() boottime.Instant {
+	return boottime.Instant(time.Since(w.start) + time.Hour + time.Duration(w.suspended.Load()))
+}
+
+// suspend suspends the machine past any deadline.
+func (w *world) suspend() { w.suspended.Add(int64(time.Hour)) }
 
 func (w *world) run() {
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -64,7 +78,7 @@ func (w *world) run() {
 	synctest.Wait()
 }
 
-// end stops the manager and returns what came of it and how long it took.
+// end stops the manager, and returns its error and how long it took.
 func (w *world) end() (time.Duration, error) {
 	start := time.Now()
 	w.stop()
@@ -72,7 +86,7 @@ func (w *world) end() (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// grant hands out a grant of a term, with the ticket of the same number.
+// grant passes a grant with this term and a ticket of the same number.
 func (w *world) grant(term int, d time.Duration) {
 	w.manager.Granted(Grant{Held: true, Known: true, Term: term, Until: w.now().Add(d), Ticket: uint64(term), Holder: "n1", Why: "lease taken"})
 	synctest.Wait()
@@ -83,7 +97,7 @@ func (w *world) lost(to string) {
 	synctest.Wait()
 }
 
-// change alters the world as the kernel or another program does, and says so.
+// change changes the world like the kernel or another program, and reports the change.
 func (w *world) change(f func()) {
 	w.mu.Lock()
 	f()
@@ -102,6 +116,11 @@ func (w *world) expect(when string, want ...string) {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for i := 1; i < len(w.calls); i++ { // these two are at the same time
+		if w.calls[i-1] == "remove" && w.calls[i] == "forbid" {
+			w.calls[i-1], w.calls[i] = "forbid", "remove"
+		}
+	}
 	if d := cmp.Diff(want, w.calls); d != "" {
 		w.t.Errorf("%s: calls (-want +got):\n%s", when, d)
 	}
@@ -110,8 +129,8 @@ func (w *world) expect(when string, want ...string) {
 
 func (w *world) expectMine(when string, want bool) {
 	w.t.Helper()
-	if got := w.manager.Mine(); got != want {
-		w.t.Errorf("%s: Mine = %t, want %t", when, got, want)
+	if got := w.manager.Holds(); got != want {
+		w.t.Errorf("%s: Holds = %t, want %t", when, got, want)
 	}
 }
 
@@ -123,7 +142,7 @@ func (w *world) messages() []string {
 	return out
 }
 
-// call notes a call; it needs no lock.
+// call records a call without taking the lock.
 func (w *world) call(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,49 +150,90 @@ func (w *world) call(format string, args ...any) {
 	w.last = time.Since(w.start)
 }
 
-func (w *world) Look() (Looked, error) {
+// hang blocks while calls of that name are to hang.
+func (w *world) hang(name string) {
+	w.mu.Lock()
+	until := w.hangs[name]
+	w.mu.Unlock()
+	if until != nil {
+		<-until
+	}
+}
+
+func (w *world) Look() (Observation, error) {
+	w.hang("look")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.seen, w.lookErr
 }
 
-func (w *world) Put(l Link, valid time.Duration) error {
-	w.call("put %s %s", l.MAC, valid)
+func (w *world) Put(p Places, valid time.Duration) error {
+	w.call("put %s %s", p.First().MAC, valid)
+	w.hang("put")
 	if w.put != nil {
 		w.put()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.putErr == nil {
-		w.seen.Ours, w.seen.Marked = true, true
+		w.seen.Present, w.seen.Marked = Whole, true
 	}
 	return w.putErr
 }
 
-// Divert is not part of the calls, but for where it must not be.
-func (w *world) Divert() {
+// Divert is recorded only where it must not be called.
+func (w *world) Divert() error {
+	w.hang("divert")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.calls) > 0 && w.calls[len(w.calls)-1] == "remove" {
 		w.t.Error("diverted what is gone")
 	}
+	w.diverted = w.divertErr == nil
+	return w.divertErr
 }
 
 func (w *world) Remove() error {
 	w.call("remove")
+	w.removed = time.Since(w.start)
+	w.hang("remove")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.removeErr == nil {
-		w.seen.Ours, w.seen.Stray, w.seen.Marked = false, false, false
+		w.seen.Present, w.seen.Stray, w.seen.Marked = Absent, false, false
 	}
 	return w.removeErr
 }
 
-func (w *world) Permit(ticket uint64) error { w.call("permit %d", ticket); return w.permitErr }
-func (w *world) Forbid() error              { w.call("forbid"); return w.forbidErr }
-func (w *world) Rest() error                { w.call("rest"); return nil }
-func (w *world) Announce(l Link)            { w.call("announce %s", l.MAC) }
-func (w *world) Silence()                   { w.call("silence") }
+func (w *world) Permit(ticket uint64) error {
+	w.call("permit %d", ticket)
+	w.hang("permit")
+	if w.permit != nil {
+		w.permit()
+	}
+	return w.permitErr
+}
+
+func (w *world) Forbid() error {
+	w.call("forbid")
+	w.hang("forbid")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	err := w.forbidErr
+	if w.forbidOnce {
+		w.forbidErr = nil
+	}
+	return err
+}
+
+func (w *world) Clear() error {
+	w.call("clear")
+	w.hang("clear")
+	return nil
+}
+
+func (w *world) Announce(p Places) { w.call("announce %s", p.First().MAC) }
+func (w *world) Silence()          { w.call("silence") }
 
 func (w *world) Campaign(_ context.Context, c Campaign) {
 	if c.Eligible {
@@ -183,8 +243,8 @@ func (w *world) Campaign(_ context.Context, c Campaign) {
 	}
 }
 
-// Probe is not part of the calls: it is out of the way of all others.
-func (w *world) Probe(Link) {
+// Probe is not recorded: its order does not matter.
+func (w *world) Probe(Places) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.probes++
@@ -193,13 +253,18 @@ func (w *world) Probe(Link) {
 func (w *world) Defend() { w.call("defend") }
 
 func (w *world) Intact() (bool, error) {
+	w.hang("intact")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return !w.damaged, nil
 }
 
-func (w *world) Mend() error {
-	w.call("mend")
+func (w *world) Repair() error {
+	w.call("repair")
+	if w.mended != nil {
+		w.mended()
+	}
+	w.hang("repair")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.damaged = false
@@ -217,7 +282,7 @@ func (w *world) GiveBack(ctx context.Context, successor string) error {
 	return nil
 }
 
-// manner says whom a candidate lets go first.
+// manner returns how long a candidate lets others go first.
 func manner(c Campaign) string {
 	out := ""
 	if c.HoldBack > 0 {
@@ -229,15 +294,18 @@ func manner(c Campaign) string {
 	return out
 }
 
-const hold = 2850 * time.Millisecond // of a lease of 3 s
+const hold = 2850 * time.Millisecond // or so, of a lease of 3 s
 
-// holding is a world whose manager holds term 1 since this moment.
+// aged is the age at which a renewal refreshes the addresses, too.
+const aged = 1500 * time.Millisecond
+
+// holding is a world whose manager holds term 1 since now.
 func holding(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t, 0)
 	w.run()
 	w.grant(1, hold)
-	w.expect("claim", "campaign a", "permit 1", "put a 2.85s", "announce a")
+	w.expect("claim", "campaign a", "permit 1", "put a 4s", "announce a")
 	return w
 }
 
@@ -246,18 +314,25 @@ func TestOrderOfCalls(t *testing.T) {
 		w := holding(t)
 		w.pass(time.Second)
 		w.grant(1, hold)
-		w.expect("renewal", "permit 1", "put a 2.85s")
+		w.expect("renewal", "permit 1")
+		w.pass(time.Second)
+		w.grant(1, hold)
+		w.expect("the next one, which the addresses would not outlast", "permit 1", "put a 4s")
+		w.grant(1, 5*hold)
+		w.expect("longer", "permit 1", "put a 16s")
+		w.grant(1, hold)
+		w.expect("shorter: the fence ends, and must not be outlasted", "permit 1", "put a 4s")
 		w.lost("n2")
 		w.expect("loss", "silence", "forbid", "remove")
 		w.pass(5 * time.Second)
 		w.expect("stands by")
 		w.grant(10, hold)
-		w.expect("claim after a loss", "permit 10", "put a 2.85s", "announce a")
+		w.expect("claim after a loss", "permit 10", "put a 4s", "announce a")
 		took, err := w.end()
 		if err != nil || took != 0 {
 			t.Errorf("Run = %v after %s", err, took)
 		}
-		w.expect("end", "silence", "forbid", "remove", "no campaign a", "give back", "rest")
+		w.expect("end", "silence", "forbid", "no campaign a", "give back", "remove", "clear")
 		want := []string{"holding the VIP", "withdrawing the VIP", "standing by", "holding the VIP", "withdrawing the VIP", "standing by"}
 		if d := cmp.Diff(want, w.messages()); d != "" {
 			t.Errorf("log (-want +got):\n%s", d)
@@ -275,7 +350,7 @@ func TestEndWhileStandingBy(t *testing.T) {
 			t.Errorf("Run = %v after %s", err, took)
 		}
 		// A claim may be under way, so it is given back all the same.
-		w.expect("end", "no campaign a", "give back", "rest")
+		w.expect("end", "no campaign a", "give back", "clear")
 	})
 }
 
@@ -287,12 +362,11 @@ func TestEndWhileGiveBackHangs(t *testing.T) {
 		if err != nil || took >= time.Second {
 			t.Errorf("Run = %v after %s, want nil in less than a second", err, took)
 		}
-		w.expect("end", "silence", "forbid", "remove", "no campaign a", "give back", "rest")
+		w.expect("end", "silence", "forbid", "no campaign a", "give back", "remove", "clear")
 	})
 }
 
-// TestEndDuringGiveBack: the wish to end comes while a hand-over hangs, and has no
-// second budget.
+// TestEndDuringGiveBack: ctx ends while a hand-over hangs, and there is no second time limit.
 func TestEndDuringGiveBack(t *testing.T) {
 	for _, since := range []time.Duration{0, 10 * time.Millisecond, 400 * time.Millisecond, giveBackBudget - 1} {
 		t.Run(since.String(), func(t *testing.T) {
@@ -300,8 +374,8 @@ func TestEndDuringGiveBack(t *testing.T) {
 				w := holding(t)
 				calls := 0
 				w.giveBack = func(ctx context.Context) error { calls++; <-ctx.Done(); return ctx.Err() }
-				w.change(func() { w.seen.Link.Up = false })
-				w.pass(linkPatience + since)
+				w.change(func() { w.seen.Places = down })
+				w.pass(linkDownTimeout + since)
 				took, err := w.end()
 				if err != nil || took >= time.Second {
 					t.Errorf("Run = %v after %s, want nil in less than a second", err, took)
@@ -314,24 +388,23 @@ func TestEndDuringGiveBack(t *testing.T) {
 	}
 }
 
-// TestEndBeforeTheFirstLook: an earlier process left its address, and the wish
-// to end is there before anything else.
+// TestEndBeforeTheFirstLook: an earlier process left its address, and ctx has ended already.
 func TestEndBeforeTheFirstLook(t *testing.T) {
 	for range 20 { // select draws lots
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 0)
-			w.seen.Ours, w.seen.Marked = true, true
+			w.seen.Present, w.seen.Marked = Whole, true
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			if err := w.manager.Run(ctx); err != nil {
 				t.Errorf("Run = %v", err)
 			}
-			w.expect("end", "campaign a", "silence", "forbid", "remove", "no campaign a", "give back", "rest")
+			w.expect("end", "campaign a", "silence", "forbid", "no campaign a", "give back", "remove", "clear")
 		})
 	}
 }
 
-// TestEndWithoutHavingLooked: what could not be looked at may be here.
+// TestEndWithoutHavingLooked: without a successful look, the address may be here.
 func TestEndWithoutHavingLooked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
@@ -343,8 +416,8 @@ func TestEndWithoutHavingLooked(t *testing.T) {
 	})
 }
 
-// TestRemoveFails: the address is not known to be gone, so nobody else may have
-// the lease, until it is.
+// TestRemoveFails: the address is not known to be gone, so no other node may have the lease until
+// it is.
 func TestRemoveFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := holding(t)
@@ -358,17 +431,90 @@ func TestRemoveFails(t *testing.T) {
 		w.expect("removed at last", "silence", "forbid", "remove")
 
 		w.grant(10, hold)
-		w.expect("claim", "permit 10", "put a 2.85s", "announce a")
-		w.removeErr = errKernel
+		w.expect("claim", "permit 10", "put a 4s", "announce a")
+		w.removeErr, w.divertErr = errKernel, errKernel
 		took, err := w.end()
 		if !errors.Is(err, ErrNotWithdrawn) || took != withdrawBudget {
 			t.Errorf("Run = %v after %s, want %v after %s", err, took, ErrNotWithdrawn, withdrawBudget)
 		}
 		for _, c := range w.calls {
-			if c == "give back" || c == "rest" {
+			if c == "give back" || c == "clear" {
 				t.Errorf("%s, with the address still here", c)
 			}
 		}
+	})
+}
+
+// TestRemoveFailsBehindARelease: the node is silent in two ways, and goes on trying.
+func TestRemoveFailsBehindARelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := holding(t)
+		w.removeErr = errKernel
+		w.manager.Serves(Serving{Local: NotReady, Why: "nobody listens", Peers: []Peer{better}})
+		synctest.Wait()
+		w.expect("handed over", "silence", "forbid", "no campaign a", "give back n2", "remove")
+		w.pass((maxTries - 1) * tryPause)
+		w.expect("removed in vain", "remove", "remove")
+		w.pass(withdrawRetry)
+		w.expect("again", "silence", "forbid", "remove")
+		w.change(func() { w.removeErr = nil })
+		w.pass(withdrawRetry)
+		w.expect("removed at last", "silence", "forbid", "remove", "campaign a after 3s")
+		if _, err := w.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestReleaseTakesLong: the ends of the connections and the removal do not wait for the release.
+func TestReleaseTakesLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := holding(t)
+		w.giveBack = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		began := time.Since(w.start)
+		took, err := w.end()
+		if err != nil || took != giveBackBudget {
+			t.Errorf("Run = %v after %s", err, took)
+		}
+		w.expect("end", "silence", "forbid", "no campaign a", "give back", "remove", "clear")
+		if w.removed-began != closeTimeout {
+			t.Errorf("removed %s after the release began, want %s", w.removed-began, closeTimeout)
+		}
+	})
+}
+
+// TestReleasedOnlyWhenSilentTwiceOver: if either fence or route is not known to be closed, the
+// address has to be gone before the release.
+func TestReleasedOnlyWhenSilentTwiceOver(t *testing.T) {
+	for name, set := range map[string]func(*world){
+		"not diverted": func(w *world) { w.divertErr = errKernel },
+		"no fence":     func(w *world) { w.manager.opts.Slack = time.Second },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := holding(t)
+				set(w)
+				if took, err := w.end(); err != nil || took != 0 {
+					t.Errorf("Run = %v after %s", err, took)
+				}
+				w.expect("end", "silence", "forbid", "remove", "no campaign a", "give back", "clear")
+			})
+		})
+	}
+}
+
+// TestForbidFailsOnce: the node does not go on answering until the network, which hangs, has timed
+// out.
+func TestForbidFailsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := holding(t)
+		release := w.hanging("divert", "remove")
+		w.forbidErr, w.forbidOnce = errKernel, true
+		w.lost("n2")
+		w.pass(tryPause)
+		w.expect("lost", "silence", "forbid", "forbid")
+		release()
+		_, _ = w.end()
 	})
 }
 
@@ -377,14 +523,14 @@ func TestForbidFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.forbidErr = errKernel
-		if took, err := w.end(); err != nil || took != 0 {
+		if took, err := w.end(); err != nil || took > closeTimeout {
 			t.Errorf("Run = %v after %s", err, took)
 		}
-		w.expect("end", "silence", "forbid", "remove", "no campaign a", "give back", "rest")
+		w.expect("end", "silence", "forbid", "forbid", "forbid", "forbid", "forbid", "forbid", "remove", "no campaign a", "give back", "clear")
 	})
 }
 
-// TestDeadline: no event comes any more, as from an election that hangs.
+// TestDeadline: no event comes any more, for example because the election hangs.
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := holding(t)
@@ -410,6 +556,7 @@ func TestMine(t *testing.T) {
 		w.expectMine("before", false)
 		w.put = func() { w.expectMine("while it is put up", false) }
 		w.grant(1, hold)
+		w.put = nil
 		w.expectMine("held", true)
 		w.pass(hold - 100*time.Millisecond - 1)
 		w.expectMine("just more than 100 ms left", true)
@@ -417,7 +564,6 @@ func TestMine(t *testing.T) {
 		w.expectMine("100 ms left", false)
 		w.grant(1, hold)
 		w.expectMine("renewed", true)
-		w.put = nil
 		w.change(func() { w.removeErr = errKernel })
 		w.lost("n2")
 		w.expectMine("withdrawn, and perhaps still here", false)
@@ -427,20 +573,20 @@ func TestMine(t *testing.T) {
 	})
 }
 
-// TestCouldNotLook is not taken for absent: neither the address nor the link.
+// TestCouldNotLook: a failed look does not mean absent, neither for the address nor for the link.
 func TestCouldNotLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.messages()
-		w.change(func() { w.lookErr, w.seen = errKernel, Looked{} })
+		w.change(func() { w.lookErr, w.seen = errKernel, Observation{Places: at(Link{})} })
 		for range 5 {
-			w.pass(time.Second)
+			w.pass(aged)
 			w.grant(1, hold)
-			w.expect("renewal", "permit 1", "put a 2.85s")
+			w.expect("renewal", "permit 1", "put a 4s")
 		}
-		w.change(func() { w.lookErr, w.seen = nil, Looked{Link: up, Ours: true, Marked: true} })
+		w.change(func() { w.lookErr, w.seen = nil, Observation{Places: up, Present: Whole, Marked: true} })
 		w.expect("looked again")
-		want := []string{"could not look at interfaces and addresses, going on from what was seen last", "interface usable"}
+		want := []string{"interfaces and addresses not read, using the last known state", "interface usable"}
 		if d := cmp.Diff(want, w.messages()); d != "" {
 			t.Errorf("log (-want +got):\n%s", d)
 		}
@@ -451,22 +597,22 @@ func TestCouldNotLook(t *testing.T) {
 func TestNoLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
-		w.seen, w.lookErr = Looked{}, fmt.Errorf("%w: eth0 is not there", ErrNoLink)
+		w.seen, w.lookErr = Observation{Places: at(Link{})}, fmt.Errorf("%w: eth0 is not there", ErrNoLink)
 		w.run()
 		w.expect("no link", "no campaign ")
 		w.pass(time.Minute)
 		w.expect("a minute later")
-		w.change(func() { w.seen, w.lookErr = Looked{Link: up}, nil })
+		w.change(func() { w.seen, w.lookErr = Observation{Places: up}, nil })
 		w.expect("link there", "campaign a")
 		w.grant(1, hold)
-		w.expect("claim", "permit 1", "put a 2.85s", "announce a")
+		w.expect("claim", "permit 1", "put a 4s", "announce a")
 
 		// The link goes for good. Our MAC in the election stays what it was: a
 		// lease that we wrote is to be given back as our own.
-		w.change(func() { w.seen, w.lookErr = Looked{}, ErrNoLink })
+		w.change(func() { w.seen, w.lookErr = Observation{Places: at(Link{})}, ErrNoLink })
 		w.expect("link gone", "no campaign a")
-		w.pass(linkPatience)
-		w.expect("gone for long", "silence", "forbid", "remove", "give back", "rest")
+		w.pass(linkDownTimeout)
+		w.expect("gone for long", "silence", "forbid", "give back", "remove", "clear")
 		want := []string{"waiting for a usable interface", "interface usable", "holding the VIP", "waiting for a usable interface", "withdrawing the VIP", "standing by"}
 		if d := cmp.Diff(want, w.messages()); d != "" {
 			t.Errorf("log (-want +got):\n%s", d)
@@ -478,23 +624,23 @@ func TestNoLink(t *testing.T) {
 func TestRepair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := holding(t)
-		gone := func() { w.seen.Ours, w.seen.Marked = false, false }
+		gone := func() { w.seen.Present, w.seen.Marked = Absent, false }
 		w.change(gone)
-		w.expect("removed by hand", "permit 1", "put a 2.85s", "announce a")
+		w.expect("removed by hand", "permit 1", "put a 4s", "announce a")
 		w.change(gone)
 		w.expect("removed again, at once")
 		w.pass(repairPause)
-		w.expect("a pause later", "permit 1", "put a 2.65s", "announce a")
+		w.expect("a pause later", "permit 1", "put a 4s", "announce a")
 		w.pass(repairPause)
 		// A lost event costs a second at most.
 		w.mu.Lock()
 		gone()
 		w.mu.Unlock()
 		w.pass(time.Second)
-		w.expect("removed without an event", "permit 1", "put a 1.45s", "announce a")
-		w.change(func() { w.seen.Link = Link{Index: 9, MAC: "b", Up: true} })
+		w.expect("removed without an event", "permit 1", "put a 3s", "announce a")
+		w.change(func() { w.seen.Places = at(Link{Index: 9, MAC: "b", Up: true}) })
 		w.pass(repairPause)
-		w.expect("link made anew", "campaign b", "permit 1", "put b 1.25s", "announce b")
+		w.expect("link made anew", "campaign b", "permit 1", "put b 3s", "announce b")
 		_, _ = w.end()
 	})
 }
@@ -502,40 +648,56 @@ func TestRepair(t *testing.T) {
 func TestLinkDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := holding(t)
-		w.change(func() { w.seen.Link = down })
+		w.change(func() { w.seen.Places = down })
 		w.expect("down", "no campaign a")
-		w.pass(linkPatience - 1)
+		w.pass(linkDownTimeout - 1)
 		w.expect("down for less than a second")
-		w.change(func() { w.seen.Link = up })
-		w.expect("up again", "permit 1", "put a 1.850000001s", "announce a", "campaign a")
-		w.change(func() { w.seen.Link = down })
-		w.pass(linkPatience)
-		w.expect("down for a second", "no campaign a", "silence", "forbid", "remove", "give back", "rest")
-		w.change(func() { w.seen.Link = up })
+		w.change(func() { w.seen.Places = up })
+		w.expect("up again", "permit 1", "put a 3s", "announce a", "campaign a")
+		w.change(func() { w.seen.Places = down })
+		w.pass(linkDownTimeout)
+		w.expect("down for a second", "no campaign a", "silence", "forbid", "give back", "remove", "clear")
+		w.change(func() { w.seen.Places = up })
 		w.expect("up after all", "campaign a")
 		_, _ = w.end()
 	})
 }
 
-// TestCannotPut: a node that cannot serve gives back and lets others try.
+// TestCannotPut: a node that cannot add the address gives the grant back and lets others try.
 func TestCannotPut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.putErr = errKernel
 		w.run()
 		w.grant(1, hold)
-		w.expect("claim", "campaign a", "permit 1", "put a 2.85s", "silence", "forbid", "remove", "no campaign a", "give back", "rest")
+		w.expect("claim", "campaign a", "permit 1", "put a 4s", "silence", "forbid", "no campaign a", "give back", "remove", "clear")
 		w.expectMine("not put up", false)
-		w.pass(serveRetry - 1)
+		w.pass(repairPause - 1)
 		w.expect("before the retry")
 		w.pass(1)
-		w.expect("retry", "campaign a")
+		w.expect("retry, as nobody else is known", "campaign a")
 		_, _ = w.end()
 	})
 }
 
-// TestSlack: without nftables the address's own lifetime, in whole seconds, has
-// to end early enough by itself.
+// TestRetryAfterAClaimThatFailed: a node leaves the addresses to the others for a while; without a
+// known successor it tries again soon, with growing pauses.
+func TestRetryAfterAClaimThatFailed(t *testing.T) {
+	var s State
+	for _, want := range []time.Duration{200, 400, 800, 1600, 3200, 5000, 5000} {
+		if got := s.retry(); got != want*time.Millisecond {
+			t.Errorf("alone, after %d failures: %s, want %s", s.Failed, got, want*time.Millisecond)
+		}
+		s.Failed++
+	}
+	s = State{Serving: Serving{Peers: []Peer{{Node: "n2", Ready: true}}}}
+	if got := s.retry(); got != serveRetry {
+		t.Errorf("with another node: %s, want %s", got, serveRetry)
+	}
+}
+
+// TestSlack: without nftables, the lifetime of the address, in whole seconds, has to end early
+// enough.
 func TestSlack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slack = 1300 * time.Millisecond
@@ -554,7 +716,7 @@ func TestSlack(t *testing.T) {
 		w.lost("n2")
 		w.expect("loss", "silence", "forbid", "remove")
 		w.grant(2, slack+time.Second-1)
-		w.expect("a claim with less than a second to give", "permit 2", "silence", "forbid", "remove", "no campaign a", "give back", "rest")
+		w.expect("a claim with less than a second to give", "permit 2", "silence", "forbid", "remove", "no campaign a", "give back", "clear")
 		_, _ = w.end()
 	})
 }
@@ -563,6 +725,7 @@ func TestSlack(t *testing.T) {
 func TestNewestGrantCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := holding(t)
+		w.pass(aged)
 		busy := make(chan struct{})
 		w.put = func() { <-busy }
 		w.grant(1, hold)
@@ -573,10 +736,11 @@ func TestNewestGrantCounts(t *testing.T) {
 		w.put = nil
 		close(busy)
 		synctest.Wait()
-		w.expect("storm", "permit 1", "put a 2.85s", "permit 10001", "put a 2.85s")
+		w.expect("storm", "permit 1", "put a 4s", "permit 10001")
 
 		// Lost, won again, and only the end of it is told: another node may
 		// have announced itself meanwhile.
+		w.pass(aged)
 		busy = make(chan struct{})
 		w.put = func() { <-busy }
 		w.grant(1, hold)
@@ -585,9 +749,10 @@ func TestNewestGrantCounts(t *testing.T) {
 		w.put = nil
 		close(busy)
 		synctest.Wait()
-		w.expect("another term", "permit 1", "put a 2.85s", "permit 3", "put a 2.85s", "announce a")
+		w.expect("another term", "permit 1", "put a 4s", "permit 3", "put a 4s", "announce a")
 
 		// The last word is that it is lost.
+		w.pass(aged)
 		busy = make(chan struct{})
 		w.put = func() { <-busy }
 		w.grant(3, hold)
@@ -596,24 +761,80 @@ func TestNewestGrantCounts(t *testing.T) {
 		w.put = nil
 		close(busy)
 		synctest.Wait()
-		w.expect("lost in the end", "permit 3", "put a 2.85s", "silence", "forbid", "remove")
+		w.expect("lost in the end", "permit 3", "put a 4s", "silence", "forbid", "remove")
 		_, _ = w.end()
 	})
 }
 
-// TestBusyPastTheDeadline: a call into the kernel took longer than the lease.
-// The deadline comes before whatever else waits.
+// TestSuspended: after a suspend past the deadline, the kernel's timers still have time left,
+// wherever the process was. On resuming, the Manager withdraws, and opens, refreshes and announces
+// nothing before.
+func TestSuspended(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		suspend func(*world)
+		want    []string
+	}{
+		{"while nothing was to be done", func(w *world) { w.suspend(); w.manager.Wake() },
+			[]string{"silence", "forbid", "remove"}},
+		{"with an answer waiting", func(w *world) {
+			until := w.now().Add(hold)
+			w.suspend()
+			w.manager.Granted(Grant{Held: true, Known: true, Term: 1, Until: until, Ticket: 2, Holder: "n1"})
+		}, []string{"silence", "forbid", "remove"}},
+		{"while a renewal was carried out", func(w *world) { w.permit = w.suspend; w.grant(1, hold); w.manager.Wake() },
+			[]string{"permit 1", "silence", "forbid", "remove"}},
+		{"while the fence was mended", func(w *world) { w.mended = w.suspend; w.change(func() { w.damaged = true }); w.manager.Wake() },
+			[]string{"repair", "silence", "forbid", "no campaign a", "give back", "remove", "clear"}},
+		{"with a link that had come back", func(w *world) {
+			w.suspend()
+			w.change(func() { w.seen.Places = at(Link{Index: 2, MAC: "b", Up: true}) })
+		}, []string{"silence", "forbid", "remove", "campaign b"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := holding(t)
+				tt.suspend(w)
+				synctest.Wait()
+				w.expect("woken up", tt.want...)
+				w.expectMine("woken up", false)
+				w.permit, w.mended = nil, nil
+				_, _ = w.end()
+			})
+		})
+	}
+}
+
+// TestSuspendedInAClaim: the same, before the first announcement.
+func TestSuspendedInAClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		w.run()
+		w.permit = w.suspend
+		w.grant(1, hold)
+		w.expect("woken up", "campaign a", "permit 1", "silence", "forbid", "no campaign a", "give back", "remove", "clear")
+		w.expectMine("woken up", false)
+		w.permit = nil
+		_, _ = w.end()
+	})
+}
+
+// TestBusyPastTheDeadline: a call into the kernel took longer than the lease. The deadline is
+// handled before any other input.
 func TestBusyPastTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := holding(t)
+		w.pass(aged)
 		w.put = func() { time.Sleep(hold + time.Second) }
 		w.grant(1, hold)
-		w.pass(hold)
+		w.pass(hold + 1)
 		w.expectMine("deadline passed meanwhile", false)
 		w.put = nil
+		w.expect("at the deadline, still busy", "permit 1", "put a 4s", "silence", "forbid")
 		w.grant(1, hold) // of the same term: a renewal that was answered meanwhile
 		w.pass(time.Second)
-		w.expect("after it", "permit 1", "put a 2.85s", "silence", "forbid", "remove", "permit 1", "put a 1.85s", "announce a")
+		// Not before it has returned, or it might put up what was taken away.
+		w.expect("after it", "silence", "forbid", "remove", "permit 1", "put a 3s", "announce a")
 		_, _ = w.end()
 	})
 }

@@ -1,64 +1,54 @@
 package vip
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// Fight counts the repairs in a row: another program may undo our work for ever.
-type Fight struct {
-	Repairs int
-	// Since and Last are when the first and the last of them were.
+// RepairSeries counts the repairs in a row: another program may undo the holder's work without end.
+type RepairSeries struct {
+	Count int
+	// Since and Last are the instants of the first and of the last repair.
 	Since, Last boottime.Instant
 }
 
 const (
-	// repairPause keeps two programs that undo each other's work from doing so
-	// more than a few times a second.
+	// repairPause limits the repairs to five a second, if two programs undo each other's work.
 	repairPause = 200 * time.Millisecond
-	// quiet is how long nothing may have been repaired for a fight to be over.
-	quiet = 3 * time.Second
-	// maxRepairs ends a fight: 5 s of it at that pause.
+	// seriesEnd is how long after the last repair a series is over.
+	seriesEnd = 3 * time.Second
+	// maxRepairs ends a series: 5 s of repairs at that pause.
 	maxRepairs = 25
 )
 
-// broken tells in what way what was seen differs from what a holder put up.
-func (s State) broken(e Looked) string {
-	switch {
-	case e.Unfenced:
-		return "the fence in nftables was changed by somebody else"
-	case e.Link.Index != s.Link.Index:
-		return "the interface is another one"
-	case e.Link.MAC != s.Link.MAC:
-		return "the interface has another MAC"
-	case e.Link.Up && !s.Link.Up:
-		return "the interface came up again"
-	case !e.Ours:
-		return "the address was removed by somebody else"
+// broken describes how the observed state differs from a holder's, "" for no difference.
+func (s State) broken(e Observation) string {
+	if e.Unfenced {
+		return "another program changed the fence in nftables"
 	}
-	return ""
+	return cmp.Or(e.Places.difference(s.Places), e.Present.missing())
 }
 
-// repair puts right what is broken, or gives the addresses away when that does
-// not last.
+// repair repairs what is broken, or hands the addresses over when repairs do not last.
 func repair(s State, now boottime.Instant) (State, []Action) {
-	if s.Fight.Repairs == 0 {
-		s.Fight.Since = now
+	if s.Repairs.Count == 0 {
+		s.Repairs.Since = now
 	}
-	s.Fight.Repairs++
-	s.Fight.Last = now
-	if s.Fight.Repairs > maxRepairs {
+	s.Repairs.Count++
+	s.Repairs.Last = now
+	if s.Repairs.Count > maxRepairs {
 		why := s.Broken
-		s.Fight, s.ServeAt = Fight{}, now.Add(serveRetry)
-		return giveAway(s, "it does not last: "+why+" again and again; the other program has won", s.Serving.successor())
+		s.Repairs, s.ServeAt = RepairSeries{}, now.Add(s.retry())
+		return handOver(s, "repairs do not last: "+why+", repeatedly", s.Serving.successor())
 	}
 	what := s.Broken
 	s.Broken, s.RepairAt = "", now.Add(repairPause)
-	return s, []Action{Raise{Grant: s.Grant, Link: s.Link, Announce: true, Repair: what, Mend: s.Unfenced}, s.campaign(now)}
+	return s, []Action{Raise{Grant: s.Grant, Places: s.Places, Repair: what, RepairFence: s.Unfenced}, s.campaign(now)}
 }
 
-// over ends a fight after some quiet.
-func (f Fight) over(now boottime.Instant) bool {
-	return f.Repairs > 0 && now >= f.Last.Add(quiet)
+// over tells whether a series is over.
+func (r RepairSeries) over(now boottime.Instant) bool {
+	return r.Count > 0 && now >= r.Last.Add(seriesEnd)
 }

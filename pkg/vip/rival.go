@@ -8,44 +8,43 @@ import (
 
 // Rival is what is known of other machines that claim the addresses.
 type Rival struct {
-	// Claims counts what was heard, MAC is the last one's.
+	// Claims counts the claims that were heard, MAC is of the last one.
 	Claims int
 	MAC    string
-	// At is when the first claim was heard that is not answered yet, 0 if all are.
+	// At is when the first unanswered claim was heard, 0 for none.
 	At boottime.Instant
-	// What is not done again before: to ask for a confirmation, to defend.
+	// Earliest instants of the next confirmation and of the next defence.
 	ConfirmAt, DefendAt boottime.Instant
 
-	// Probes counts those before the first claim, the next is due at ProbeAt,
-	// and the answers are waited for until Until.
+	// Probes counts the probes before the first claim; the next one is due at ProbeAt; Until is the
+	// end of the wait for answers.
 	Probes         int
 	ProbeAt, Until boottime.Instant
-	// Answered is when one was while nobody held the grant as far as is known, 0
-	// if none was.
+	// Answered is when a machine answered a probe while no holder was known, 0 for never.
 	Answered boottime.Instant
 }
 
 const (
-	// probing is how long answers to the probes are waited for. RFC 5227 section
-	// 2.1.1 has seconds, for networks of 2008; n-acd and others use this.
+	// probing is the wait for answers to the probes. RFC 5227 section 2.1.1 has seconds, for the
+	// networks of 2008; n-acd and others use 200 ms.
 	probing = 200 * time.Millisecond
 	// probeGap is the time between the two probes.
 	probeGap = 80 * time.Millisecond
 	probes   = 2
-	// givesWay is how long a machine that answers while nobody holds the grant
-	// is left alone. It may be a leftover that nobody looks after.
-	givesWay = 3 * time.Second
-	// confirmPause keeps a machine that goes on claiming from making us ask all
-	// the time: each renewal is an answer as well.
+	// contestedDelay is the minimum time for which a candidate does not claim, if a machine answers
+	// while no node holds the grant. The address may be a forgotten leftover.
+	contestedDelay = 3 * time.Second
+	// confirmPause limits the confirmations while a machine keeps claiming: each renewal is a
+	// confirmation as well.
 	confirmPause = time.Second
 	// defendPause is DEFEND_INTERVAL of RFC 5227 section 1.1.
 	defendPause = 10 * time.Second
 )
 
-// heard takes in a claim by another machine. A holder asks at once whether it
-// still is one: it may be a virtual machine that was paused for longer than its
-// lease, and whose clocks did not notice. The claim may then be the next holder's.
-func heard(s State, now boottime.Instant, e Heard) (State, []Action) {
+// foreignClaimed handles a claim by another machine. A holder asks at once whether it still holds the
+// grant: the holder may be a virtual machine that was paused for longer than the lease, and whose
+// clocks did not notice. The claim may then be the next holder's.
+func foreignClaimed(s State, now boottime.Instant, e ForeignClaim) (State, []Action) {
 	s.Rival.Claims++
 	s.Rival.MAC = e.MAC
 	switch {
@@ -54,11 +53,11 @@ func heard(s State, now boottime.Instant, e Heard) (State, []Action) {
 	case s.Phase == Standby && e.At < s.Rival.Until && s.Rival.Answered == 0 && !s.held():
 		s.Rival.Answered = e.At
 	}
-	return settle(s, now)
+	return reconcile(s, now)
 }
 
-// dispute is what a holder does about claims.
-func dispute(s State, now boottime.Instant) (State, []Action) {
+// answerClaims returns a holder's actions against claims.
+func answerClaims(s State, now boottime.Instant) (State, []Action) {
 	r := &s.Rival
 	switch {
 	case r.At == 0:
@@ -75,11 +74,11 @@ func dispute(s State, now boottime.Instant) (State, []Action) {
 	return s, nil
 }
 
-// probe asks the network, before the first claim and while others are waited for
-// anyway, whether somebody has the addresses.
+// probe asks the network whether another machine has the addresses, before the first claim and
+// while the candidate waits anyway.
 func probe(s State, now boottime.Instant) (State, []Action) {
 	r := &s.Rival
-	if r.Probes == probes || !s.Link.Up || now < r.ProbeAt {
+	if r.Probes == probes || !s.Places.Up() || now < r.ProbeAt {
 		return s, nil
 	}
 	if r.Probes == 0 {
@@ -87,20 +86,20 @@ func probe(s State, now boottime.Instant) (State, []Action) {
 	}
 	r.Probes++
 	r.ProbeAt = now.Add(probeGap)
-	return s, []Action{Probe{Link: s.Link}}
+	return s, []Action{Probe{Places: s.Places}}
 }
 
-// notBefore is when the probes have had their time. Whoever answered them is left
-// alone for a while, unless it is the holder that is to answer.
+// notBefore returns the end of the wait for answers. If a machine answered and is not the holder,
+// the candidate waits for longer.
 func (s State) notBefore() boottime.Instant {
 	if s.contested() {
-		return s.Rival.Answered.Add(givesWay)
+		return s.Rival.Answered.Add(max(contestedDelay, s.Longest))
 	}
 	return s.Rival.Until
 }
 
-// held tells whether somebody is known to hold the grant.
+// held tells whether a holder of the grant is known.
 func (s State) held() bool { return s.Grant.Known && s.Grant.Holder != "" }
 
-// contested: a machine answered the probes, and nobody holds the grant.
+// contested tells whether a machine answered the probes while no node holds the grant.
 func (s State) contested() bool { return s.Rival.Answered != 0 && s.Grant.Known }

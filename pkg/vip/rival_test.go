@@ -8,13 +8,13 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// TestClaimIsConfirmedFirst: a holder asks whether it still is one, drops at once
-// if not, and defends only what is.
+// TestClaimIsConfirmedFirst: a holder asks whether it still holds, withdraws at once if not, and
+// defends the address only if it does.
 func TestClaimIsConfirmedFirst(t *testing.T) {
 	now := boottime.Instant(time.Hour)
-	held, _ := run(State{Node: "n1"}, now, Looked{Link: up}, grantFor(now, time.Hour), Raised{}, Looked{Link: up, Ours: true})
+	held, _ := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, time.Hour), Raised{}, Observation{Places: up, Present: Whole})
 	now = now.Add(time.Second)
-	s, actions := step(held, now, Heard{MAC: "x", At: now})
+	s, actions := step(held, now, ForeignClaim{MAC: "x", At: now})
 	if !has[Confirm](actions) || has[Defend](actions) {
 		t.Fatalf("actions = %+v, want a question and no defence", actions)
 	}
@@ -39,16 +39,16 @@ func TestClaimIsConfirmedFirst(t *testing.T) {
 	}
 }
 
-// TestDefenceIsLimited: a machine that goes on claiming is answered once in ten
-// seconds, and makes us ask once a second at most.
+// TestDefenceIsLimited: a machine that keeps claiming causes one defence in ten seconds, and one
+// confirmation a second at most.
 func TestDefenceIsLimited(t *testing.T) {
 	now := boottime.Instant(time.Hour)
-	s, _ := run(State{Node: "n1"}, now, Looked{Link: up}, grantFor(now, time.Hour), Raised{}, Looked{Link: up, Ours: true})
+	s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, time.Hour), Raised{}, Observation{Places: up, Present: Whole})
 	confirms, defences := 0, 0
 	for range 60 * 20 { // a claim each 50 ms for a minute
 		now = now.Add(50 * time.Millisecond)
 		var actions []Action
-		s, actions = step(s, now, Heard{MAC: "x", At: now})
+		s, actions = step(s, now, ForeignClaim{MAC: "x", At: now})
 		if has[Confirm](actions) {
 			confirms++
 			now++
@@ -68,11 +68,11 @@ func TestDefenceIsLimited(t *testing.T) {
 	}
 }
 
-// TestProbeBeforeFirstClaim: who answers while nobody holds the grant is left
-// alone for a while; the holder may answer.
+// TestProbeBeforeFirstClaim: if a machine answers while no node holds the grant, the candidate
+// waits for a while; the holder may answer.
 func TestProbeBeforeFirstClaim(t *testing.T) {
 	began := boottime.Instant(time.Hour)
-	s, actions := step(State{Node: "n1"}, began, Looked{Link: up})
+	s, actions := step(State{Node: "n1"}, began, Observation{Places: up})
 	if !has[Probe](actions) || s.campaign(began).NotBefore != began.Add(probing) {
 		t.Fatalf("no probe, or no time for an answer: %+v", actions)
 	}
@@ -90,17 +90,38 @@ func TestProbeBeforeFirstClaim(t *testing.T) {
 		holder string
 		want   boottime.Instant
 	}{
-		{"nobody holds", began.Add(10 * time.Millisecond), "", began.Add(10 * time.Millisecond).Add(givesWay)},
+		{"nobody holds", began.Add(10 * time.Millisecond), "", began.Add(10 * time.Millisecond).Add(contestedDelay)},
 		{"the holder answers, and releases later", began.Add(10 * time.Millisecond), "n2, ", began.Add(probing)},
 		{"the holder answers", began.Add(10 * time.Millisecond), "n2", began.Add(probing)},
 		{"a claim that is no answer", late, "", began.Add(probing)},
 	} {
-		s, _ := run(s, tt.at, Heard{MAC: "x", At: tt.at})
+		s, _ := run(s, tt.at, ForeignClaim{MAC: "x", At: tt.at})
 		for holder := range strings.SplitSeq(tt.holder, ", ") {
 			s, _ = step(s, tt.at, Granted{Grant{Known: true, Holder: holder}})
 		}
 		if got := s.campaign(tt.at).NotBefore; got != tt.want {
 			t.Errorf("%s: claims from %s on, want %s", tt.name, got.Sub(began), tt.want.Sub(began))
 		}
+		s.Longest = 40 * time.Second // its Lease may have been deleted
+		if got, want := s.campaign(tt.at).NotBefore, tt.want.Add(s.Longest-contestedDelay); tt.holder == "" && tt.at != late && got != want {
+			t.Errorf("%s: claims from %s on, want %s", tt.name, got.Sub(began), want.Sub(began))
+		}
+	}
+}
+
+// TestProbeAnsweredBeforeTheLeaseIsKnown: a machine answers, and a minute later the Lease can be
+// read and does not exist: it may have been deleted a moment ago.
+func TestProbeAnsweredBeforeTheLeaseIsKnown(t *testing.T) {
+	began := boottime.Instant(time.Hour)
+	s, _ := step(State{Node: "n1", Longest: 40 * time.Second}, began, Observation{Places: up})
+	s, _ = step(s, began+1, ForeignClaim{MAC: "x", At: began + 1})
+	now := began.Add(time.Minute)
+	s, _ = step(s, now, Granted{Grant{Known: true}})
+	if got := s.campaign(now).NotBefore; got != now.Add(s.Longest) {
+		t.Errorf("claims %s after it knows that nobody holds, want %s", got.Sub(now), s.Longest)
+	}
+	s, _ = step(s, now+1, Granted{Grant{Known: true, Why: "once more"}})
+	if got := s.campaign(now).NotBefore; got != now.Add(s.Longest) {
+		t.Errorf("once more: %s", got.Sub(now))
 	}
 }

@@ -9,24 +9,24 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// Readiness is what is thought of the API server on a node.
+// Readiness is the judged state of the API server on a node.
 type Readiness uint8
 
 const (
-	// Unknown: nothing was seen of it. It gets the benefit of the doubt.
+	// Unknown: no result yet. An unknown server is not treated as failed.
 	Unknown Readiness = iota
 	Ready
 	NotReady
 )
 
-// Serving is how the servers behind the addresses do, on this node and others.
+// Serving is the state of the servers behind the addresses, on this node and on its peers.
 type Serving struct {
-	// Local is about this node's own, Why says why it is not ready.
+	// Local is the state of this node's server, Why the reason if it is not ready.
 	Local Readiness
 	Why   string
-	// Leaving says why this node is on its way out, "" if it is not.
+	// Leaving is why this node is about to leave, "" if it stays.
 	Leaving string
-	// Yields: there are preferred nodes, and this is none of them.
+	// Yields: there are preferred nodes, and this node is none of them.
 	Yields bool
 	// Peers are the other nodes, the preferred ones first.
 	Peers []Peer
@@ -35,41 +35,41 @@ type Serving struct {
 // Peer is another node.
 type Peer struct {
 	Node string
-	// Ready: its server is. Better: it was seen so since this node's last was.
+	// Ready: the server of the peer is ready. Better: it was seen ready later than this node's.
 	Ready, Better bool
-	// Why says why it is not ready, Leaving why it is on its way out.
+	// Why is why the server is not ready, Leaving why the peer is about to leave.
 	Why, Leaving string
 }
 
 const (
-	// strandedAfter is how long a node without a ready server leaves the
-	// addresses to others; then they are better here than nowhere.
-	strandedAfter = 3 * time.Second
-	// leavingAfter is that of a node on its way out.
-	leavingAfter = time.Second
-	// yield is how long others leave them to preferred nodes.
-	yield = 100 * time.Millisecond
-	// stay is how long a node that took them although it would rather not keeps
-	// them before it tries to leave; it doubles each time, up to maxStays times.
+	// notReadyDelay is how long a node without a ready server leaves the addresses to others; after
+	// that, the addresses on this node are better than no addresses.
+	notReadyDelay = 3 * time.Second
+	// leavingDelay is the same for a node that is about to leave.
+	leavingDelay = time.Second
+	// yieldDelay is how long other nodes leave the addresses to preferred nodes.
+	yieldDelay = 100 * time.Millisecond
+	// stay is how long an unwilling node keeps the addresses that it claimed before it hands them
+	// over; the time doubles with each claim, up to maxStays times.
 	stay     = 10 * time.Second
 	maxStays = 6
 )
 
-// unwilling says why this node would rather not have the addresses, "" if it
-// would, and how long it leaves them to others.
+// unwilling returns why this node does not want the addresses, "" if it does, and how long the node
+// leaves them to others.
 func (v Serving) unwilling() (why string, holdBack time.Duration) {
 	switch {
 	case v.Local == NotReady:
-		return "the API server on this node is not ready: " + v.Why, strandedAfter
+		return "the API server on this node is not ready: " + v.Why, notReadyDelay
 	case v.Leaving != "":
-		return v.Leaving, leavingAfter
+		return v.Leaving, leavingDelay
 	}
 	return "", 0
 }
 
-// leave says why and for whom this node gives the addresses away, if it does:
-// only for one that is better.
-func (v Serving) leave() (why, to string) {
+// handOverTarget returns why and to which node this node hands the addresses over, "" for none:
+// only to a better one.
+func (v Serving) handOverTarget() (why, to string) {
 	why, _ = v.unwilling()
 	switch {
 	case why == "":
@@ -87,7 +87,7 @@ func (v Serving) leave() (why, to string) {
 	return why, to
 }
 
-// successor is the node to name when the addresses are given away in any case.
+// successor returns the node to name when the addresses are handed over in any case.
 func (v Serving) successor() string {
 	return v.best(func(p Peer) bool { return p.Ready && p.Leaving == "" })
 }
@@ -99,7 +99,7 @@ func (v Serving) best(fit func(Peer) bool) string {
 	return ""
 }
 
-// destination is where to move when asked to, or why not.
+// destination returns the node for a requested move, or the reason for a refusal.
 func (v Serving) destination(to string) (node, refusal string) {
 	if to == AnyNode {
 		if node = v.successor(); node == "" {
@@ -131,7 +131,7 @@ func (v Serving) names() string {
 	return strings.Join(out, ", ")
 }
 
-// troubles lists what keeps the peers from being chosen.
+// troubles lists why the peers are not chosen.
 func (v Serving) troubles() string {
 	var out []string
 	for _, p := range v.Peers {
@@ -148,24 +148,24 @@ func (v Serving) troubles() string {
 	return " (" + strings.Join(out, "; ") + ")"
 }
 
-// campaign is how this node stands for the next grant.
+// campaign returns how this node asks for the next grant.
 func (s State) campaign(now boottime.Instant) Campaign {
-	c := Campaign{Eligible: s.Link.Up && !s.Stopping && now >= s.ServeAt, MAC: s.Link.MAC, NotBefore: s.notBefore()}
+	c := Campaign{Eligible: s.Places.Up() && s.Own == "" && !s.Stopping && now >= s.ServeAt, MAC: s.Places.First().MAC, NotBefore: s.notBefore()}
 	_, c.HoldBack = s.Serving.unwilling()
 	if s.Serving.Yields {
-		c.Yield = yield
+		c.Yield = yieldDelay
 	}
 	return c
 }
 
-// asked answers a person's wish to move.
-func asked(s State, now boottime.Instant, to string) (State, []Action) {
+// moveRequested handles a person's request to move.
+func moveRequested(s State, now boottime.Instant, to string) (State, []Action) {
 	if s.Phase != Holding || !s.Grant.Held || now >= s.Grant.Until {
-		return settle(s, now) // not ours to move
+		return reconcile(s, now) // this node has nothing to move
 	}
 	node, refusal := s.Serving.destination(to)
 	if refusal != "" {
 		return s, []Action{Refuse{Why: refusal}}
 	}
-	return giveAway(s, "asked to move to "+node, node)
+	return handOver(s, "asked to move to "+node, node)
 }

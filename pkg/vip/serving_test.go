@@ -16,7 +16,7 @@ var (
 	cordoned = Peer{Node: "n2", Ready: true, Better: true, Leaving: "node n2 is cordoned"}
 )
 
-// TestLeaving: a holder gives the addresses away only for a node that is better.
+// TestLeaving: a holder hands the addresses over only to a better node.
 func TestLeaving(t *testing.T) {
 	unwell := func(peers ...Peer) Serving {
 		return Serving{Local: NotReady, Why: "nobody listens", Peers: peers}
@@ -47,7 +47,7 @@ func TestLeaving(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			now := boottime.Instant(time.Hour)
-			s, actions := run(State{Node: "n1"}, now, Looked{Link: up}, grantFor(now, 3*time.Second), Raised{}, Looked{Link: up, Ours: true}, tt.serving)
+			s, actions := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, 3*time.Second), Raised{}, Observation{Places: up, Present: Whole}, tt.serving)
 			if left := s.Phase == Withdrawing; left != (tt.to != "") || has[Withdraw](actions) != left {
 				t.Fatalf("left = %t: %+v", left, actions)
 			}
@@ -62,7 +62,7 @@ func TestLeaving(t *testing.T) {
 	}
 }
 
-// TestHoldingBack: whom a candidate lets go first.
+// TestHoldingBack: how long a candidate lets others go first.
 func TestHoldingBack(t *testing.T) {
 	now := boottime.Instant(time.Hour)
 	tests := []struct {
@@ -72,43 +72,43 @@ func TestHoldingBack(t *testing.T) {
 	}{
 		{"ready", Serving{Local: Ready}, 0, 0},
 		{"unknown", Serving{}, 0, 0},
-		{"not ready", Serving{Local: NotReady}, strandedAfter, 0},
-		{"cordoned", Serving{Local: Ready, Leaving: "cordoned"}, leavingAfter, 0},
-		{"not preferred", Serving{Local: Ready, Yields: true}, 0, yield},
+		{"not ready", Serving{Local: NotReady}, notReadyDelay, 0},
+		{"cordoned", Serving{Local: Ready, Leaving: "cordoned"}, leavingDelay, 0},
+		{"not preferred", Serving{Local: Ready, Yields: true}, 0, yieldDelay},
 	}
 	for _, tt := range tests {
-		s, _ := run(State{Node: "n1"}, now, Looked{Link: up}, tt.serving)
+		s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, tt.serving)
 		if c := s.campaign(now); !c.Eligible || c.HoldBack != tt.holdBack || c.Yield != tt.yield {
 			t.Errorf("%s: %+v, want to hold back %s and yield %s", tt.name, c, tt.holdBack, tt.yield)
 		}
 	}
 }
 
-// TestStranded: a node that took the addresses since nobody else did keeps them
-// for a while, longer each time, and leaves at once when it was well in between.
+// TestStranded: an unwilling node that claimed because no other node did keeps the addresses for a
+// while, longer each time, and hands over at once if its server was ready in between.
 func TestStranded(t *testing.T) {
 	now := boottime.Instant(time.Hour)
 	failed := Serving{Local: NotReady, Peers: []Peer{better}}
-	s, _ := run(State{Node: "n1"}, now, Looked{Link: up}, failed)
+	s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, failed)
 	for i := range maxStays + 2 {
 		began := now
-		s, _ = run(s, now, grantFor(now, time.Hour), Raised{}, Looked{Link: up, Ours: true})
+		s, _ = run(s, now, grantFor(now, time.Hour), Raised{}, Observation{Places: up, Present: Whole})
 		for s.Phase == Holding {
-			now = wake(s, now)
-			s, _ = run(s, now, Looked{Link: up, Ours: true}, failed)
+			now = nextWake(s, now)
+			s, _ = run(s, now, Observation{Places: up, Present: Whole}, failed)
 		}
 		if got, want := now.Sub(began), stay<<min(i, maxStays); got != want {
 			t.Errorf("claim %d: left after %s, want %s", i+1, got, want)
 		}
 		s, _ = step(s, now, Withdrawn{})
 	}
-	s, _ = run(s, now, grantFor(now, time.Hour), Raised{}, Looked{Link: up, Ours: true}, Serving{Local: Ready}, failed)
+	s, _ = run(s, now, grantFor(now, time.Hour), Raised{}, Observation{Places: up, Present: Whole}, Serving{Local: Ready}, failed)
 	if s.Phase != Withdrawing {
 		t.Errorf("stays with a server that failed anew: %+v", s)
 	}
 }
 
-// TestAsked: a person asks, and gets the move or a reason.
+// TestAsked: a requested move happens, or is refused with a reason.
 func TestAsked(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -129,8 +129,8 @@ func TestAsked(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			now := boottime.Instant(time.Hour)
-			s, actions := run(State{Node: "n1"}, now, Looked{Link: up}, grantFor(now, 3*time.Second), Raised{}, Looked{Link: up, Ours: true},
-				Serving{Local: Ready, Peers: tt.peers}, Asked{To: tt.to})
+			s, actions := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, 3*time.Second), Raised{}, Observation{Places: up, Present: Whole},
+				Serving{Local: Ready, Peers: tt.peers}, MoveRequest{To: tt.to})
 			if tt.refusal != "" {
 				if r, ok := actions[0].(Refuse); !ok || !strings.Contains(r.Why, tt.refusal) || s.Phase != Holding {
 					t.Errorf("actions = %+v, want a refusal with %q", actions, tt.refusal)
@@ -142,7 +142,7 @@ func TestAsked(t *testing.T) {
 			}
 		})
 	}
-	s, actions := run(State{Node: "n1"}, boottime.Instant(time.Hour), Looked{Link: up}, Asked{To: AnyNode})
+	s, actions := run(State{Node: "n1"}, boottime.Instant(time.Hour), Observation{Places: up}, MoveRequest{To: AnyNode})
 	if s.Phase != Standby || has[Refuse](actions) {
 		t.Errorf("a node that holds nothing answers: %+v", actions)
 	}

@@ -6,15 +6,15 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// Phase is what this node does with the addresses.
+// Phase is the phase of this node in holding the addresses.
 type Phase uint8
 
 const (
-	// Standby: they are not ours, and not here as far as we know.
+	// Standby: this node has no right to the addresses, and they are not known to be here.
 	Standby Phase = iota
-	// Holding: they are ours until the deadline, and here.
+	// Holding: this node has the right until the deadline, and the addresses are here.
 	Holding
-	// Withdrawing: they have to go, and are not known to be gone.
+	// Withdrawing: the addresses have to go, and are not known to be gone.
 	Withdrawing
 )
 
@@ -22,182 +22,219 @@ func (p Phase) String() string {
 	return [...]string{"standby", "holding", "withdrawing"}[p]
 }
 
-// Grant is the right to answer for the addresses, from whatever decides on it.
+// Grant is the right to answer for the addresses, from an election or another source.
 type Grant struct {
-	// Held tells whether there is one.
+	// Held tells whether this node has the right.
 	Held bool
-	// Term is that of the grant.
+	// Term is the term of the grant.
 	Term int
-	// Until is its deadline.
+	// Until is the deadline of the grant.
 	Until boottime.Instant
-	// Ticket opens the fence until then.
+	// Ticket opens the fence until the deadline.
 	Ticket uint64
-	// Holder is who has the right, "" for nobody.
+	// Holder is the node that has the right, "" for none.
 	Holder string
-	// Known is false until it is known who has.
+	// Known is false until the holder, or its absence, is known.
 	Known bool
-	// Why says how it came to this.
+	// Why is the reason for this grant, as text for people.
 	Why string
-	// Confirmed: whoever decides was asked at this time or later, and the answer
-	// was that the grant is ours.
+	// Confirmed is the latest instant at which a question was sent whose answer was that this node
+	// has the grant.
 	Confirmed boottime.Instant
 }
 
-// Link is the interface for the addresses.
-type Link struct {
-	Index int
-	MAC   string
-	// Name is for people.
-	Name string
-	// Up is true when there is a fitting one that is set up and has carrier.
-	Up bool
-}
-
-// State is all that step decides on. The zero State is a node that has just
+// State is the whole input of step beside the event. The zero State is a node that has just
 // started.
 type State struct {
-	// Node is this node's name.
-	Node  string
-	Phase Phase
-	// Cause says why the present phase was entered.
+	// Node is the name of this node.
+	Node string
+	// Longest is how long an unobserved holder may go on, for example after the Lease was deleted.
+	Longest time.Duration
+	Phase   Phase
+	// Cause is why the present phase was entered.
 	Cause   string
 	Grant   Grant
-	Link    Link
+	Places  Places
 	Serving Serving
-	// Ours: the addresses are on the link, with vipd's mark. Stray: one of them
-	// is here otherwise, put there by somebody else or left on another link.
-	Ours, Stray bool
-	// Clean: it is known that none with vipd's mark is here. False while nothing
-	// could be looked at.
+	// Present is how many of the addresses are here. Stray: one of the addresses is here in another
+	// form, and this node may remove it: another VIP manager left it, or it is on another link.
+	Present Presence
+	Stray   bool
+	// Lasts is when the lifetime of the addresses ends, as last written.
+	Lasts boottime.Instant
+	// Own describes where one of the addresses is an address of this node itself, "" if none is.
+	// vipd never removes such an address. The node answers for it whoever holds the grant; so the
+	// node does not ask for the grant, and as a holder the node keeps the grant: if it gave the
+	// grant to another node, two nodes would answer.
+	Own string
+	// Aside is the same for a link that leads nowhere, like kube-proxy's kube-ipvs0 on all nodes:
+	// Aside is only reported.
+	Aside string
+	// Clean: no address with vipd's mark is here. False while the kernel's state could not be read.
 	Clean bool
-	// Unfenced: somebody changed the fence.
+	// Unfenced: another program changed the fence.
 	Unfenced bool
-	// Broken says in what way a holder's work is not as it was put up, "" if it is.
+	// Broken describes what a holder has to repair, "" for nothing.
 	Broken string
-	// Stopping: the process is to end. Done: nothing of it is here any more.
+	// Stopping: the process is to end. Done: nothing of the process is left on this node.
 	Stopping, Done bool
-	// GiveBack: the grant is to be given back once the addresses are gone, for
-	// Successor, "" for whoever is first.
+	// GiveBack: the grant is to be given back once the addresses are gone, to Successor, "" for any
+	// candidate.
 	GiveBack  bool
 	Successor string
-	// DownSince is when the link was first seen down, 0 while it is up.
+	// DownSince is when the link was first seen down, 0 while the link is up.
 	DownSince boottime.Instant
-	// What is not tried again before: to serve, to withdraw, to repair, to leave
-	// for another node's better server.
+	// Earliest instants of the next attempt to serve, to withdraw, to repair, and to hand over to a
+	// node with a better server.
 	ServeAt, WithdrawAt, RepairAt, LeaveAt boottime.Instant
-	// Stays counts claims in a row by a node that would rather not have it.
+	// Failed counts the claims in a row that failed on this node.
+	Failed int
+	// Stays counts the claims in a row by a node that is unwilling to hold.
 	Stays int
-	// Fight is about another program that undoes our work.
-	Fight Fight
+	// Repairs counts repairs in a row, against another program that undoes the holder's work.
+	Repairs RepairSeries
 	// Rival is about another machine that claims the addresses.
 	Rival Rival
 }
 
-// Event is something that happened. Granted, Looked and Serving are levels: the
-// newest replaces all before.
+// Event is an input of step. Granted, Observation and Serving are levels: the newest one replaces all
+// earlier ones.
 type Event interface{ event() }
 
-// Granted is where the election stands.
+// Granted is the newest state of the election.
 type Granted struct{ Grant Grant }
 
-// Looked is what was seen of the kernel's state.
-type Looked struct {
-	Link        Link
-	Ours, Stray bool
-	// Marked: an address with vipd's mark is here, on whatever link.
+// Observation is the observed state of the kernel.
+type Observation struct {
+	Places  Places
+	Present Presence
+	Stray   bool
+	// Own and Aside are as in State.
+	Own, Aside string
+	// Marked: an address with vipd's mark is here, on any link.
 	Marked bool
-	// Unfenced: somebody changed the holder's fence.
+	// Unfenced: another program changed the holder's fence.
 	Unfenced bool
 }
 
-// Asked is a person's wish that the addresses move to a node, or to AnyNode.
-type Asked struct{ To string }
+// MoveRequest is a person's request to move the addresses to a node, or to AnyNode.
+type MoveRequest struct{ To string }
 
-// AnyNode leaves it to the holder where to move.
+// AnyNode leaves the choice of the node to the holder.
 const AnyNode = "*"
 
-// Heard is a claim of the addresses by a machine that is not this one.
-type Heard struct {
+// ForeignClaim is a claim of the addresses by another machine.
+type ForeignClaim struct {
 	MAC string
 	At  boottime.Instant
 }
 
-// Raised tells how putting the addresses up went, or a refresh of what is up.
+// Raised is the outcome of Raise; Lasts is when the lifetime of the addresses ends.
 type Raised struct {
-	Refresh bool
-	Err     error
+	Lasts boottime.Instant
+	Err   error
 }
 
-// Withdrawn tells how taking them away went; nil means known to be gone.
-type Withdrawn struct{ Err error }
+// Extended is the outcome of Extend.
+type Extended struct{ Err error }
+
+// Refreshed is the outcome of Refresh; Lasts is when the lifetime of the addresses ends.
+type Refreshed struct {
+	Lasts boottime.Instant
+	Err   error
+}
+
+// Withdrawn is the outcome of Withdraw; a nil Err means that the addresses are known to be gone.
+type Withdrawn struct {
+	Err error
+	// Diverted: the addresses are still here, but the fence is closed, and the kernel itself
+	// neither takes packets for them nor answers ARP for them; both are confirmed.
+	Diverted bool
+}
 
 // Tick is the passing of time.
 type Tick struct{}
 
-// Stop is the wish to end.
+// Stop is the request to end the process.
 type Stop struct{}
 
-func (Granted) event()   {}
-func (Looked) event()    {}
-func (Serving) event()   {}
-func (Asked) event()     {}
-func (Heard) event()     {}
-func (Raised) event()    {}
-func (Withdrawn) event() {}
-func (Tick) event()      {}
-func (Stop) event()      {}
+func (Granted) event()      {}
+func (Observation) event()  {}
+func (Serving) event()      {}
+func (MoveRequest) event()  {}
+func (ForeignClaim) event() {}
+func (Raised) event()       {}
+func (Extended) event()     {}
+func (Refreshed) event()    {}
+func (Withdrawn) event()    {}
+func (Tick) event()         {}
+func (Stop) event()         {}
 
-// Action is something to do, in the order given.
+// Action is an output of step. The Manager carries actions out in the given order.
 type Action interface{ action() }
 
-// Raise opens the fence for the grant, puts the addresses on the link, and, if
-// Announce, tells the network. Its outcome comes back as Raised.
+// Raise opens the fence for the grant, adds the addresses in their places, and announces them. The
+// outcome is a Raised.
 type Raise struct {
-	Grant    Grant
-	Link     Link
-	Announce bool
-	// Repair says what is to be put right, "" if nothing is; Mend: the fence is
-	// part of it.
-	Repair string
-	Mend   bool
+	Grant  Grant
+	Places Places
+	// Repair describes what is to be repaired, "" for nothing; RepairFence: the fence has to be repaired
+	// too.
+	Repair      string
+	RepairFence bool
 }
 
-// Withdraw falls silent, closes the fence, takes the addresses away and makes
-// sure that they are gone. Its outcome comes back as Withdrawn. Gently: they are
-// still ours, so that there is time to think of clients first.
+// Extend opens the fence for a grant with a later deadline, and touches nothing else. The outcome
+// is an Extended.
+type Extend struct{ Grant Grant }
+
+// Refresh writes the lifetime of the addresses anew, for the deadline of the grant. The outcome is
+// a Refreshed.
+type Refresh struct {
+	Grant  Grant
+	Places Places
+}
+
+// Withdraw ends the announcements, closes the fence, removes the addresses and makes sure that they
+// are gone. The outcome is a Withdrawn. Gently: the grant is still held, so there is time to divert
+// the clients' packets first, and Diverted is enough.
 type Withdraw struct{ Gently bool }
 
-// GiveBack returns the grant, so that another node may take it at once: the
-// successor, before all others, if it is not "".
-type GiveBack struct{ Successor string }
+// GiveBack returns the grant, so that another node can claim at once: the successor before all
+// others, if it is not "". Remove: the addresses, which were only Diverted, are removed after the
+// write, and the outcome is a Withdrawn.
+type GiveBack struct {
+	Successor string
+	Remove    bool
+}
 
-// Campaign says whether this node asks for grants, from which MAC, and whom it
-// lets go first.
+// Campaign says whether this node asks for grants, from which MAC, and how long the node lets other
+// candidates go first.
 type Campaign struct {
 	Eligible bool
 	MAC      string
-	// HoldBack is how long others may go first; Yield is the same, unless this
-	// node was named as the successor.
+	// HoldBack is how long other candidates go first; Yield is a further delay, unless this node
+	// was named as the successor.
 	HoldBack, Yield time.Duration
-	// NotBefore is when it may ask at the earliest.
+	// NotBefore is the earliest instant of a claim.
 	NotBefore boottime.Instant
 }
 
-// Confirm asks whoever grants whether the grant is still ours. The answer is a
-// Granted.
+// Confirm asks the election whether this node still has the grant. The answer is a Granted.
 type Confirm struct{}
 
-// Refuse tells who asked for a move why there is none.
+// Refuse answers a request to move with the reason why the addresses stay.
 type Refuse struct{ Why string }
 
-// Probe asks the network whether a machine has the addresses. A machine that has
-// is Heard.
-type Probe struct{ Link Link }
+// Probe asks the network whether another machine has the addresses. An answer is a ForeignClaim.
+type Probe struct{ Places Places }
 
-// Defend announces once more, against a rival.
+// Defend sends one more announcement against the claim of another machine.
 type Defend struct{ MAC string }
 
 func (Raise) action()    {}
+func (Extend) action()   {}
+func (Refresh) action()  {}
 func (Withdraw) action() {}
 func (GiveBack) action() {}
 func (Campaign) action() {}

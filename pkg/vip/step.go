@@ -1,59 +1,77 @@
 package vip
 
 import (
+	"errors"
 	"time"
 
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// Timings of step.
+// Delays of step.
 const (
-	// linkPatience is how long a holder waits for its link to come back before
-	// it gives the addresses to a node that has one.
-	linkPatience = time.Second
-	// withdrawRetry is the pause between attempts to take the addresses away.
+	// linkDownTimeout is how long a holder waits for its link to come up again before it hands the
+	// addresses over.
+	linkDownTimeout = time.Second
+	// withdrawRetry is the pause between attempts to remove the addresses.
 	withdrawRetry = 50 * time.Millisecond
-	// serveRetry is how long a node that could not put the addresses up does
-	// not ask for them again.
+	// serveRetry is how long a node does not ask for the addresses after it failed to add them.
 	serveRetry = 5 * time.Second
 )
 
-// step decides what follows from an event at an instant. It has no I/O and no
-// clock. What it guarantees, and the tests check from any state:
+// step computes the next state and the actions for an event at an instant. step does no I/O and
+// reads no clock. The tests check these guarantees from any state:
 //
-//   - no Raise without a grant whose deadline lies ahead
+//   - no Raise, Extend or Refresh without a grant whose deadline is in the future, and no Raise or
+//     Refresh without a link
+//   - no grant is asked for, and no holding begins, while one of the addresses is an address of
+//     this node itself
 //   - a grant that is lost or over leads to Withdraw in the same step
-//   - GiveBack only after a Withdrawn without error, with nothing raised since
-//   - after Stop, nothing is raised
+//   - GiveBack only after a Withdrawn without an error, with no Raise in between: the addresses
+//     are gone, or closed off in two independent ways (Withdrawn.Diverted)
+//   - no Raise after Stop
 func step(s State, now boottime.Instant, e Event) (State, []Action) {
 	switch e := e.(type) {
 	case Granted:
 		renewed := s.Phase == Holding && e.Grant.Held && now < e.Grant.Until
-		// Lost and won again, and only the newest grant is told of: another node
-		// may have announced itself in between.
+		// Lost and won again, and only the newest grant was passed on: another node may have
+		// announced itself in between.
 		other := e.Grant.Term != s.Grant.Term
+		unknown := !s.Grant.Known
 		s.Grant = e.Grant
-		if s.held() {
-			s.Rival.Answered = 0 // it was the holder that answered the probes
+		switch {
+		case s.held():
+			s.Rival.Answered = 0 // the holder answered the probes
+		case s.contested() && unknown:
+			s.Rival.Answered = now // the machine may have been the holder until now
+		}
+		if renewed && !s.Places.found() {
+			return reconcile(s, now) // repair with this grant once there is a link again
 		}
 		if renewed {
-			raise := Raise{Grant: s.Grant, Link: s.Link, Announce: other}
-			s, actions := dispute(s, now) // it may be the answer to a claim
-			return s, append([]Action{raise}, actions...)
+			prolong := Action(Extend{Grant: s.Grant})
+			if other {
+				prolong = Raise{Grant: s.Grant, Places: s.Places}
+			}
+			s, actions := answerClaims(s, now) // the grant may be the answer to a claim
+			return s, append([]Action{prolong}, actions...)
 		}
-	case Looked:
-		s = looked(s, now, e)
+	case Observation:
+		s = observed(s, now, e)
 	case Serving:
 		s.Serving = e
 		if why, _ := e.unwilling(); why == "" {
 			s.Stays, s.LeaveAt = 0, 0
 		}
-	case Asked:
-		return asked(s, now, e.To)
-	case Heard:
-		return heard(s, now, e)
+	case MoveRequest:
+		return moveRequested(s, now, e.To)
+	case ForeignClaim:
+		return foreignClaimed(s, now, e)
 	case Raised:
 		return raised(s, now, e)
+	case Extended:
+		return extended(s, e), s.refresh(e)
+	case Refreshed:
+		return refreshed(s, e), nil
 	case Withdrawn:
 		return withdrawn(s, now, e)
 	case Stop:
@@ -62,23 +80,22 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 			s.Done = true
 			return s, []Action{s.campaign(now), GiveBack{}}
 		}
-		return giveAway(s, "stopping", s.Serving.successor())
+		return handOver(s, "stopping", s.Serving.successor())
 	}
-	return settle(s, now)
+	return reconcile(s, now)
 }
 
-// looked takes in the levels that were seen. A link that is another one now, or
-// an address that went, leaves a holder's work broken.
-func looked(s State, now boottime.Instant, e Looked) State {
-	if e.Link.MAC == "" {
-		e.Link.MAC = s.Link.MAC // a link that went does not change who we are in the election
-	}
+// observed takes over the observed state. Another link, or a removed address, has to be repaired by a
+// holder.
+func observed(s State, now boottime.Instant, e Observation) State {
+	e.Places = e.Places.keepMACs(s.Places)
 	if what := s.broken(e); what != "" && s.Phase == Holding {
 		s.Broken = what
 	}
-	s.Link, s.Ours, s.Stray, s.Clean, s.Unfenced = e.Link, e.Ours, e.Stray, !e.Marked, e.Unfenced
+	s.Places, s.Present, s.Stray, s.Clean, s.Unfenced = e.Places, e.Present, e.Stray, !e.Marked, e.Unfenced
+	s.Own, s.Aside = e.Own, e.Aside
 	switch {
-	case e.Link.Up:
+	case e.Places.Up():
 		s.DownSince = 0
 	case s.DownSince == 0:
 		s.DownSince = now
@@ -86,68 +103,70 @@ func looked(s State, now boottime.Instant, e Looked) State {
 	return s
 }
 
-// settle draws what follows from the levels: grant, link, addresses, time.
-func settle(s State, now boottime.Instant) (State, []Action) {
+// reconcile derives actions from the levels: grant, link, addresses, time.
+func reconcile(s State, now boottime.Instant) (State, []Action) {
 	switch s.Phase {
 	case Holding:
-		return settleHolding(s, now)
+		return reconcileHolding(s, now)
 	case Withdrawing:
 		if now >= s.WithdrawAt {
 			return s, []Action{Withdraw{Gently: s.GiveBack}}
 		}
 		return s, nil
 	default:
-		return settleStandby(s, now)
+		return reconcileStandby(s, now)
 	}
 }
 
-func settleHolding(s State, now boottime.Instant) (State, []Action) {
-	if s.Fight.over(now) {
-		s.Fight = Fight{}
+func reconcileHolding(s State, now boottime.Instant) (State, []Action) {
+	if s.Repairs.over(now) {
+		s.Repairs = RepairSeries{}
 	}
-	why, to := s.Serving.leave()
+	why, to := s.Serving.handOverTarget()
 	switch {
 	case !s.Grant.Held:
 		return withdraw(s, s.Grant.Why)
 	case now >= s.Grant.Until:
 		return withdraw(s, "the deadline passed")
-	case s.DownSince != 0 && now >= s.DownSince.Add(linkPatience):
-		return giveAway(s, "the interface is down", s.Serving.successor())
+	case s.DownSince != 0 && now >= s.DownSince.Add(linkDownTimeout):
+		return handOver(s, "the interface is down", s.Serving.successor())
 	case to != "" && now >= s.LeaveAt:
-		return giveAway(s, why, to)
-	case s.Broken != "" && s.Link.Up && now >= s.RepairAt:
+		return handOver(s, why, to)
+	case s.Broken != "" && s.Places.Up() && now >= s.RepairAt:
 		return repair(s, now)
 	}
-	s, actions := dispute(s, now)
+	s, actions := answerClaims(s, now)
 	return s, append(actions, s.campaign(now))
 }
 
-func settleStandby(s State, now boottime.Instant) (State, []Action) {
+func reconcileStandby(s State, now boottime.Instant) (State, []Action) {
 	g := s.Grant
 	switch {
 	case s.Stopping:
 		return s, nil
-	case g.Held && now < g.Until && s.Link.Up && now >= s.ServeAt:
+	case g.Held && now < g.Until && s.Places.Up() && s.Own == "" && now >= s.ServeAt:
 		return serve(s, now)
+	case g.Held && now < g.Until && s.Own != "":
+		return handOver(s, "granted, but the VIP is an address of this node itself: "+s.Own, s.Serving.successor())
 	case g.Held && now < g.Until:
-		return giveAway(s, "granted, and the interface is not usable", s.Serving.successor())
-	case (s.Ours || s.Stray) && g.Known && !g.Held && g.Holder != "" && g.Holder != s.Node:
-		return withdraw(s, "left behind here while "+g.Holder+" holds it")
+		return handOver(s, "granted, but the interface is not usable", s.Serving.successor())
+	case (s.Present != Absent || s.Stray) && g.Known && !g.Held && g.Holder != "" && g.Holder != s.Node:
+		return withdraw(s, "address left on this node while "+g.Holder+" holds the lease")
 	}
 	s, actions := probe(s, now)
 	return s, append(actions, s.campaign(now))
 }
 
-// serve begins to hold. A node that would rather not have the addresses took them
-// because nobody else did; it does not try to get rid of them at once.
+// serve begins the holding. An unwilling node claimed because no other node did; such a node does
+// not hand over at once.
 func serve(s State, now boottime.Instant) (State, []Action) {
-	s.Phase, s.Cause, s.Broken, s.Fight = Holding, s.Grant.Why, "", Fight{}
+	s.Phase, s.Cause, s.Broken, s.Repairs = Holding, s.Grant.Why, "", RepairSeries{}
 	s.Rival.At = 0
 	if why, _ := s.Serving.unwilling(); why != "" {
 		s.LeaveAt = now.Add(stay << min(s.Stays, maxStays))
 		s.Stays++
 	}
-	return s, []Action{Raise{Grant: s.Grant, Link: s.Link, Announce: true}, s.campaign(now)}
+	return s, []Action{Raise{Grant: s.Grant, Places: s.Places}, s.campaign(now)}
 }
 
 func withdraw(s State, why string) (State, []Action) {
@@ -155,33 +174,42 @@ func withdraw(s State, why string) (State, []Action) {
 	return s, []Action{Withdraw{Gently: s.GiveBack}}
 }
 
-// giveAway withdraws, and then gives the grant back.
-func giveAway(s State, why, successor string) (State, []Action) {
+// handOver withdraws the addresses, and then gives the grant back.
+func handOver(s State, why, successor string) (State, []Action) {
 	s.GiveBack, s.Successor = true, successor
 	return withdraw(s, why)
 }
 
-// raised takes in how putting the addresses up went.
+// retry is how long a node that failed to add the addresses leaves them to others: a shorter time
+// if no successor is known.
+func (s State) retry() time.Duration {
+	if s.Serving.successor() != "" {
+		return serveRetry
+	}
+	return min(repairPause<<min(s.Failed, 5), serveRetry)
+}
+
+// raised handles the outcome of Raise.
 func raised(s State, now boottime.Instant, e Raised) (State, []Action) {
-	s.Clean = false // one that failed may have put something up all the same
+	s.Clean = false // a failed Raise may have added an address
 	if e.Err == nil {
-		s.Ours = true
+		s.Present, s.Failed, s.Lasts = Whole, 0, e.Lasts
 		return s, nil
 	}
 	if s.Phase != Holding {
 		return s, nil
 	}
-	if e.Refresh {
-		// There is time left to try again before it is given up.
-		s.Broken = "a renewal could not be carried out here: " + e.Err.Error()
+	if errors.Is(e.Err, ErrTimeout) && s.Repairs.Count > 0 {
+		s.Broken = "a repair is not answered in time" // no damage is known: the deadline decides
 		return s, nil
 	}
-	s.ServeAt = now.Add(serveRetry)
-	return giveAway(s, "the address could not be put up: "+e.Err.Error(), s.Serving.successor())
+	s.ServeAt = now.Add(s.retry())
+	s.Failed++
+	return handOver(s, "the address was not added: "+e.Err.Error(), s.Serving.successor())
 }
 
-// withdrawn takes in how taking the addresses away went. What may still be here
-// is never given back.
+// withdrawn handles the outcome of Withdraw. The grant is never given back while the addresses may
+// still be here.
 func withdrawn(s State, now boottime.Instant, e Withdrawn) (State, []Action) {
 	if s.Phase != Withdrawing {
 		return s, nil
@@ -190,20 +218,29 @@ func withdrawn(s State, now boottime.Instant, e Withdrawn) (State, []Action) {
 		s.WithdrawAt = now.Add(withdrawRetry)
 		return s, nil
 	}
-	s.Phase, s.Ours, s.Stray, s.Clean, s.WithdrawAt = Standby, false, false, true, 0
-	if !s.GiveBack {
-		return settleStandby(s, now)
+	if e.Diverted {
+		return giveBack(s, now, true)
 	}
-	successor := s.Successor
-	s.GiveBack, s.Successor, s.Grant.Held, s.Done = false, "", false, s.Stopping
-	c := s.campaign(now)
-	c.Eligible = false // not for what is being given back
-	return s, []Action{c, GiveBack{Successor: successor}}
+	s.Phase, s.Present, s.Stray, s.Clean, s.WithdrawAt, s.Lasts = Standby, Absent, false, true, 0, 0
+	s.Done = s.Stopping
+	if !s.GiveBack {
+		return reconcileStandby(s, now)
+	}
+	return giveBack(s, now, false)
 }
 
-// wake is when time alone changes something, and no later than a second from
-// now: the levels are looked at again, so that a lost event costs a moment.
-func wake(s State, now boottime.Instant) boottime.Instant {
+// giveBack returns the grant. With remove, the addresses still have to be removed.
+func giveBack(s State, now boottime.Instant, remove bool) (State, []Action) {
+	back := GiveBack{Successor: s.Successor, Remove: remove}
+	s.GiveBack, s.Successor, s.Grant.Held = false, "", false
+	c := s.campaign(now)
+	c.Eligible = false // this node does not ask for the grant that it gives back
+	return s, []Action{c, back}
+}
+
+// nextWake returns when time alone changes something, at most a second from now: the state is then
+// read again, so that a lost event delays the reaction by at most a second.
+func nextWake(s State, now boottime.Instant) boottime.Instant {
 	at := now.Add(time.Second)
 	earlier := func(t boottime.Instant) {
 		if t > now {
@@ -211,14 +248,14 @@ func wake(s State, now boottime.Instant) boottime.Instant {
 		}
 	}
 	if s.Phase == Holding {
-		// At once if it passed since the last look at the clock: a pause in
-		// between must not cost another second.
+		// At once if the deadline passed since the clock was read: a pause in between must not cost
+		// another second.
 		at = min(at, max(s.Grant.Until, now+1))
 	}
 	if s.DownSince != 0 {
-		earlier(s.DownSince.Add(linkPatience))
+		earlier(s.DownSince.Add(linkDownTimeout))
 	}
-	for _, t := range [...]boottime.Instant{s.ServeAt, s.WithdrawAt, s.RepairAt, s.LeaveAt, s.Rival.ConfirmAt, s.Rival.ProbeAt, s.Fight.Last.Add(quiet)} {
+	for _, t := range [...]boottime.Instant{s.ServeAt, s.WithdrawAt, s.RepairAt, s.LeaveAt, s.Rival.ConfirmAt, s.Rival.ProbeAt, s.Repairs.Last.Add(seriesEnd)} {
 		earlier(t)
 	}
 	return at

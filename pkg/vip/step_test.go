@@ -13,16 +13,18 @@ import (
 
 var errKernel = errors.New("no buffer space available")
 
-// kernel is a model of what Raise and Withdraw leave behind on a node.
+// kernel is a model of the state that Raise and Withdraw leave on a node.
 type kernel struct {
 	state   State
 	now     boottime.Instant
 	present bool
+	// diverted: silent twice over, without being gone. diverts: the next gentle one is.
+	diverted, diverts bool
 	// raiseErr and withdrawErr are what the next ones come to.
 	raiseErr, withdrawErr error
 }
 
-// handle runs an event as the Manager does and checks each action.
+// handle runs an event like the Manager, and checks each action.
 func (k *kernel) handle(t *rapid.T, e Event) {
 	for e != nil {
 		before := k.state
@@ -33,14 +35,14 @@ func (k *kernel) handle(t *rapid.T, e Event) {
 		}
 		e = nil
 		for _, a := range actions {
-			if outcome := k.do(t, a); outcome != nil {
+			if outcome := k.do(t, before, a); outcome != nil {
 				e = outcome
 			}
 		}
 	}
 }
 
-func (k *kernel) do(t *rapid.T, a Action) Event {
+func (k *kernel) do(t *rapid.T, before State, a Action) Event {
 	switch a := a.(type) {
 	case Raise:
 		if !a.Grant.Held || k.now >= a.Grant.Until {
@@ -49,33 +51,58 @@ func (k *kernel) do(t *rapid.T, a Action) Event {
 		if k.state.Stopping {
 			t.Fatal("raised after Stop")
 		}
+		if !a.Places.found() {
+			t.Fatalf("raised on no interface: %+v", k.state)
+		}
+		if before.Phase != Holding && k.state.Own != "" {
+			t.Fatalf("begins to hold what is the node's own: %+v", k.state)
+		}
 		// A raise that failed may have put something up all the same.
-		k.present = true
-		return Raised{Refresh: !a.Announce, Err: k.raiseErr}
+		k.present, k.diverted = true, false
+		return Raised{Lasts: a.Grant.Until, Err: k.raiseErr}
+	case Extend:
+		if k.state.Phase != Holding || !a.Grant.Held || k.now >= a.Grant.Until {
+			t.Fatalf("prolonged a right that is over, or without holding: %+v at %d", k.state, k.now)
+		}
+		return Extended{Err: k.raiseErr}
+	case Refresh:
+		if k.state.Phase != Holding || k.now >= a.Grant.Until || !a.Places.found() {
+			t.Fatalf("refreshed without holding, or on no interface: %+v at %d", k.state, k.now)
+		}
+		k.present = true // the same
+		return Refreshed{Lasts: a.Grant.Until, Err: k.raiseErr}
 	case Withdraw:
+		if a.Gently && k.diverts {
+			k.diverted = true
+			return Withdrawn{Diverted: true}
+		}
 		k.present = k.present && k.withdrawErr != nil
 		return Withdrawn{Err: k.withdrawErr}
 	case GiveBack:
-		if k.present {
+		if k.present && !k.diverted {
 			t.Fatal("given back while the address may still be here")
+		}
+		if a.Remove {
+			k.present = k.present && k.withdrawErr != nil
+			return Withdrawn{Err: k.withdrawErr}
 		}
 	case Defend, Confirm, Refuse:
 		if k.state.Phase != Holding || k.now >= k.state.Grant.Until {
 			t.Fatalf("%#v without holding: %+v", a, k.state)
 		}
 	case Probe:
-		if k.state.Phase != Standby || !a.Link.Up {
+		if k.state.Phase != Standby || !a.Places.Up() {
 			t.Fatalf("probes as a holder or without a link: %+v", k.state)
 		}
 	case Campaign:
-		if a.Eligible && (k.state.Stopping || !k.state.Link.Up) {
+		if a.Eligible && (k.state.Stopping || !k.state.Places.Up() || k.state.Own != "") {
 			t.Fatalf("campaigns without being able to serve: %+v", k.state)
 		}
 	}
 	return nil
 }
 
-// check is what holds after every event.
+// check checks what holds after every event.
 func (k *kernel) check(t *rapid.T) {
 	s := k.state
 	if s.Phase == Holding && (!s.Grant.Held || k.now >= s.Grant.Until) {
@@ -87,7 +114,7 @@ func (k *kernel) check(t *rapid.T) {
 	if s.Done && k.present {
 		t.Fatal("done with the address here")
 	}
-	at := wake(s, k.now)
+	at := nextWake(s, k.now)
 	if at <= k.now || s.Phase == Holding && at > s.Grant.Until || at > k.now.Add(time.Second) {
 		t.Fatalf("wakes at %d, now %d, state %+v", at, k.now, s)
 	}
@@ -97,7 +124,23 @@ func TestStepFromAnyHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := &kernel{now: boottime.Instant(time.Hour), state: State{Node: "n1"}}
 		link := func(t *rapid.T) Link {
+			if rapid.IntRange(0, 4).Draw(t, "none") == 0 {
+				return Link{}
+			}
 			return Link{Index: rapid.IntRange(1, 2).Draw(t, "index"), MAC: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "mac"), Up: rapid.Bool().Draw(t, "up")}
+		}
+		two := rapid.Bool().Draw(t, "two addresses")
+		places := func(t *rapid.T) Places {
+			if two {
+				return at(link(t), link(t))
+			}
+			return at(link(t))
+		}
+		present := func(t *rapid.T) Presence {
+			if !k.present {
+				return Absent
+			}
+			return rapid.SampledFrom([]Presence{Absent, Partial, Whole}).Draw(t, "presence")
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"": k.check,
@@ -109,8 +152,8 @@ func TestStepFromAnyHistory(t *testing.T) {
 				k.handle(t, Granted{Grant{Known: true, Holder: rapid.SampledFrom([]string{"", "n1", "n2"}).Draw(t, "holder"), Why: "lost"}})
 			},
 			"looked": func(t *rapid.T) {
-				k.handle(t, Looked{Link: link(t), Ours: k.present && rapid.Bool().Draw(t, "ours"), Stray: rapid.Bool().Draw(t, "stray"), Marked: k.present,
-					Unfenced: rapid.Bool().Draw(t, "unfenced")})
+				k.handle(t, Observation{Places: places(t), Present: present(t), Stray: rapid.Bool().Draw(t, "stray"), Marked: k.present,
+					Own: rapid.SampledFrom([]string{"", "", "192.168.35.100/24 on eth1"}).Draw(t, "own"), Unfenced: rapid.Bool().Draw(t, "unfenced")})
 			},
 			"serving": func(t *rapid.T) {
 				v := drawServing(t)
@@ -122,12 +165,12 @@ func TestStepFromAnyHistory(t *testing.T) {
 				}
 			},
 			"asked": func(t *rapid.T) {
-				k.handle(t, Asked{To: rapid.SampledFrom([]string{AnyNode, "n1", "n2", "n9"}).Draw(t, "to")})
+				k.handle(t, MoveRequest{To: rapid.SampledFrom([]string{AnyNode, "n1", "n2", "n9"}).Draw(t, "to")})
 			},
-			"heard": func(t *rapid.T) { k.handle(t, Heard{MAC: "x", At: k.now}) },
+			"heard": func(t *rapid.T) { k.handle(t, ForeignClaim{MAC: "x", At: k.now}) },
 			"time passes": func(t *rapid.T) {
 				// As the Manager does: no later than it asked to be woken.
-				at := wake(k.state, k.now)
+				at := nextWake(k.state, k.now)
 				k.now += boottime.Instant(rapid.Int64Range(1, int64(at-k.now)).Draw(t, "ns"))
 				k.handle(t, Tick{})
 			},
@@ -136,7 +179,7 @@ func TestStepFromAnyHistory(t *testing.T) {
 				k.handle(t, Tick{})
 			},
 			"kernel fails": func(t *rapid.T) {
-				k.raiseErr, k.withdrawErr = nil, nil
+				k.raiseErr, k.withdrawErr, k.diverts = nil, nil, rapid.Bool().Draw(t, "diverts")
 				if rapid.Bool().Draw(t, "raise") {
 					k.raiseErr = errKernel
 				}
@@ -166,17 +209,17 @@ func drawServing(t *rapid.T) Serving {
 	return v
 }
 
-// up and down are links; grantFor is a grant that lasts.
+// up and down are links; grantFor returns a grant that lasts.
 var (
-	up   = Link{Index: 2, MAC: "a", Up: true}
-	down = Link{Index: 2, MAC: "a"}
+	up   = at(Link{Index: 2, MAC: "a", Up: true})
+	down = at(Link{Index: 2, MAC: "a"})
 )
 
 func grantFor(now boottime.Instant, d time.Duration) Granted {
 	return Granted{Grant{Held: true, Known: true, Term: 1, Until: now.Add(d), Holder: "n1"}}
 }
 
-// run feeds events to a state and returns the actions of the last one.
+// run passes events to a state, and returns the actions of the last one.
 func run(s State, now boottime.Instant, events ...Event) (State, []Action) {
 	var actions []Action
 	for _, e := range events {
@@ -196,8 +239,11 @@ func has[A Action](actions []Action) bool {
 
 func TestStepTransitions(t *testing.T) {
 	now := boottime.Instant(time.Hour)
-	holding := []Event{Looked{Link: up}, grantFor(now, 3*time.Second), Raised{}, Looked{Link: up, Ours: true}}
+	holding := []Event{Observation{Places: up}, grantFor(now, 3*time.Second), Raised{}, Observation{Places: up, Present: Whole}}
 	lost := func(to string) Event { return Granted{Grant{Known: true, Holder: to}} }
+	own := func(at Places, p Presence) Observation {
+		return Observation{Places: at, Present: p, Own: "192.168.35.100/24 on eth1"}
+	}
 	tests := []struct {
 		name    string
 		events  []Event
@@ -205,36 +251,49 @@ func TestStepTransitions(t *testing.T) {
 		last    Event
 		phase   Phase
 		raise   bool
+		extend  bool
 		remove  bool
 		give    bool
 		eligble bool
 	}{
-		{name: "link up: campaigns", last: Looked{Link: up}, phase: Standby, eligble: true},
-		{name: "no link: does not", last: Looked{Link: down}, phase: Standby},
-		{name: "granted", events: []Event{Looked{Link: up}}, last: grantFor(now, time.Second), phase: Holding, raise: true, eligble: true},
-		{name: "granted too late", events: []Event{Looked{Link: up}}, last: grantFor(now, -time.Second), phase: Standby, eligble: true},
-		{name: "granted without a link", events: []Event{Looked{Link: down}}, last: grantFor(now, time.Second), phase: Withdrawing, remove: true},
-		{name: "renewed", events: holding, last: grantFor(now, 4*time.Second), phase: Holding, raise: true},
+		{name: "link up: campaigns", last: Observation{Places: up}, phase: Standby, eligble: true},
+		{name: "no link: does not", last: Observation{Places: down}, phase: Standby},
+		{name: "granted", events: []Event{Observation{Places: up}}, last: grantFor(now, time.Second), phase: Holding, raise: true, eligble: true},
+		{name: "granted too late", events: []Event{Observation{Places: up}}, last: grantFor(now, -time.Second), phase: Standby, eligble: true},
+		{name: "granted without a link", events: []Event{Observation{Places: down}}, last: grantFor(now, time.Second), phase: Withdrawing, remove: true},
+		{name: "renewed", events: holding, last: grantFor(now, 4*time.Second), phase: Holding, extend: true},
 		{name: "lost to another", events: holding, last: lost("n2"), phase: Withdrawing, remove: true},
 		{name: "deadline", events: holding, later: 3 * time.Second, last: Tick{}, phase: Withdrawing, remove: true},
 		{name: "not yet the deadline", events: holding, later: 2999 * time.Millisecond, last: Tick{}, phase: Holding, eligble: true},
-		{name: "address removed by somebody", events: holding, later: time.Second, last: Looked{Link: up}, phase: Holding, raise: true, eligble: true},
-		{name: "link made anew", events: holding, later: time.Second, last: Looked{Link: Link{Index: 9, MAC: "b", Up: true}}, phase: Holding, raise: true, eligble: true},
-		{name: "link down for a moment", events: holding, last: Looked{Link: down, Ours: true}, phase: Holding},
-		{name: "link stays down", events: append(holding, Looked{Link: down, Ours: true}), later: time.Second, last: Tick{}, phase: Withdrawing, remove: true},
+		{name: "address removed by somebody", events: holding, later: time.Second, last: Observation{Places: up}, phase: Holding, raise: true, eligble: true},
+		{name: "link made anew", events: holding, later: time.Second, last: Observation{Places: at(Link{Index: 9, MAC: "b", Up: true})}, phase: Holding, raise: true, eligble: true},
+		{name: "link down for a moment", events: holding, last: Observation{Places: down, Present: Whole}, phase: Holding},
+		{name: "link stays down", events: append(holding, Observation{Places: down, Present: Whole}), later: time.Second, last: Tick{}, phase: Withdrawing, remove: true},
 		{name: "stop while holding", events: holding, last: Stop{}, phase: Withdrawing, remove: true},
-		{name: "stop while standing by", events: []Event{Looked{Link: up}}, last: Stop{}, phase: Standby, give: true},
+		{name: "stop while standing by", events: []Event{Observation{Places: up}}, last: Stop{}, phase: Standby, give: true},
 		{name: "stop before anything was looked at", last: Stop{}, phase: Withdrawing, remove: true},
-		{name: "stop with an address left on another link", events: []Event{Looked{Link: up, Stray: true, Marked: true}}, last: Stop{}, phase: Withdrawing, remove: true},
-		{name: "stop beside somebody else's address", events: []Event{Looked{Link: up, Stray: true}}, last: Stop{}, phase: Standby, give: true},
+		{name: "stop with an address left on another link", events: []Event{Observation{Places: up, Stray: true, Marked: true}}, last: Stop{}, phase: Withdrawing, remove: true},
+		{name: "stop beside somebody else's address", events: []Event{Observation{Places: up, Stray: true}}, last: Stop{}, phase: Standby, give: true},
 		{name: "gone after stop", events: append(holding, Stop{}), last: Withdrawn{}, phase: Standby, give: true},
 		{name: "not gone after stop", events: append(holding, Stop{}), last: Withdrawn{Err: errKernel}, phase: Withdrawing},
-		{name: "cannot be put up", events: []Event{Looked{Link: up}, grantFor(now, 3*time.Second)}, last: Raised{Err: errKernel}, phase: Withdrawing, remove: true},
-		{name: "a refresh fails once", events: holding, last: Raised{Refresh: true, Err: errKernel}, phase: Holding},
-		{name: "left behind, another holds", events: []Event{lost("n2")}, last: Looked{Link: up, Stray: true}, phase: Withdrawing, remove: true},
-		{name: "left behind, own record about to be taken up", events: []Event{lost("n1")}, last: Looked{Link: up, Ours: true}, phase: Standby, eligble: true},
-		{name: "left behind, holder not known", last: Looked{Link: up, Ours: true}, phase: Standby, eligble: true},
-		{name: "left behind, nobody holds", events: []Event{lost("")}, last: Looked{Link: up, Stray: true}, phase: Standby, eligble: true},
+		{name: "cannot be put up", events: []Event{Observation{Places: up}, grantFor(now, 3*time.Second)}, last: Raised{Err: errKernel}, phase: Withdrawing, remove: true},
+		{name: "a renewal fails once", events: holding, last: Extended{Err: errKernel}, phase: Holding},
+		{name: "a refresh fails once", events: holding, last: Refreshed{Err: errKernel}, phase: Holding},
+		{name: "left behind, another holds", events: []Event{lost("n2")}, last: Observation{Places: up, Stray: true}, phase: Withdrawing, remove: true},
+		{name: "left behind, own record about to be taken up", events: []Event{lost("n1")}, last: Observation{Places: up, Present: Whole}, phase: Standby, eligble: true},
+		{name: "left behind, holder not known", last: Observation{Places: up, Present: Whole}, phase: Standby, eligble: true},
+		{name: "left behind, nobody holds", events: []Event{lost("")}, last: Observation{Places: up, Stray: true}, phase: Standby, eligble: true},
+		{name: "the node's own: does not campaign", last: own(up, Absent), phase: Standby},
+		{name: "the node's own no more: campaigns", events: []Event{own(up, Absent)}, last: Observation{Places: up}, phase: Standby, eligble: true},
+		{name: "the node's own, granted", events: []Event{own(up, Absent)}, last: grantFor(now, time.Second), phase: Withdrawing, remove: true},
+		{name: "the node's own, another holds", events: []Event{lost("n2")}, last: own(up, Absent), phase: Standby},
+		{name: "the node's own under a holder", events: holding, last: own(up, Whole), phase: Holding},
+		{name: "the node's own under a holder, renewed", events: append(holding, own(up, Whole)), last: grantFor(now, 4*time.Second), phase: Holding, extend: true},
+		{name: "stop beside the node's own", events: []Event{own(up, Absent)}, last: Stop{}, phase: Standby, give: true},
+		{name: "on a link that leads nowhere: campaigns", last: Observation{Places: up, Aside: "192.168.35.100/32 on kube-ipvs0"}, phase: Standby, eligble: true},
+		{name: "link gone, renewed", events: append(holding, Observation{Places: at(Link{})}), last: grantFor(now, 4*time.Second), phase: Holding},
+		{name: "link gone, renewed, back", events: append(holding, Observation{Places: at(Link{})}, grantFor(now, 4*time.Second)), later: time.Millisecond,
+			last: Observation{Places: at(Link{Index: 9, MAC: "a", Up: true})}, phase: Holding, raise: true, eligble: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -243,9 +302,9 @@ func TestStepTransitions(t *testing.T) {
 			if s.Phase != tt.phase {
 				t.Errorf("phase = %s, want %s", s.Phase, tt.phase)
 			}
-			got := [...]bool{has[Raise](actions), has[Withdraw](actions), has[GiveBack](actions)}
-			if want := [...]bool{tt.raise, tt.remove, tt.give}; got != want {
-				t.Errorf("raise, withdraw, give back = %v, want %v (%+v)", got, want, actions)
+			got := [...]bool{has[Raise](actions), has[Extend](actions), has[Withdraw](actions), has[GiveBack](actions)}
+			if want := [...]bool{tt.raise, tt.extend, tt.remove, tt.give}; got != want {
+				t.Errorf("raise, extend, withdraw, give back = %v, want %v (%+v)", got, want, actions)
 			}
 			for _, a := range actions {
 				if c, ok := a.(Campaign); ok && c.Eligible != tt.eligble {
@@ -256,33 +315,33 @@ func TestStepTransitions(t *testing.T) {
 	}
 }
 
-// TestWakesAtOnceForADeadlineThatPassed: the process was paused between its last
-// look at the clock and the question when to wake.
+// TestWakesAtOnceForADeadlineThatPassed: the process was paused between its last look at the clock
+// and the computation of the next wake-up.
 func TestWakesAtOnceForADeadlineThatPassed(t *testing.T) {
 	now := boottime.Instant(time.Hour)
-	s, _ := run(State{Node: "n1"}, now, Looked{Link: up}, grantFor(now, time.Second), Raised{})
+	s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, time.Second), Raised{})
 	late := now.Add(5 * time.Second)
-	if at := wake(s, late); at.Sub(late) > time.Millisecond {
+	if at := nextWake(s, late); at.Sub(late) > time.Millisecond {
 		t.Errorf("wakes %v after a deadline that has passed", at.Sub(late))
 	}
 }
 
-// TestRepairIsDamped: another program takes the address away whenever it is put
-// up. In the end it wins, and another node is to serve.
+// TestRepairIsDamped: another program removes the address whenever it is added. In the end, another
+// node takes over.
 func TestRepairIsDamped(t *testing.T) {
 	now := boottime.Instant(time.Hour)
-	s, _ := run(State{Node: "n1"}, now, Looked{Link: up}, grantFor(now, time.Hour), Raised{}, Looked{Link: up, Ours: true})
+	s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, time.Hour), Raised{}, Observation{Places: up, Present: Whole})
 	began, raises := now, 0
 	for s.Phase == Holding { // one a millisecond
 		now = now.Add(time.Millisecond)
 		var actions []Action
-		s, actions = step(s, now, Looked{Link: up})
+		s, actions = step(s, now, Observation{Places: up})
 		if has[Raise](actions) {
 			raises++
 			s, _ = step(s, now, Raised{})
 		}
 		if raises > maxRepairs {
-			t.Fatalf("fights on after %d repairs", raises)
+			t.Fatalf("goes on after %d repairs", raises)
 		}
 	}
 	if fought, least := now.Sub(began), (maxRepairs-1)*repairPause; raises != maxRepairs || fought < least {
@@ -294,16 +353,78 @@ func TestRepairIsDamped(t *testing.T) {
 	}
 }
 
-// TestFightIsOver: after some quiet a repair is the first one again.
+// TestFightThatIsLostAlone: there is no other node, so this one goes on trying.
+func TestFightThatIsLostAlone(t *testing.T) {
+	now := boottime.Instant(time.Hour)
+	for _, tt := range []struct {
+		peers []Peer
+		want  time.Duration
+	}{{nil, repairPause}, {[]Peer{{Node: "n2", Ready: true}}, serveRetry}} {
+		s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, time.Hour), Raised{}, Observation{Places: up, Present: Whole}, Serving{Peers: tt.peers})
+		s.Repairs = RepairSeries{Count: maxRepairs, Since: now, Last: now}
+		s, _ = run(s, now, Observation{Places: up}, Withdrawn{})
+		if s.Phase != Standby || s.ServeAt != now.Add(tt.want) {
+			t.Errorf("beside %v: %s, serves again in %s, want %s", tt.peers, s.Phase, s.ServeAt.Sub(now), tt.want)
+		}
+	}
+}
+
+// TestFightIsOver: after seriesEnd, the next repair is the first one again.
 func TestFightIsOver(t *testing.T) {
 	now := boottime.Instant(time.Hour)
-	s, _ := run(State{Node: "n1"}, now, Looked{Link: up}, grantFor(now, time.Hour), Raised{}, Looked{Link: up, Ours: true})
+	s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, time.Hour), Raised{}, Observation{Places: up, Present: Whole})
 	for range 3 * maxRepairs {
-		s, _ = run(s, now, Looked{Link: up}, Raised{}, Looked{Link: up, Ours: true})
-		now = now.Add(quiet)
+		s, _ = run(s, now, Observation{Places: up}, Raised{}, Observation{Places: up, Present: Whole})
+		now = now.Add(seriesEnd)
 		s, _ = step(s, now, Tick{})
-		if s.Phase != Holding || s.Fight.Repairs != 0 {
-			t.Fatalf("repairs %s apart count as a fight: %+v", quiet, s)
+		if s.Phase != Holding || s.Repairs.Count != 0 {
+			t.Fatalf("repairs %s apart count as one series: %+v", seriesEnd, s)
+		}
+	}
+}
+
+// TestRefresh: the addresses last as long as the grant, and end soon after it, with as few calls as
+// possible.
+func TestRefresh(t *testing.T) {
+	now := boottime.Instant(time.Hour)
+	for _, tt := range []struct {
+		name  string
+		lasts time.Duration // from now
+		until time.Duration
+		err   error
+		want  bool
+	}{
+		{"as long as the right", 3 * time.Second, 3 * time.Second, nil, false},
+		{"a second longer", 4 * time.Second, 3 * time.Second, nil, false},
+		{"less long", 3*time.Second - 1, 3 * time.Second, nil, true},
+		{"much longer, as after a lease of 40 s", 40 * time.Second, 3 * time.Second, nil, true},
+		{"less long, and the right was not prolonged", 2 * time.Second, 3 * time.Second, errKernel, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, time.Second), Raised{Lasts: now.Add(tt.lasts)}, grantFor(now, tt.until))
+			if _, actions := step(s, now, Extended{Err: tt.err}); has[Refresh](actions) != tt.want {
+				t.Errorf("refreshes = %t, want %t", !tt.want, tt.want)
+			}
+		})
+	}
+	s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, time.Second), Raised{Lasts: now.Add(time.Second)}, Granted{Grant{Known: true, Holder: "n2"}})
+	if _, actions := step(s, now, Extended{}); len(actions) > 0 {
+		t.Errorf("lost meanwhile: %+v", actions)
+	}
+}
+
+// TestLifetime: without slack, the lifetime lasts until the renewal after the next; with slack, it
+// ends that much before the grant.
+func TestLifetime(t *testing.T) {
+	for _, tt := range []struct{ left, slack, want time.Duration }{
+		{2650 * time.Millisecond, 0, 4 * time.Second},
+		{2 * time.Second, 0, 3 * time.Second},
+		{time.Millisecond, 0, 2 * time.Second},
+		{3850 * time.Millisecond, 1300 * time.Millisecond, 2 * time.Second},
+		{2 * time.Second, 1300 * time.Millisecond, 0},
+	} {
+		if got := lifetime(tt.left, tt.slack); got != tt.want {
+			t.Errorf("lifetime(%s, %s) = %s, want %s", tt.left, tt.slack, got, tt.want)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Command image writes the container image of vipd as an archive, without an engine
-// and without a registry: `make image`.
+// Command image writes the container image of vipd as an archive, without a container engine or a
+// registry: `make image`.
 package main
 
 import (
@@ -28,13 +28,13 @@ func main() {
 	fmt.Println(*output)
 }
 
-// write leaves no half of an archive behind.
+// write writes the archive atomically.
 func write(to string, image oci.Image) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(to), ".image-*")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // gone if all went well
+	defer os.Remove(f.Name()) // missing after success
 	if err := errors.Join(oci.Write(f, image), f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}

@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vipd-io/vipd/e2e/bench"
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/measure/bench"
 )
 
 type benchOptions struct {
@@ -38,10 +38,10 @@ func newBench(out io.Writer) *cobra.Command {
 		Long: `Measure vipd and other managers of a VIP beside each other: how long the VIP is
 unreachable after each fault, for how long two nodes answer, what it costs at rest.
 
---daemon-cmd puts in any other manager, as a shell's command that stays in the
+--daemon-cmd adds any other manager, as a shell command that stays in the
 foreground and withdraws at SIGTERM. Fields in it: {{.Node}} {{.Index}} {{.IP}}
 {{.Peers}} {{.Interface}} {{.VIP}} {{.Port}} {{.Kubeconfig}} {{.Priority}}, and
-{{.Dir}}, a folder for its files, to be made by it.`,
+{{.Dir}}, a folder for its files, which the command creates.`,
 		Example: `  lab bench --runs 3 --contenders vipd --daemon-cmd 'ucarp=ucarp -i {{.Interface}} -s {{.IP}} -a {{.VIP}} ...'`,
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runBench(cmd.Context(), out, opts) },
@@ -49,17 +49,17 @@ foreground and withdraws at SIGTERM. Fields in it: {{.Node}} {{.Index}} {{.IP}}
 	flags := cmd.Flags()
 	flags.IntVar(&opts.runs, "runs", 10, "runs of each fault with each manager, interleaved")
 	flags.StringSliceVar(&opts.contenders, "contenders", bench.DefaultContenders, "managers to measure")
-	flags.StringArrayVar(&opts.daemons, "daemon-cmd", nil, "NAME=COMMAND of another manager, may be given again")
+	flags.StringArrayVar(&opts.daemons, "daemon-cmd", nil, "NAME=COMMAND of another manager, may be repeated")
 	flags.StringSliceVar(&opts.faults, "faults", nil, "names of the faults, or all (default those of all managers, and a planned move)")
 	flags.DurationVar(&opts.lease, "lease", 3*time.Second, "vipd's lease duration")
-	flags.DurationVar(&opts.quiet, "quiet", 20*time.Second, "how long to watch each without a fault, 0 to leave it out")
-	flags.DurationVar(&opts.rest, "rest", 40*time.Second, "how long to measure what each costs at rest, 0 to leave it out")
+	flags.DurationVar(&opts.quiet, "quiet", 20*time.Second, "how long to observe each without a fault, 0 to omit it")
+	flags.DurationVar(&opts.rest, "rest", 40*time.Second, "how long to measure the cost of each at rest, 0 to omit it")
 	flags.DurationVar(&opts.wait, "wait", 45*time.Second, "how long to wait for a VIP that does not move")
-	flags.DurationVar(&opts.atMost, "at-most", 0, "begin no further round after that time")
-	flags.StringVar(&opts.save, "save", "", "folder to keep all that was seen of each run in, as JSON lines")
+	flags.DurationVar(&opts.atMost, "at-most", 0, "start no further round after that time")
+	flags.StringVar(&opts.save, "save", "", "folder for the records of each run, as JSON lines")
 	flags.StringVar(&opts.write, "write", "", "folder to write DATE.md, its plot and its records to")
-	flags.StringVar(&opts.readme, "readme", "", "README to put the figures into")
-	flags.StringVar(&opts.from, "from", "", "records to show again, in place of measuring")
+	flags.StringVar(&opts.readme, "readme", "", "README to write the figures to")
+	flags.StringVar(&opts.from, "from", "", "records to show again, without measuring")
 	return cmd
 }
 
@@ -78,7 +78,7 @@ func runBench(ctx context.Context, out io.Writer, opts benchOptions) error {
 	return errors.Join(err, show(out, report, opts), surprises(report))
 }
 
-// measure measures in a lab of its own.
+// measure measures in its own lab.
 func measure(ctx context.Context, out io.Writer, opts benchOptions) (report *bench.Report, err error) {
 	what, err := opts.parse()
 	if err != nil {
@@ -87,7 +87,7 @@ func measure(ctx context.Context, out io.Writer, opts benchOptions) (report *ben
 	options := func(bin lab.Binaries) lab.Options {
 		what.Machine = bench.ThisMachine(ctx, bin)
 		o := failover.LabOptions(bin)
-		o.Foreign = false // what managers leave behind is cleared away with all the rest
+		o.Foreign = false // what managers leave is removed with everything else
 		return o
 	}
 	err = lab.With(ctx, options, func(l *lab.Lab) (err error) {
@@ -125,8 +125,7 @@ func show(out io.Writer, report *bench.Report, opts benchOptions) error {
 	return err
 }
 
-// surprises is an error if vipd did otherwise than it promises. The figures are
-// shown all the same.
+// surprises returns an error if vipd broke a promise. The results are shown in any case.
 func surprises(report *bench.Report) error {
 	var errs []error
 	for _, r := range report.Results {

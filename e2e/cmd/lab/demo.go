@@ -13,18 +13,18 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// demoFaults are the ways in which the demo ends the holder.
+// demoFaults are the faults of the demo.
 var demoFaults = []string{"sigterm", "apikill", "sigkill", "poweroff"}
 
 func newDemo(out *os.File) *cobra.Command {
 	var keep bool
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show what a client sees when the holder ends in four ways",
+		Short: "Show what a client sees when the holder fails in four ways",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), newScreen(out), keep) },
 	}
-	cmd.Flags().BoolVar(&keep, "keep", false, "leave the lab running and say how to look around in it")
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave the lab running and print how to look around in it")
 	return cmd
 }
 
@@ -33,6 +33,13 @@ func demo(ctx context.Context, s *screen, keep bool) (err error) {
 	if err != nil {
 		return err
 	}
+	notice := time.AfterFunc(time.Second, func() { s.line("Waiting for another lab on this machine to end: they share the processors.") })
+	release, err := lab.Exclusive(ctx)
+	notice.Stop()
+	if err != nil {
+		return err
+	}
+	defer release()
 	s.line("Starting three control-plane nodes: real etcd and kube-apiserver %s, and vipd.", lab.KubernetesVersion)
 	l, err := lab.Start(ctx, lab.Options{Binaries: bin})
 	if err != nil {
@@ -44,6 +51,7 @@ func demo(ctx context.Context, s *screen, keep bool) (err error) {
 	}
 	stop := s.follow(ctx, l)
 	defer stop()
+	broken := 0
 	for i, name := range demoFaults {
 		f, err := failover.ByName(name)
 		if err != nil {
@@ -59,10 +67,15 @@ func demo(ctx context.Context, s *screen, keep bool) (err error) {
 		if err != nil {
 			return err
 		}
-		s.verdict(o)
+		seen := see(o)
+		s.verdict(seen)
+		broken += len(seen.broken)
 	}
 	stop()
 	s.line("")
+	if broken > 0 {
+		return errBroken
+	}
 	if !keep {
 		s.line("Ending the lab; nothing of it stays on this machine.")
 		return nil
@@ -73,7 +86,7 @@ func demo(ctx context.Context, s *screen, keep bool) (err error) {
 	s.line("  its fence       ip netns exec %s nft list ruleset", n.NS.Name)
 	s.line("  end a vipd      kill PID, of one above")
 	s.line("  start it again  ip netns exec %s %s/vipd run --address %s --node-name %s --kubeconfig %s --status-address :2112 --log-format console",
-		n.NS.Name, l.Dir, lab.VIP, n.Name, n.Kubeconfig())
-	s.line("\nThe lab stays until:  cd e2e && go run ./cmd/lab down %s", l.Name)
+		n.NS.Name, l.Dir, l.VIP, n.Name, n.Kubeconfig())
+	s.line("\nThe lab stays until:  hack/lab down %s", l.Name)
 	return l.Keep()
 }

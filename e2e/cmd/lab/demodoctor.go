@@ -9,12 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vipd-io/vipd/e2e/doctor"
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/suites/doctor"
 )
 
-// demoDoctorFaults are what the demo of the doctor shows.
+// demoDoctorFaults are the faults of the demo of the doctor.
 var demoDoctorFaults = []string{"gateway", "firewall", "stranger"}
 
 func newDemoDoctor(out *os.File) *cobra.Command {
@@ -36,7 +36,7 @@ func demoDoctor(ctx context.Context, s *screen, l *lab.Lab) error {
 		return err
 	}
 	s.line("\n%s", s.bold("All is well"))
-	if err := s.consult(ctx, site, l.Nodes[0].Host, nil); err != nil {
+	if err := s.runDoctor(ctx, site, l.Nodes[0].Host, nil); err != nil {
 		return err
 	}
 	for i, name := range demoDoctorFaults {
@@ -54,7 +54,7 @@ func demoDoctor(ctx context.Context, s *screen, l *lab.Lab) error {
 	return nil
 }
 
-// show makes a fault, has the doctor look, and mends it.
+// show makes a fault, runs the doctor, and undoes the fault.
 func (s *screen) show(ctx context.Context, site *doctor.Site, f doctor.Fault) (err error) {
 	undo, on, args, err := f.Make(ctx, site)
 	if undo != nil {
@@ -63,10 +63,10 @@ func (s *screen) show(ctx context.Context, site *doctor.Site, f doctor.Fault) (e
 	if err != nil {
 		return err
 	}
-	return s.consult(ctx, site, on, args)
+	return s.runDoctor(ctx, site, on, args)
 }
 
-func (s *screen) consult(ctx context.Context, site *doctor.Site, on *lab.Host, args []string) error {
+func (s *screen) runDoctor(ctx context.Context, site *doctor.Site, on *lab.Host, args []string) error {
 	text, exit, err := site.Consult(ctx, on, args...)
 	if err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Command lab starts, lists and ends labs: real control planes of three nodes
-// on this machine, to try vipd on.
+// Command lab starts, lists and ends labs: real control planes of three nodes on this machine, to
+// try vipd.
 package main
 
 import (
@@ -15,8 +15,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// After the first signal the default is back: a second one kills. What
-	// is then left, the next lab sweeps up.
+	// After the first signal the default action is restored, so a second one kills. The next lab
+	// removes what is then left.
 	context.AfterFunc(ctx, stop)
 	err := newRoot(os.Stdout).ExecuteContext(ctx)
 	if err != nil && errors.Is(err, ctx.Err()) {

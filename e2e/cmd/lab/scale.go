@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/scale"
+	"github.com/vipd-io/vipd/e2e/measure/scale"
 )
 
 type scaleOptions struct {

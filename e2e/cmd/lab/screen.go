@@ -11,13 +11,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// screen prints lines and, on a terminal, below them one that is redrawn: who
-// holds the VIP now. Without a terminal, or with NO_COLOR or nocolor set, there
-// are plain lines only.
+// screen prints lines and, on a terminal, below them a status line that is redrawn: who holds the
+// VIP now. Without a terminal, or with NO_COLOR or nocolor set, it prints plain lines only.
 type screen struct {
 	out  *os.File
 	live bool
@@ -68,7 +66,7 @@ func (s *screen) bold(text string) string  { return s.colour("1", text) }
 func (s *screen) green(text string) string { return s.colour("32", text) }
 func (s *screen) red(text string) string   { return s.colour("31", text) }
 
-// follow keeps the status up to date until stop is called, which waits for it.
+// follow updates the status until stop is called, which waits for the last update.
 func (s *screen) follow(ctx context.Context, l *lab.Lab) (stop func()) {
 	if !s.live {
 		return func() {}
@@ -95,13 +93,13 @@ func (s *screen) follow(ctx context.Context, l *lab.Lab) (stop func()) {
 // holders draws the nodes, the one with the address filled.
 func (s *screen) holders(l *lab.Lab) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "   %s ", lab.VIP)
+	fmt.Fprintf(&b, "   %s ", l.VIP)
 	for _, n := range l.Nodes {
 		addrs, err := n.Addresses()
 		switch {
 		case err != nil:
 			fmt.Fprintf(&b, "  %s ?", n.Name)
-		case slices.Contains(addrs, lab.VIP):
+		case slices.Contains(addrs, l.VIP):
 			b.WriteString("  " + s.green(n.Name+" ●"))
 		case !n.APIServer.Running():
 			b.WriteString("  " + s.red(n.Name+" ✗"))
@@ -112,20 +110,27 @@ func (s *screen) holders(l *lab.Lab) string {
 	return b.String()
 }
 
-// verdict sums up one fault.
-func (s *screen) verdict(o failover.Outcome) {
-	s.line("   unreachable for %s over HTTPS with fresh connections (%s -> %s)", s.bold(round(o.Unreachable)), o.Holder, o.Next)
-	if len(o.Twice) == 0 {
+// verdict prints the result of one fault.
+func (s *screen) verdict(v seen) {
+	if v.Unproven != "" {
+		s.line("   this machine was too busy for a figure: %s (%s -> %s)", v.Unproven, v.Holder, v.Next)
+	} else {
+		s.line("   unreachable for %s over HTTPS with fresh connections (%s -> %s)", s.bold(round(v.Unreachable)), v.Holder, v.Next)
+	}
+	if len(v.Twice) == 0 {
 		s.line("   nodes that answered ARP for the VIP at any one time: %s", s.green("never more than one"))
 	} else {
 		s.line("   nodes that answered ARP for the VIP at any one time: %s", s.red("TWO"))
-		for _, v := range o.Twice {
-			s.line("     %v", v)
-		}
+	}
+	for _, b := range v.broken {
+		s.line("     %s", s.red(b))
+	}
+	for _, l := range v.late {
+		s.line("   not as it is on an idle machine: %s", l)
 	}
 }
 
-// round prints a duration as people say it.
+// round formats a duration for people.
 func round(d time.Duration) string {
 	if d < time.Second {
 		return fmt.Sprintf("%d ms", d.Milliseconds())

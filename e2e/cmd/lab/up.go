@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,7 +69,7 @@ func up(ctx context.Context, out io.Writer, opts upOptions) (err error) {
 	return nil
 }
 
-// describe tells how to look around.
+// describe prints how to look around.
 func describe(out io.Writer, l *lab.Lab) {
 	for _, n := range l.Nodes {
 		fmt.Fprintf(out, "  %-3s %-15s %s  etcd %d, kube-apiserver %d", n.Name, n.IP, n.MAC, n.Etcd.Pid(), n.APIServer.Pid())
@@ -77,7 +78,7 @@ func describe(out io.Writer, l *lab.Lab) {
 		}
 		fmt.Fprintln(out)
 	}
-	for _, c := range l.Clients {
+	for _, c := range append(slices.Clone(l.Clients), l.Observer) {
 		fmt.Fprintf(out, "  %-3s %-15s %s  client\n", c.Name, c.IP, c.MAC)
 	}
 	first, client := l.Nodes[0], l.Clients[0]
@@ -87,7 +88,7 @@ func describe(out io.Writer, l *lab.Lab) {
   as a client   ip netns exec %s curl --cacert %s https://%s:%d/version
   kubeconfig    %s
   logs          %s/*/*.log
-`, lab.VIP, lab.Port, first.NS.Name, client.NS.Name, first.CAFile(), lab.VIP, lab.Port, first.Kubeconfig(), l.Dir)
+`, l.VIP, lab.Port, first.NS.Name, client.NS.Name, first.CAFile(), l.VIP, lab.Port, first.Kubeconfig(), l.Dir)
 	if first.Vipd.Running() {
 		fmt.Fprintf(out, "  who has it    ip netns exec %[1]s %[2]s status --all [--watch]\n  what changed  ip netns exec %[1]s %[2]s history --all\n",
 			first.NS.Name, first.VipdBinary())

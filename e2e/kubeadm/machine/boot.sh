@@ -25,7 +25,7 @@ for d in etc/kubernetes etc/vipd var/lib/kubelet var/lib/etcd var/lib/containerd
 	mkdir -p "$folder/disk/$d" "$root/$d"
 	mount --bind "$folder/disk/$d" "$root/$d"
 done
-cp -r "$folder/files/." "$root/"
+cp -r --remove-destination "$folder/files/." "$root/" # some of it is a link, where systemd-resolved runs
 for p in "$@"; do
 	touch "$root/usr/local/bin/${p##*/}"
 	mount --bind "$p" "$root/usr/local/bin/${p##*/}"

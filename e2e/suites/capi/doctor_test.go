@@ -1,0 +1,205 @@
+package capi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// managed is a cluster "uat" in a namespace, with its control plane and a pool for its
+// machines, all of it well unless a test changes it before it is made.
+type managed struct {
+	pool, kcp, cluster, vSphere *unstructured.Unstructured
+	more                        []*unstructured.Unstructured
+	config, pools, files        object // parts of the objects
+	name                        string // of the VIP, as the doctor is told
+}
+
+// endpoint is the one that the Cluster or the VSphereCluster has.
+func endpoint(u *unstructured.Unstructured) object {
+	return u.Object["spec"].(object)["controlPlaneEndpoint"].(object)
+}
+
+const (
+	uat     = "uat"
+	vipName = "kube-api-server.uat.local"
+)
+
+func newManaged(t *testing.T, namespace, subnet string) *managed {
+	t.Helper()
+	address := subnet + ".100"
+	of := func(kind, api string, spec object) *unstructured.Unstructured {
+		u := &unstructured.Unstructured{Object: object{"apiVersion": api, "kind": kind, "spec": spec}}
+		u.SetName(uat)
+		u.SetNamespace(namespace)
+		u.SetLabels(map[string]string{"cluster.x-k8s.io/cluster-name": uat})
+		return u
+	}
+	m := &managed{
+		name: vipName,
+		pools: object{"addresses": []any{subnet + ".0/24"}, "excludedAddresses": []any{subnet + ".90-" + subnet + ".110"}, "prefix": int64(24), "gateway": subnet + ".1",
+			"addressReuseGracePeriodSeconds": int64(300)},
+		files: object{"path": podPath, "content": manifest(t, "pod", "--address", address)},
+	}
+	spec := parse[object](t, `{version: v1.36.3, machineTemplate: {spec: {infrastructureRef: {apiGroup: infrastructure.cluster.x-k8s.io, kind: VSphereMachineTemplate, name: uat}}}}`)
+	m.config = object{"files": []any{m.files}, "clusterConfiguration": object{"apiServer": object{"certSANs": []any{address, vipName}}}}
+	spec["kubeadmConfigSpec"] = m.config
+	m.pool = of("InClusterIPPool", "ipam.cluster.x-k8s.io/v1alpha2", m.pools)
+	m.kcp = of("KubeadmControlPlane", "controlplane.cluster.x-k8s.io/v1beta2", spec)
+	m.kcp.SetLabels(nil) // the cluster tells
+	m.cluster = of("Cluster", "cluster.x-k8s.io/v1beta2", object{"paused": true,
+		"controlPlaneRef":      object{"apiGroup": "controlplane.cluster.x-k8s.io", "kind": "KubeadmControlPlane", "name": uat},
+		"controlPlaneEndpoint": object{"host": address, "port": int64(6443)},
+		"infrastructureRef":    object{"apiGroup": infrastructure, "kind": "VSphereCluster", "name": uat}})
+	m.vSphere = of("VSphereCluster", infrastructure+"/v1beta1", object{"server": "vcenter.example", "controlPlaneEndpoint": object{"host": address, "port": int64(6443)}})
+	return m
+}
+
+// doctorKubeconfig is of somebody who has the rights in manifests/doctor-rbac.yaml, and
+// no others.
+func doctorKubeconfig(t *testing.T) string {
+	t.Helper()
+	const who = "somebody"
+	b, err := os.ReadFile("../../../manifests/doctor-rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := &unstructured.Unstructured{Object: parse[object](t, string(b))}
+	binding := &unstructured.Unstructured{Object: object{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": object{"name": who},
+		"roleRef":  object{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role.GetName()},
+		"subjects": []any{object{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": who}}}}
+	create(t, role, binding)
+	user, err := management.env.AddUser(envtest.User{Name: who}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := user.KubeConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// diagnose is what the doctor says: exit status, verdict, and findings by ID and mark.
+func diagnose(t *testing.T, kubeconfig, namespace, name string) (exit int, verdict string, found []string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), vipd, "doctor", "--management-kubeconfig", kubeconfig, "--cluster", namespace+"/"+uat, "--name", name, "--skip", "D13", "-o", "json") // D13: this machine has its own name servers
+	// The lab's settings are none of vipd's.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "VIPD_") })
+	out, err := cmd.Output()
+	var said []byte
+	if status, ok := errors.AsType[*exec.ExitError](err); ok {
+		exit, said = status.ExitCode(), status.Stderr
+	}
+	var r struct {
+		Verdict []string
+		Results []struct {
+			ID, Unknown string
+			Findings    []struct {
+				ID, Mark, Seen string
+				Mend           []string
+			}
+		}
+	}
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("exit status %d (%v), and no document: %s%s", exit, err, out, said)
+	}
+	for _, res := range r.Results {
+		if res.Unknown != "" {
+			t.Errorf("%s could not look: %s", res.ID, res.Unknown)
+		}
+		for _, f := range res.Findings {
+			t.Logf("%s %s: %s; %q", f.ID, f.Mark, f.Seen, f.Mend)
+			found = append(found, strings.TrimSpace(f.ID+" "+f.Mark))
+		}
+	}
+	return exit, strings.Join(r.Verdict, " "), found
+}
+
+// TestDoctor: faults in the objects of a management cluster, and none.
+func TestDoctor(t *testing.T) {
+	const kubeVip = `{apiVersion: v1, kind: Pod, metadata: {name: kube-vip}, spec: {containers: [{name: kube-vip, image: "ghcr.io/kube-vip/kube-vip:v1.0.2"}]}}`
+	kubeconfig := doctorKubeconfig(t)
+	for i, test := range []struct {
+		name    string
+		fault   func(m *managed, subnet string)
+		want    []string
+		verdict string
+	}{
+		{"well", func(*managed, string) {}, nil, "All is well"},
+		{"a pool for other machines", func(m *managed, _ string) {
+			m.pools["addresses"], m.pools["gateway"] = []any{"10.9.0.0/16"}, ""
+		}, nil, "All is well"},
+		{"VIP not excluded", func(m *managed, _ string) { delete(m.pools, "excludedAddresses") }, []string{"D11 contains"}, "The IP pool will allocate the VIP"},
+		{"VIP in a range", func(m *managed, subnet string) {
+			m.pools["addresses"] = []any{subnet + ".20", subnet + ".99-" + subnet + ".101"}
+			m.pools["excludedAddresses"] = []any{subnet + ".101"}
+		}, []string{"D11 contains"}, "The IP pool will allocate the VIP"},
+		{"a global pool", func(m *managed, _ string) {
+			m.pool.SetKind("GlobalInClusterIPPool")
+			m.pool.SetName(m.pool.GetNamespace())
+			m.pool.SetNamespace("")
+			delete(m.pools, "excludedAddresses")
+		}, []string{"D11 contains"}, "The IP pool will allocate the VIP"},
+		{"no gateway", func(m *managed, _ string) { delete(m.pools, "gateway") }, []string{"D11 no gateway"}, "This is not a CAPV fault and not vipd: the IP pool has no gateway"},
+		{"gateway outside of the prefix", func(m *managed, subnet string) {
+			m.pools["addresses"], m.pools["prefix"] = []any{subnet + ".64/26"}, int64(26)
+		}, []string{"D11 gateway outside"}, "This is not a CAPV fault and not vipd"},
+		{"VIP is the gateway", func(m *managed, subnet string) {
+			m.pools["gateway"] = subnet + ".100"
+			delete(m.pools, "excludedAddresses")
+		}, []string{"D11 gateway"}, "The VIP is not usable"},
+		{"VIP handed out", func(m *managed, subnet string) {
+			m.more = append(m.more, &unstructured.Unstructured{Object: object{"apiVersion": "ipam.cluster.x-k8s.io/v1beta2", "kind": "IPAddress",
+				"metadata": object{"name": "taken", "namespace": m.cluster.GetNamespace()},
+				"spec": object{"address": subnet + ".100", "prefix": int64(24), "gateway": subnet + ".1", "claimRef": object{"name": "machine-7"},
+					"poolRef": object{"apiGroup": "ipam.cluster.x-k8s.io", "kind": "InClusterIPPool", "name": uat}}}})
+		}, []string{"D11 handed out"}, "A machine has the VIP as its own address"},
+		{"addresses given again at once", func(m *managed, _ string) { delete(m.pools, "addressReuseGracePeriodSeconds") }, []string{"D12"}, "Nothing is broken"},
+		{"another address than the endpoint", func(m *managed, subnet string) {
+			m.files["content"] = strings.ReplaceAll(m.files["content"].(string), subnet+".100", subnet+".109")
+		}, []string{"D30 address"}, "wrong"},
+		{"Jinja in the manifest", func(m *managed, _ string) { m.files["content"] = m.files["content"].(string) + "# {# note\n" }, []string{"D30 content"}, "wrong"},
+		{"a comment of Jinja in another file", func(m *managed, _ string) {
+			m.config["files"] = []any{m.files, object{"path": "/root/a.sh", "content": "echo ${#list[@]}\n"}}
+		}, []string{"D30 content"}, "wrong"},
+		{"another port than the endpoint's", func(m *managed, _ string) {
+			endpoint(m.cluster)["port"], endpoint(m.vSphere)["port"] = int64(8443), int64(8443)
+		}, []string{"D30 port"}, "wrong"},
+		{"another endpoint of the VSphereCluster", func(m *managed, subnet string) { endpoint(m.vSphere)["host"] = subnet + ".200" }, []string{"D30 endpoints"}, "have different endpoints"},
+		{"no endpoint of the Cluster yet", func(m *managed, _ string) { delete(m.cluster.Object["spec"].(object), "controlPlaneEndpoint") }, nil, "All is well"},
+		{"no certificate for the name", func(m *managed, _ string) { m.name = "api.uat.local" }, []string{"D30 name"}, "wrong"},
+		{"VIP is the gateway, and not handed out", func(m *managed, subnet string) { m.pools["gateway"] = subnet + ".100" }, []string{"D11 gateway"}, "The VIP is not usable"},
+		{"kube-vip and vipd", func(m *managed, _ string) {
+			m.config["files"] = []any{m.files, object{"path": "/etc/kubernetes/manifests/kube-vip.yaml", "content": kubeVip}}
+			m.config["preKubeadmCommands"] = []any{"sed -i 's#admin#super-admin#' /etc/kubernetes/manifests/kube-vip.yaml"}
+		}, []string{"D25 both"}, "both kube-vip and vipd"},
+		{"kube-vip alone", func(m *managed, _ string) {
+			m.files["path"], m.files["content"] = "/etc/kubernetes/manifests/kube-vip.yaml", kubeVip
+		}, []string{"D25 in the control plane"}, "Nothing is broken"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ns, subnet := newNamespace(t), fmt.Sprintf("192.168.%d", 100+i)
+			m := newManaged(t, ns, subnet)
+			test.fault(m, subnet)
+			create(t, append(m.more, m.pool, m.cluster, m.vSphere, m.kcp)...)
+			exit, verdict, found := diagnose(t, kubeconfig, ns, m.name)
+			if (exit != 0) != (len(test.want) > 0 && test.want[0] != "D12") || !slices.Equal(found, test.want) || !strings.Contains(verdict, test.verdict) {
+				t.Errorf("exit status %d, %q, %q; want %q, %q", exit, verdict, found, test.want, test.verdict)
+			}
+		})
+	}
+}

@@ -1,0 +1,169 @@
+package page
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/vipd-io/vipd/e2e/failover"
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestPage looks at the pages of three nodes while the holder's vipd is killed and
+// comes back.
+func TestPage(t *testing.T) {
+	err := lab.WithBeside(t.Context(), failover.LabOptions, func(l *lab.Lab) error {
+		t.Run("failover", func(t *testing.T) { testFailover(t, l) })
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func is(want string) func(string) bool { return func(s string) bool { return s == want } }
+
+// marked is a page that was told apart from one that was loaded again: it has a
+// mark, the focus on its last summary, which is open, and is not at its top.
+const (
+	mark = `(() => { window.mark = true; const s = [...document.querySelectorAll("summary")].pop(); s.click(); s.focus(); scrollTo(0, 200);
+  window.spoken = []; new MutationObserver(() => spoken.push(document.querySelector(".answer").innerText))
+    .observe(document.querySelector(".answer"), { subtree: true, childList: true, characterData: true }); })()`
+	marked = `window.mark === true && document.activeElement === [...document.querySelectorAll("summary")].pop() && document.activeElement.parentElement.open`
+)
+
+func testFailover(t *testing.T, l *lab.Lab) {
+	holds(t, l)
+	browser := browser(t)
+	var tabs []*tab
+	for _, n := range l.Nodes {
+		b := open(t, browser, tunnel(t, n))
+		b.until("h1", is("n1 holds the VIP"))
+		b.until("#live", is("Live"))
+		b.until(".health", is("healthy"))
+		b.do(action(mark))
+		tabs = append(tabs, b)
+	}
+	tabs[0].lossy = true
+	if _, err := l.Nodes[0].Vipd.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	lost := tabs[0].until("#live", func(s string) bool { return strings.HasPrefix(s, "Not live since ") })
+	if !regexp.MustCompile(`^Not live since \d\d:\d\d:\d\d UTC: no news from vipd on n1\.`).MatchString(lost) {
+		t.Errorf("of the lost one: %q", lost)
+	}
+	tabs[0].as(looks[0])
+	tabs[0].keep("lost")
+
+	headline := tabs[1].until("h1", func(s string) bool { return s == "n2 holds the VIP" || s == "n3 holds the VIP" })
+	winner, other := tabs[1], tabs[2]
+	if headline == "n3 holds the VIP" {
+		winner, other = other, winner
+	}
+	other.until("h1", is(headline))
+	for _, b := range []*tab{winner, other} {
+		b.until(".health", is("healthy"))
+		if !ask[bool](b, marked) || ask[float64](b, "scrollY") == 0 {
+			t.Errorf("%s: was loaded again, or lost the focus, what was open, or its place", b.url)
+		}
+		if spoken := ask[[]string](b, "spoken"); len(spoken) > 6 {
+			t.Errorf("%s: a screen reader is told %q", b.url, spoken)
+		}
+	}
+	shown(t, winner, ".kind-taken", headline[:2]+" took the VIP", "the lease of n1 expired", "lease free", "claim sent", "claim written", "address added", "announced")
+	shown(t, other, ".kind-moved", "The VIP moved to "+headline[:2], "the lease of n1 expired", "last seen of n1", "seen held by "+headline[:2])
+
+	if err := l.Nodes[0].Vipd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	tabs[0].until("#live", is("Live"))
+	tabs[0].until("h1", is(headline))
+	if !ask[bool](tabs[0], "window.mark === true") {
+		t.Error("the page of the node that came back was loaded again")
+	}
+	looked(t, winner)
+	scriptless(t, browser, winner.url, headline)
+	for _, b := range tabs {
+		b.calm()
+	}
+}
+
+// holds starts vipd so that n1 holds the VIP.
+func holds(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for i, n := range l.Nodes {
+		if err := n.StartVipd(); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			continue
+		}
+		if err := wait.Until(ctx, 50*time.Millisecond, func() (bool, error) { return n.Has(l.VIP) }); err != nil {
+			t.Fatalf("n1 does not take the VIP: %v", err)
+		}
+	}
+}
+
+// shown finds a change, its words and its bar.
+func shown(t *testing.T, b *tab, selector string, words ...string) {
+	t.Helper()
+	text := b.until(selector, func(s string) bool { return s != "" })
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			t.Errorf("%s does not say %q:\n%s", selector, w, text)
+		}
+	}
+	if !regexp.MustCompile(`\d\.\d ms`).MatchString(text) {
+		t.Errorf("%s does not say when:\n%s", selector, text)
+	}
+	phases, parts := len(words)-2, ask[[]float64](b, `[...document.querySelector("`+selector+` svg").children].map((r) => r.getBoundingClientRect().width)`)
+	if len(parts) < phases-1 {
+		t.Errorf("%d parts of the bar for %d phases", len(parts), phases)
+	}
+	for _, width := range parts {
+		if width < 1 {
+			t.Errorf("a part of the bar is %.2f wide", width)
+		}
+	}
+}
+
+// looked looks at a page in each way, with all of it open.
+func looked(t *testing.T, b *tab) {
+	t.Helper()
+	b.do(action(`document.querySelectorAll("details").forEach((d) => d.open = false); document.activeElement.blur()`))
+	for _, l := range looks {
+		b.as(l)
+		b.keep(l.name)
+	}
+	b.do(action(`document.querySelectorAll("details").forEach((d) => d.open = true)`))
+	for _, l := range looks {
+		b.as(l)
+		b.readable(l)
+	}
+	b.accessible()
+}
+
+// scriptless is the page as it is without a script.
+func scriptless(t *testing.T, browser context.Context, url, headline string) {
+	t.Helper()
+	b := open(t, browser, url, withoutScripts)
+	if got := b.text("h1"); got != headline {
+		t.Errorf("without a script: %q", got)
+	}
+	if got := b.text("#live"); !regexp.MustCompile(`^As of \d\d:\d\d:\d\d UTC\. Reload the page`).MatchString(got) {
+		t.Errorf("without a script: %q", got)
+	}
+	shown(t, b, ".kind-taken", headline[:2]+" took the VIP", "the lease of n1 expired", "claim written", "announced")
+	b.as(looks[0])
+	b.keep("without-scripts")
+	b.calm()
+}

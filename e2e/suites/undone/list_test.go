@@ -1,0 +1,230 @@
+package undone
+
+import "github.com/vipd-io/vipd/e2e/judge/analyse"
+
+// lettingIn has a fence that is closed to ARP alone: packets are let in for as long as the
+// address is there.
+var lettingIn = edit{"pkg/fence/layout.go", "all = append(all, g.rule(expr.VerdictDrop, s.fenced))",
+	"verdict := expr.VerdictDrop\n\t\tif g.chain == \"receives\" {\n\t\t\tverdict = expr.VerdictAccept\n\t\t}\n\t\tall = append(all, g.rule(verdict, s.fenced))"}
+
+// mutations are all of them. The texts are exact: code that changes takes its
+// mutation along.
+var mutations = []mutation{
+	// What ends by itself.
+	{
+		name:  "the fence outlasts the lease",
+		edits: []edit{{"pkg/fence/gate.go", "f, slot, start := g.fence, g.free(), g.fence.now()", "d += 60 * time.Second\n\tf, slot, start := g.fence, g.free(), g.fence.now()"}},
+		fault: "latekill", rule: analyse.InTime,
+	},
+	{
+		// The timers are those of a machine whose clock is slewed by -100 000 ppm.
+		name: "a margin for clocks that nobody slows down",
+		edits: []edit{
+			{"pkg/election/timing.go", "return max(minMargin, lease*11/100+timers)", "return max(minMargin, lease/100, 0*timers)"},
+			{"pkg/fence/gate.go", "f, slot, start := g.fence, g.free(), g.fence.now()", "d = d * 10 / 9\n\tf, slot, start := g.fence, g.free(), g.fence.now()"},
+		},
+		fault: "sigkill", rule: analyse.AtMostOne,
+	},
+	{
+		name: "the fence counts from the permit",
+		edits: []edit{{"pkg/fence/gate.go",
+			"f.kernel.Transact(g.change(Permit, i, 0))",
+			"f.kernel.Transact(g.change(Empty, i, 0), g.change(Enclose, i, linger), g.change(Start, i, 2650*time.Millisecond), g.change(Permit, i, 0))"}},
+		fault: "latekill", rule: analyse.InTime,
+	},
+	{
+		name:  "the address has no lifetime",
+		edits: []edit{{"pkg/netif/netif.go", "seconds := max(1, int((valid+time.Second-1)/time.Second))", "seconds := 0"}},
+		fault: "sigkill", rule: analyse.Leaves,
+	},
+	{
+		name: "vipd ignores its own deadline",
+		edits: []edit{
+			{"pkg/vip/step.go", "case now >= s.Grant.Until:", "case false:"},
+			{"pkg/vip/step.go", "at = min(at, max(s.Grant.Until, now+1))", "earlier(s.Grant.Until)"},
+			{"pkg/election/elector.go", `e.lose("the lease could not be renewed in time")`, "e.status.Held = false"},
+			// The kernel's end of the address comes too soon after it to tell the two apart.
+			{"pkg/netif/netif.go", "seconds := max(1, int((valid+time.Second-1)/time.Second))", "seconds := 3 + max(1, int((valid+time.Second-1)/time.Second))"},
+		},
+		fault: "latecut", rule: analyse.Leaves,
+	},
+	{
+		name: "the lease counts from the answer",
+		edits: []edit{{"pkg/election/calls.go",
+			"r.lease, r.err = e.opts.Store.Write(ctx, base, w.record, w.annotations)",
+			"r.lease, r.err = e.opts.Store.Write(ctx, base, w.record, w.annotations)\n\tr.sent = e.now()"}},
+		fault: "latecut", rule: analyse.Leaves,
+	},
+	{
+		name:  "a damaged fence is not mended",
+		edits: []edit{{"pkg/vip/repair.go", "if e.Unfenced {", "if e.Unfenced && false {"}},
+		fault: "flushkill", rule: analyse.InTime,
+	},
+	{
+		name:  "a repair leaves the fence open",
+		edits: []edit{{"pkg/fence/rebuild.go", "Change{Verb: Enclose, Gate: gate, Slot: slot, For: max(left, s.lasts.Sub(start)) + linger}, ", ""}},
+		fault: "flushkill", rule: analyse.InTime,
+	},
+	{
+		name: "the address waits for the fence to close",
+		edits: []edit{
+			{"pkg/vip/withdraw.go", "runWithTimeout(context.Background(), closeTimeout, m.fence, m.opts.Fence.Forbid)", "nil"},
+			{"pkg/vip/withdraw.go", "_ = m.opts.Network.Divert()", "for m.opts.Fence.Forbid() != nil {}\n\t\t\t_ = m.opts.Network.Divert()"},
+		},
+		fault: "nftbusy", rule: analyse.Respects,
+	},
+	{
+		name:  "a start forgets the fence that it finds",
+		edits: []edit{{"pkg/fence/fence.go", "if s.Whole && s.agree() {\n\t\tf.made = true", "if s.Found = false; false {\n\t\tf.made = true"}},
+		fault: "crashloop", rule: analyse.InTime,
+	},
+	{
+		name:  "a start closes the fence that it finds",
+		edits: []edit{{"pkg/fence/fence.go", "g.takeOver(s, s.Gates[i])\n", "g.takeOver(s, s.Gates[i])\n\t\t\tfor slot := range slots {\n\t\t\t\tf.have[i][slot].inForce = false\n\t\t\t}\n\t\t\tif err := f.revoke(g.eachSlot(Forbid)...); err != nil {\n\t\t\t\treturn err\n\t\t\t}\n"}},
+		fault: "restart", rule: analyse.Stays,
+	},
+
+	{
+		name:  "the fence lets packets in",
+		edits: []edit{lettingIn},
+		fault: "sigkill", rule: analyse.AcceptsAlone,
+	},
+	{
+		name: "a former holder serves those that did not hear",
+		edits: []edit{lettingIn,
+			{"pkg/arp/frame.go", "return [][]byte{request, reply}, nil", "return [][]byte{request, reply}[:0], nil"}},
+		fault: "sigkill", rule: analyse.Serves,
+	},
+	{
+		name: "a former holder goes on announcing itself",
+		edits: []edit{
+			{"pkg/vip/withdraw.go", "m.opts.Announcer.Silence()\n\tm.record(Silenced, \"\")", "m.record(Silenced, \"\")"},
+			{"pkg/arp/arp.go", "if !a.opts.Holds() {", "if !a.opts.Holds() && false {"},
+			{"pkg/arp/arp.go", "timer.Reset(pause(step, a.opts.Insist))", "timer.Reset(min(pause(step, a.opts.Insist), 300*time.Millisecond))"},
+		},
+		fault: "move", rule: analyse.Announces,
+	},
+
+	// Who holds.
+	{
+		name: "released before withdrawn",
+		edits: []edit{{"pkg/vip/step.go",
+			"s.GiveBack, s.Successor = true, successor\n\treturn withdraw(s, why)",
+			"s.GiveBack, s.Successor = true, successor\n\ts, actions := withdraw(s, why)\n\treturn s, append([]Action{GiveBack{Successor: successor}}, actions...)"}},
+		fault: "sigterm", rule: analyse.InTime,
+	},
+	{
+		name:  "released and not removed",
+		edits: []edit{{"pkg/netif/retire.go", "return Retired{Connections: n, Trouble: trouble}, h.Remove(s, at)", "return Retired{Connections: n, Trouble: trouble}, nil"}},
+		fault: "sigterm", rule: analyse.Leaves,
+	},
+	{
+		name:  "withdrawn and not released",
+		edits: []edit{{"pkg/vip/withdraw.go", "return m.opts.Election.GiveBack(ctx, a.Successor)", "return nil"}},
+		fault: "sigterm", rule: analyse.Answered,
+	},
+	{
+		name:  "a standby does not wait the lease out",
+		edits: []edit{{"pkg/election/view.go", "return v.at.Add(v.record.wait(v.own))", "return v.at.Add(v.record.wait(v.own) / 2)"}},
+		fault: "sigkill", rule: analyse.AfterClaim,
+	},
+	{
+		// Clocks are neither set nor slewed here: what an NTP client does to one of
+		// them, the edits do.
+		name: "a standby waits by a clock that is hurried",
+		edits: []edit{
+			{"pkg/boottime/boottime.go", "return Instant(ts.Nano())", "return Instant(ts.Nano() / 2 * 3)"},
+			{"pkg/election/unslewed.go", "if left <= 0 {", "if left = 0; left <= 0 {"},
+		},
+		fault: "sigkill", rule: analyse.AfterClaim,
+	},
+	{
+		name:  "a blank lease is free",
+		edits: []edit{{"pkg/election/view.go", "case released:\n\t\treturn v.at.Add(v.releaseDelay())", "case released, vacant:\n\t\treturn v.at.Add(v.releaseDelay())"}},
+		fault: "blankstop", rule: analyse.PutRight,
+	},
+	{
+		name:  "a foreign holder is ignored",
+		edits: []edit{{"pkg/election/elector.go", "if e.status.Held && !e.stillMine(e.status.Term) {", "if e.status.Held && !e.stillMine(e.status.Term) && false {"}},
+		fault: "leasestolen", rule: analyse.Respects,
+	},
+	{
+		name:  "a namesake is taken for oneself",
+		edits: []edit{{"pkg/election/record.go", "case !r.note.fromMachine(self):", "case false:"}},
+		fault: "leasenamesake", rule: analyse.Respects,
+	},
+	{
+		name:  "the term does not grow",
+		edits: []edit{{"pkg/election/store.go", "return next(e.view.term)", "return e.view.term"}},
+		fault: "sigterm", rule: analyse.Terms,
+	},
+
+	// What clients see.
+	{
+		name:  "idle connections are not ended",
+		edits: []edit{{"pkg/netif/retire.go", "n, trouble := h.DestroySockets(at.Addr)", "n, trouble := 0, error(nil)"}},
+		fault: "idle", rule: analyse.Goes,
+	},
+	{
+		name:  "announced by replies only",
+		edits: []edit{{"pkg/arp/frame.go", "return [][]byte{request, reply}, nil", "return [][]byte{reply, request}[:1], nil"}},
+		fault: "sigterm", rule: analyse.Converges,
+	},
+	{
+		name:  "announced by requests only",
+		edits: []edit{{"pkg/arp/frame.go", "return [][]byte{request, reply}, nil", "return [][]byte{request, reply}[:1], nil"}},
+		fault: "sigterm", rule: analyse.Converges,
+	},
+	{
+		name: "not defended against a stranger",
+		edits: []edit{{"pkg/vip/rival.go", "return s, []Action{Defend{MAC: r.MAC}}", "return s, nil"},
+			// A new holder announces itself each second anyway, for as long as a lease may be.
+			{"internal/daemon/group.go", "Insist: longest,", "Insist: n.timing.Lease,"}},
+		fault: "conflict", rule: analyse.Reachable,
+	},
+	{
+		name: "repairs are not damped",
+		edits: []edit{
+			{"pkg/vip/repair.go", "repairPause = 200 * time.Millisecond", "repairPause = time.Millisecond"},
+			{"pkg/vip/repair.go", "maxRepairs = 25", "maxRepairs = 200"},
+		},
+		fault: "fight", rule: analyse.Damped,
+	},
+	{
+		name:  "a fight is never over",
+		edits: []edit{{"pkg/vip/repair.go", "maxRepairs = 25", "maxRepairs = 1 << 30"}},
+		fault: "fight", rule: analyse.Goes,
+	},
+	{
+		name:  "one error makes a server unready",
+		edits: []edit{{"pkg/health/judge.go", "j.unclears++", "j.unclears++\n\t\tj.markNotReady(why)"}},
+		fault: "apiflaky", rule: analyse.Causes,
+	},
+	{
+		name:  "does not move off a dead API server",
+		edits: []edit{{"pkg/vip/step.go", `case to != "" && now >= s.LeaveAt:`, `case to != "" && false:`}},
+		fault: "apikill", rule: analyse.Goes,
+	},
+	{
+		name: "a refusal by a server that starts is final",
+		edits: []edit{{"pkg/kubeapi/state.go", "case !c.refusalCounts(server):", "case false:"},
+			{"pkg/kubeapi/directory.go", "pause = min(max(2*pause, relistDelay), deniedDelay)", "pause = deniedDelay"},
+			{"pkg/kubeapi/directory.go", "wait(ctx, pause-relistDelay, ready)", "wait(ctx, pause-relistDelay, nil)\n\t\t_ = ready"}},
+		fault: "bootdeny", rule: analyse.Reachable,
+	},
+	{
+		name:  "takes the VIP of others along",
+		edits: []edit{{"pkg/netif/presence.go", "case a.Ours || !local && s.left(a, at.Link):", "case true:"}},
+		fault: "copies", rule: analyse.Foreign,
+	},
+	{
+		name:  "takes other tables of nftables along",
+		edits: []edit{{"pkg/fence/layout.go", "case Delete:\n", "case Delete:\n\t\tc.FlushRuleset()\n"}},
+		fault: "sigterm", rule: analyse.Foreign,
+	},
+	{
+		name:  "a second vipd does not wait for the first",
+		edits: []edit{{"internal/daemon/lock.go", `key := address.String()`, `key := fmt.Sprintf("%s-%d", address, os.Getpid())`}},
+		fault: "twin", rule: analyse.Stays,
+	},
+}

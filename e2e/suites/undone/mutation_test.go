@@ -1,0 +1,101 @@
+package undone
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vipd-io/vipd/e2e/judge/analyse"
+)
+
+// root is that of the repository, from this package's folder.
+const root = "../../.."
+
+// A mutation is vipd with something undone that keeps a promise.
+type mutation struct {
+	name  string
+	edits []edit
+	// fault is to break the rule.
+	fault string
+	rule  analyse.Rule
+}
+
+// An edit replaces a text that is found once in a file of vipd's sources.
+type edit struct{ file, old, text string }
+
+// sources are the changed files, by their paths from the repository's root.
+func (m mutation) sources() (map[string]string, error) {
+	changed := make(map[string]string)
+	for _, e := range m.edits {
+		text, again := changed[e.file]
+		if !again {
+			b, err := os.ReadFile(filepath.Join(root, e.file))
+			if err != nil {
+				return nil, fmt.Errorf("undo %q: %w", m.name, err)
+			}
+			text = string(b)
+		}
+		if n := strings.Count(text, e.old); n != 1 {
+			return nil, fmt.Errorf("undo %q: %s has %d times %q, want once", m.name, e.file, n, e.old)
+		}
+		changed[e.file] = strings.Replace(text, e.old, e.text, 1)
+	}
+	return changed, nil
+}
+
+// compile runs `go build` with the changed files in place of those in the repository.
+func (m mutation) compile(t *testing.T, args ...string) {
+	t.Helper()
+	changed, err := m.sources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var overlay struct{ Replace map[string]string }
+	overlay.Replace = make(map[string]string)
+	for file, text := range changed {
+		to := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
+		overlay.Replace[filepath.Join(here, file)] = to
+		if err := os.WriteFile(to, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-overlay", list}, args...)...)
+	cmd.Dir = here
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build vipd with %q undone: %v\n%s", m.name, err, out)
+	}
+}
+
+// build returns the path of the mutated vipd.
+func (m mutation) build(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "vipd")
+	m.compile(t, "-ldflags", "-s -w", "-o", binary, "./cmd/vipd")
+	return binary
+}
+
+// packages are those with a changed file.
+func (m mutation) packages() (all []string) {
+	for _, e := range m.edits {
+		all = append(all, "./"+filepath.Dir(e.file))
+	}
+	return all
+}

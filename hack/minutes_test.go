@@ -1,0 +1,100 @@
+package hack
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestTable: how long all parts took and what failed, also where the first that fails is
+// not the last.
+func TestTable(t *testing.T) {
+	env, _ := standIn(t, map[string]string{"make": `case $2 in
+test-unit)
+	printf '61.0\tpass\tpkg/a\t\n6.0\tfail\tpkg/b\tTestX TestX/y\n0.0\tskip\tpkg/c\t\n' >>"$TEST_TIMES"
+	exit 3 ;;
+esac`})
+	cmd := exec.CommandContext(t.Context(), "./test", "lint", "test-unit", "test-lab")
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err == nil || err.Error() != "exit status 3" {
+		t.Errorf("%v, want the status of what failed", err)
+	}
+	for _, want := range []string{"1.0  pkg/a\n", "0.1  pkg/b  FAIL\n", "0.0  make lint\n", "FAIL: pkg/b: TestX TestX/y\n", "  all of it\n"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+	for _, unwanted := range []string{"pkg/c", "test-lab"} {
+		if strings.Contains(string(out), unwanted) {
+			t.Errorf("it speaks of %s:\n%s", unwanted, out)
+		}
+	}
+}
+
+// TestTwoAtOnce: both of two parts that run at once are run to their end, and either may fail.
+func TestTwoAtOnce(t *testing.T) {
+	for _, failing := range []string{"test-unit", "test-lab"} {
+		env, _ := standIn(t, map[string]string{"make": `printf '60.0\t%s\tpkg/%s\t\n' "$([ $2 = ` + failing + ` ] && echo fail || echo pass)" $2 >>"$TEST_TIMES"
+[ $2 != ` + failing + ` ] || exit 3`})
+		cmd := exec.CommandContext(t.Context(), "./test", "lint", "test-unit+test-lab", "never")
+		cmd.Env = append(os.Environ(), env...)
+		out, err := cmd.CombinedOutput()
+		if err == nil || err.Error() != "exit status 3" {
+			t.Errorf("%s fails: %v, want the status of what failed", failing, err)
+		}
+		for _, want := range []string{"1.0  pkg/test-unit", "1.0  pkg/test-lab", "FAIL: pkg/" + failing} {
+			if !strings.Contains(string(out), want) || strings.Contains(string(out), "never") {
+				t.Errorf("%s fails: it does not say %q, or goes on:\n%s", failing, want, out)
+			}
+		}
+	}
+}
+
+// TestModelSearchedBefore: what was searched is not searched again, and whatever changed is.
+func TestModelSearchedBefore(t *testing.T) {
+	dir, cache := t.TempDir(), t.TempDir()
+	var all []byte
+	for _, name := range []string{"vipd.pml", "check"} {
+		text := []byte(read(t, filepath.Join("model", name)) + "\n")
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	stamp := filepath.Join(cache, "vipd-tools", fmt.Sprintf("model-%x", sha256.Sum256(all))[:len("model-")+16])
+	if err := os.MkdirAll(filepath.Dir(stamp), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(stamp, []byte("a day"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check := func() (string, error) {
+		cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(dir, "check"), "--new")
+		// A search would need spin, and this one fails.
+		programs, _ := standIn(t, map[string]string{"spin": "exit 1"})
+		cmd.Env = slices.Concat(os.Environ(), programs, []string{"XDG_CACHE_HOME=" + cache})
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := check(); err != nil || !strings.Contains(out, "a day") {
+		t.Errorf("searched again: %v\n%s", err, out)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "vipd.pml"), os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintln(f, "/* changed */")
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := check(); err == nil {
+		t.Errorf("a model that changed was not searched:\n%s", out)
+	}
+}

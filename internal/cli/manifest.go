@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vipd-io/vipd/internal/config"
+	"github.com/vipd-io/vipd/internal/manifest"
+	"github.com/vipd-io/vipd/internal/version"
+)
+
+func newManifestCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "manifest",
+		Short: "Write manifests that deploy vipd",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return config.UsageError{Err: errors.New("command missing; `vipd manifest --help` lists the commands")}
+		},
+	}
+	cmd.AddCommand(newPodCommand(), newKCPCommand(), newRBACCommand(), newMigrateCommand())
+	return cmd
+}
+
+// image returns the default image: the image of this version.
+func image() string {
+	return "ghcr.io/vipd-io/vipd:" + cmp.Or(version.Released(), "latest")
+}
+
+// podFlags are the flags of all commands that write a pod.
+type podFlags struct {
+	pod manifest.Pod
+	// addressOptional: another source supplies the address.
+	addressOptional bool
+}
+
+// manifestSettings are the settings that a manifest may have. The pod sets the others itself.
+var manifestSettings = []string{"address", "port", "interface", "kubeconfig", "peer", "preferred", "lease-namespace", "lease-name",
+	"profile", "lease-duration", "max-lease-duration", "renew-interval", "fence", "status-address", "log-format", "log-level"}
+
+func (f *podFlags) add(cmd *cobra.Command) {
+	cmd.Flags().SortFlags = false
+	addSettings(cmd, manifestSettings)
+	cmd.Flags().StringVar(&f.pod.Image, "image", image(), "vipd's image")
+	cmd.Flags().StringVar(&f.pod.PKI, "pki", manifest.DefaultPKI, "folder of the cluster's CA on the nodes")
+	cmd.Flags().Lookup("kubeconfig").Usage = "credentials on the nodes, such as /etc/kubernetes/admin.conf (default: the pod creates credentials with the CA)"
+}
+
+// read evaluates the flags, and validates all values without placeholders.
+func (f *podFlags) read(cmd *cobra.Command) (manifest.Pod, error) {
+	values, _, errs := readSettings(cmd, nil)
+	p := f.pod
+	p.Kubeconfigs = values["kubeconfig"]
+	checked := config.Values{"address": {"192.0.2.1"}, "kubeconfig": {manifest.Kubeconfig}} // in place of placeholders
+	for _, s := range config.Settings {
+		v, ok := values[s.Name]
+		if !ok {
+			continue
+		}
+		joined := strings.Join(v, s.Separator)
+		if !strings.Contains(joined, "${") {
+			checked[s.Name] = v
+		}
+		switch s.Name {
+		case "address":
+			p.Address = joined
+		case "kubeconfig":
+		default:
+			p.Settings = append(p.Settings, manifest.Setting{Name: s.Name, Value: joined})
+		}
+	}
+	if p.Address == "" && !f.addressOptional {
+		delete(checked, "address")
+	}
+	if _, err := config.Parse(checked); err != nil {
+		errs = append(errs, err)
+	}
+	if strings.ContainsAny(p.Image, " \t\n") || p.Image == "" {
+		errs = append(errs, fmt.Errorf("--image: %q is not the name of an image", p.Image))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return p, config.UsageError{Err: err}
+	}
+	return p, nil
+}
+
+func newPodCommand() *cobra.Command {
+	f := &podFlags{}
+	cmd := &cobra.Command{
+		Use:   "pod",
+		Short: "Write the static pod for /etc/kubernetes/manifests/vipd.yaml",
+		Long: `Write the static pod for /etc/kubernetes/manifests/vipd.yaml on every
+control-plane node. In CAPV's ClusterClass, use the pod as the value of the
+variable kubeVipPodManifest.`,
+		Args: cobra.NoArgs,
+	}
+	f.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := f.read(cmd)
+		if err != nil {
+			return err
+		}
+		return write(cmd.OutOrStdout(), p.YAML())
+	}
+	return cmd
+}
+
+func newRBACCommand() *cobra.Command {
+	r := manifest.RBAC{}
+	cmd := &cobra.Command{
+		Use:   "rbac",
+		Short: "Write the RBAC of vipd's certificates, which the pod also applies",
+		Args:  cobra.NoArgs,
+	}
+	addSettings(cmd, []string{"lease-namespace", "lease-name"})
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		values, _, _ := readSettings(cmd, nil)
+		values["kubeconfig"] = []string{manifest.Kubeconfig}
+		c, err := config.ParseClient(values)
+		if err != nil {
+			return config.UsageError{Err: err}
+		}
+		r.LeaseNamespace, r.LeaseName = c.LeaseNamespace, c.LeaseName
+		return write(cmd.OutOrStdout(), r.YAML())
+	}
+	return cmd
+}
+
+func newKCPCommand() *cobra.Command {
+	f, k, form := &podFlags{}, manifest.KCP{}, ""
+	cmd := &cobra.Command{
+		Use:   "kcp",
+		Short: "Write the additions to a KubeadmControlPlane of Cluster API",
+		Long: `Write the static pod as a file of a KubeadmControlPlane, and the names of the
+address for the API servers' certificates.
+
+  files         a part of spec.kubeadmConfigSpec
+  patch         a JSON patch, for:
+                kubectl patch kubeadmcontrolplane NAME --type json \
+                  --patch-file FILE
+  full          a KubeadmControlPlane for CAPV
+  clusterclass  an entry of a ClusterClass's patches`,
+		Args: cobra.NoArgs,
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&form, "as", string(manifest.Files), "files, patch, full or clusterclass")
+	cmd.Flags().StringVar(&k.API, "api", "v1beta2", "version of Cluster API's objects: v1beta1 or v1beta2")
+	cmd.Flags().StringVar(&k.DNSName, "dns-name", "", "DNS name of the address, such as kube-api-server.uat.local")
+	cmd.Flags().StringVar(&k.Name, "name", "control-plane", "name of a full KubeadmControlPlane")
+	cmd.Flags().StringVar(&k.Namespace, "namespace", "default", "namespace of a full KubeadmControlPlane")
+	cmd.Flags().StringVar(&k.Version, "kubernetes-version", "v1.36.3", "Kubernetes version of a full KubeadmControlPlane")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		f.addressOptional = form == string(manifest.ClusterClass)
+		if k.Pod, err = f.read(cmd); err != nil {
+			return err
+		}
+		text, err := k.YAML(manifest.Form(form))
+		if err != nil {
+			return config.UsageError{Err: err}
+		}
+		return write(cmd.OutOrStdout(), text)
+	}
+	return cmd
+}
+
+func write(out io.Writer, text string) error {
+	if _, err := io.WriteString(out, text); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package daemon
+
+import (
+	"context"
+	"net"
+
+	"github.com/vipd-io/vipd/pkg/arp"
+	"github.com/vipd-io/vipd/pkg/election"
+	"github.com/vipd-io/vipd/pkg/vip"
+)
+
+// toGrant converts the state of the election into the grant that the Manager works with.
+func toGrant(s election.Status) vip.Grant {
+	return vip.Grant{Held: s.Held, Term: s.Term, Until: s.Until, Ticket: s.Ticket, Holder: s.Holder, Known: s.Known, Why: s.Why, Confirmed: s.Confirmed}
+}
+
+// elector implements vip.Election with the Lease.
+type elector struct {
+	*election.Elector
+	campaigns func(vip.Campaign) // also observes each campaign
+}
+
+func (e elector) Campaign(ctx context.Context, c vip.Campaign) {
+	e.campaigns(c)
+	e.SetCandidate(ctx, election.Candidate{Eligible: c.Eligible, MAC: c.MAC, HoldBack: c.HoldBack, Yield: c.Yield, NotBefore: c.NotBefore})
+}
+
+func (e elector) GiveBack(ctx context.Context, successor string) error {
+	return e.Release(ctx, successor)
+}
+
+func (e elector) Refuse(ctx context.Context, why string) { e.Answer(ctx, why) }
+
+// announcer announces a group of addresses.
+type announcer struct{ *arp.Announcer }
+
+func (a announcer) Announce(p vip.Places) {
+	if t, ok := target(p); ok {
+		a.Announcer.Announce(t)
+	}
+}
+
+func (a announcer) Probe(p vip.Places) {
+	if t, ok := target(p); ok {
+		a.Announcer.Probe(t)
+	}
+}
+
+// target returns what to announce. All places are on one link, see network.Look. ok is false for a
+// link without a MAC, which is not usable.
+func target(p vip.Places) (t arp.Target, ok bool) {
+	l := p.First()
+	mac, err := net.ParseMAC(l.MAC)
+	t = arp.Target{Index: l.Index, MAC: mac}
+	for _, at := range p {
+		t.Addresses = append(t.Addresses, at.Addr)
+	}
+	return t, err == nil
+}

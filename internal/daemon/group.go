@@ -1,0 +1,102 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/vipd-io/vipd/internal/reach"
+	"github.com/vipd-io/vipd/internal/status"
+	"github.com/vipd-io/vipd/pkg/arp"
+	"github.com/vipd-io/vipd/pkg/boottime"
+	"github.com/vipd-io/vipd/pkg/election"
+	"github.com/vipd-io/vipd/pkg/kubeapi"
+	"github.com/vipd-io/vipd/pkg/vip"
+)
+
+// group is a set of addresses that one node holds together or not at all: the Lease that grants
+// them, the Manager that adds and removes them, the fence in the kernel, and the announcer and
+// listener of ARP.
+type group struct {
+	node      *node
+	log       *zap.Logger
+	server    string // host:port of the first address
+	network   *network
+	fence     fence
+	alarm     *boottime.Alarm
+	elector   *election.Elector
+	manager   *vip.Manager
+	announcer *arp.Announcer
+	listener  *arp.Listener
+	events    *kubeapi.Events
+	prober    *reach.Prober // nil for none
+	candidacy candidacy
+	holds     atomic.Bool
+	report    *reporter
+}
+
+func newGroup(n *node, s GroupSpec, network *network, fence fence, board *status.Board) (*group, error) {
+	alarm, err := boottime.NewAlarm()
+	if err != nil {
+		return nil, err
+	}
+	c, log := n.config, n.log
+	if len(n.local.virtual) > len(s.Addresses) {
+		log = log.With(zap.Stringer("vip", s.Addresses[0])) // names the group
+	}
+	most := fence.longest(c.MaxLeaseDuration)
+	longest := max(n.timing.Lease, most)
+	g := &group{node: n, log: log, network: network, fence: fence, alarm: alarm, server: netip.AddrPortFrom(s.Addresses[0], c.Port).String(),
+		report: &reporter{node: c.Node, board: board, metrics: n.report.metrics}}
+	g.announcer = arp.New(arp.Options{Holds: func() bool { return g.manager.Holds() }, Insist: longest, Observe: as[arp.Event](g.observe), Log: log.Named("arp")})
+	g.listener = arp.NewListener(arp.ListenerOptions{Addresses: s.Addresses, Observe: as[arp.Event](g.observe), Log: log.Named("arp")})
+	store := &election.KubeStore{API: n.api, Namespace: s.Namespace, Name: s.Lease, Establish: n.timing.Attempt}
+	g.events = n.api.Events(kubeapi.EventOptions{Namespace: s.Namespace, Lease: s.Lease, UID: store.UID, Node: c.Node})
+	g.report.say = g.events.Record
+	g.elector = election.New(election.Options{
+		Self:   n.self,
+		Timing: n.timing, MaxLease: most, Alone: n.servers.onlyNode,
+		Store:   store,
+		Arm:     fence.arm,
+		Observe: as[election.Event](g.observe),
+		Named:   func(successor string) bool { return successor == c.Node || n.local.ownHost(successor) },
+		Log:     log.Named("election"),
+	})
+	g.manager = vip.New(vip.Options{
+		Node: c.Node, Longest: longest, Network: network, Fence: fence, Announcer: announcer{g.announcer}, Election: elector{g.elector, as[vip.Campaign](g.observe)},
+		Observe: as[vip.Report](g.observe), Slack: fence.slack(), Alarm: alarm.Set, Log: log.Named("vip"),
+	})
+	network.nudge, network.listen = g.manager.Changed, g.listener.Watch
+	if c.ProbeInterval > 0 {
+		g.prober = reach.New(reach.Options{Ask: g.ask, Every: c.ProbeInterval, Idle: g.manager.Holds, Observe: as[reach.Outage](g.observe)})
+	}
+	return g, nil
+}
+
+func (g *group) close() { _ = g.alarm.Close() }
+
+// ask sends a request to the VIP as a client does. Any response of the server counts as an answer.
+func (g *group) ask(ctx context.Context) (bool, error) {
+	_, _, known, err := g.node.api.Readyz(ctx, g.server)
+	return known, err
+}
+
+// probe requests a probe of the VIP now, if the VIP is probed at all.
+func (g *group) probe() {
+	if g.prober != nil {
+		g.prober.Nudge()
+	}
+}
+
+// parts returns what has to run until the Manager has ended.
+func (g *group) parts() []func(context.Context) error {
+	out := []func(context.Context) error{g.elector.Run, g.announcer.Run, g.listener.Run, g.events.Run,
+		func(ctx context.Context) error { return g.alarm.Run(ctx, g.manager.Wake) },
+		func(ctx context.Context) error { return g.fence.watch(ctx, g.log.Named("fence"), g.manager.Changed) }}
+	if g.prober != nil {
+		out = append(out, g.prober.Run)
+	}
+	return out
+}

@@ -1,0 +1,263 @@
+package daemon
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vipd-io/vipd/pkg/netif"
+	"github.com/vipd-io/vipd/pkg/vip"
+)
+
+// network implements vip.Network with the interfaces of this node, for one group.
+type network struct {
+	handle     *netif.Handle
+	observer   *netif.Observer // of the node
+	addresses  []netip.Addr
+	configured string // "": the interface whose subnet holds the address
+	log        *zap.Logger
+
+	// nudge requests a Look from the Manager.
+	nudge func()
+
+	// listen sets the interface on which claims of other machines are heard.
+	listen func(index int, mac net.HardwareAddr)
+
+	known neighbour
+
+	place         atomic.Pointer[place] // what the last Look found
+	chosen        string                // the last chosen interface, used when its subnet is gone
+	undestroyable bool                  // the kernel cannot destroy sockets, which was logged
+	outside       bool                  // the VIP is in no subnet of the interface, which was logged
+}
+
+// place is the interface of the addresses.
+type place struct {
+	name  string // of the interface, which may be missing; "" while none is chosen
+	index int    // of the interface, 0 for none
+}
+
+// newNetworks returns a network for each group, and the observer that they share. Run the observer.
+func newNetworks(handle *netif.Handle, groups []GroupSpec, log *zap.Logger) (observer *netif.Observer, all []*network) {
+	observer = handle.Observe(netif.ObserverOptions{Changed: func(c netif.Change) {
+		for _, n := range all {
+			n.changed(c)
+		}
+	}, Log: log})
+	for _, g := range groups {
+		all = append(all, &network{handle: handle, observer: observer, addresses: g.Addresses, configured: g.Interface, log: log, nudge: func() {}})
+	}
+	return observer, all
+}
+
+// changed nudges the Manager if the change can matter for the group. A pod that comes or goes does
+// not.
+func (n *network) changed(c netif.Change) {
+	at := n.at()
+	matters := c.All
+	for _, l := range c.Links {
+		matters = matters || l.Index == at.index || l.Name == at.name || slices.Contains(l.AltNames, at.name)
+	}
+	for _, a := range c.Addresses {
+		// The address, a subnet by which the interface is chosen, or another address of the
+		// interface.
+		matters = matters || a.Index == at.index || slices.ContainsFunc(n.addresses, a.Prefix.Contains)
+	}
+	if matters {
+		n.nudge()
+	}
+}
+
+// at returns the place that the last Look found.
+func (n *network) at() place {
+	if p := n.place.Load(); p != nil {
+		return *p
+	}
+	return place{name: n.configured}
+}
+
+// Look reads the interface and the addresses. The error is vip.ErrNoLink, with the reason, if there
+// is no usable interface; the rest of the result is valid then.
+func (n *network) Look() (vip.Observation, error) {
+	now, err := n.observer.Fresh()
+	if err != nil {
+		return vip.Observation{}, err
+	}
+	link, err := n.link(now)
+	n.place.Store(&place{name: cmp.Or(n.configured, n.chosen), index: link.Index})
+	if n.listen != nil {
+		n.listen(link.Index, link.MAC)
+	}
+	seen := n.seen(now, link)
+	if err != nil {
+		return seen, err
+	}
+	if !link.Up {
+		return seen, fmt.Errorf("%w: %s is down or has no carrier", vip.ErrNoLink, link.Name)
+	}
+	return seen, nil
+}
+
+// seen returns the state of the addresses on this node.
+func (n *network) seen(now *netif.Snapshot, link netif.Link) vip.Observation {
+	seen, here := vip.Observation{}, 0
+	where := func(text *string, list []netif.Address) {
+		if *text == "" && len(list) > 0 {
+			*text = now.Where(list[0])
+		}
+	}
+	for _, a := range n.addresses {
+		seen.Places = append(seen.Places, vip.Place{Addr: a, Link: vip.Link{Index: link.Index, MAC: link.MAC.String(), Name: link.Name, Up: link.Up}})
+		present, ours := now.Presence(netif.Place{Addr: a, Link: link.Index}), 0
+		for _, p := range present.Ours {
+			seen.Marked = seen.Marked || p.Ours
+			if p.Ours && p.Index == link.Index {
+				ours = 1
+			}
+			seen.Stray = seen.Stray || !p.Ours || p.Index != link.Index
+		}
+		here += ours
+		where(&seen.Own, present.Own)
+		where(&seen.Aside, present.Aside)
+	}
+	switch {
+	case here == len(n.addresses):
+		seen.Present = vip.Whole
+	case here > 0:
+		seen.Present = vip.Partial
+	}
+	return seen
+}
+
+// link returns the interface to use. The error is vip.ErrNoLink if there is none.
+func (n *network) link(now *netif.Snapshot) (netif.Link, error) {
+	name := n.configured
+	if name == "" {
+		chosen, err := now.Choose(n.addresses[0])
+		switch {
+		case err == nil && chosen != n.chosen:
+			n.log.Info("interface chosen by its subnet", zap.String("interface", chosen))
+			n.chosen = chosen
+		case err != nil && n.chosen == "":
+			return netif.Link{}, fmt.Errorf("%w: %w; name one with --interface, or give it an address", vip.ErrNoLink, err)
+		}
+		name = n.chosen
+	}
+	link, err := now.Link(name)
+	if errors.Is(err, netif.ErrLinkNotFound) {
+		return netif.Link{}, fmt.Errorf("%w: %w; there are: %s", vip.ErrNoLink, err, linkNames(now.Links()))
+	}
+	if err != nil {
+		return netif.Link{}, fmt.Errorf("%w: %w", vip.ErrNoLink, err)
+	}
+	n.warnOutside(link, now)
+	return link, nil
+}
+
+// warnOutside logs once that the VIP is in no subnet of the interface.
+func (n *network) warnOutside(link netif.Link, now *netif.Snapshot) {
+	for _, a := range now.On(link.Index) {
+		if !a.Ours && !a.Prefix.IsSingleIP() && a.Prefix.Contains(n.addresses[0]) {
+			n.outside = false
+			return
+		}
+	}
+	if !n.outside {
+		n.log.Warn("the VIP is in no subnet of its interface",
+			zap.Stringer("vip", n.addresses[0]), zap.String("interface", link.Name),
+			zap.String("consequence", "hosts on that network send no ARP requests for the VIP unless they have a route to the VIP"))
+	}
+	n.outside = true
+}
+
+func linkNames(links []netif.Link) string {
+	var out []string
+	for _, l := range links {
+		out = append(out, l.Name)
+	}
+	return strings.Join(out, ", ")
+}
+
+// Put adds all addresses, or extends their lifetime.
+func (n *network) Put(places vip.Places, valid time.Duration) error {
+	now, err := n.observer.Fresh()
+	if err != nil {
+		return err
+	}
+	for _, p := range places {
+		if err := n.handle.Put(now, netif.Place{Addr: p.Addr, Link: p.Link.Index}, valid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Divert makes the kernel forward packets for the addresses.
+func (n *network) Divert() error {
+	now, err := n.observer.Fresh()
+	if err == nil {
+		var failed []error
+		for _, a := range n.addresses {
+			failed = append(failed, n.handle.Divert(now, netif.Place{Addr: a, Link: n.at().index}))
+		}
+		err = errors.Join(failed...)
+	}
+	if err != nil {
+		n.log.Warn("packets for the VIP not diverted", zap.Error(err),
+			zap.String("consequence", "clients may take a second to find the next holder"))
+	}
+	return err
+}
+
+// sweep ends the connections of addresses that are missing on this node: an earlier process was
+// killed, and the lifetime of its address ended. Errors are logged only.
+func (n *network) sweep() {
+	now, err := n.observer.Fresh()
+	if err != nil {
+		n.log.Warn("connections of an earlier process not read", zap.Error(err))
+		return
+	}
+	for _, a := range n.addresses {
+		if len(now.At(a)) > 0 {
+			continue // kept or removed once the Lease is known; or not vipd's
+		}
+		ended, destroyErr := n.handle.DestroySockets(a)
+		n.logRetired(a, netif.Retired{Connections: ended, Trouble: destroyErr})
+	}
+}
+
+// Remove removes vipd's addresses and confirms the removal. After an error it goes on with the
+// other addresses. The connections end first, and an error there does not keep an address.
+func (n *network) Remove() error {
+	now, err := n.observer.Fresh()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, a := range n.addresses {
+		retired, err := n.handle.Retire(now, netif.Place{Addr: a, Link: n.at().index})
+		errs = append(errs, err)
+		n.logRetired(a, retired)
+	}
+	return errors.Join(errs...)
+}
+
+func (n *network) logRetired(a netip.Addr, r netif.Retired) {
+	if r.Connections > 0 {
+		n.log.Info("connections ended for clients to reconnect", zap.Stringer("vip", a), zap.Int("connections", r.Connections))
+	}
+	undestroyable := errors.Is(r.Trouble, netif.ErrDestroyUnsupported)
+	if r.Trouble != nil && (!undestroyable || !n.undestroyable) {
+		n.log.Warn("connections not ended", zap.Error(r.Trouble),
+			zap.String("consequence", "clients with idle connections may notice the move of the VIP late"))
+	}
+	n.undestroyable = undestroyable
+}

@@ -1,0 +1,139 @@
+package firewall
+
+import (
+	"errors"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+)
+
+// errTooMuch means that the packet passes more rules than maxSteps.
+var errTooMuch = errors.New("too many rules")
+
+// maxSteps bounds the evaluated rules, counted each time.
+const maxSteps = 200_000
+
+// ends are the possible outcomes of a rule or a chain, one bit each.
+type ends uint8
+
+const (
+	passes ends = 1 << iota
+	blocks
+	// continues: the next rule is evaluated.
+	continues
+	// returns: the calling chain continues, or the policy applies.
+	returns
+)
+
+// evaluator evaluates the ruleset for one packet.
+type evaluator struct {
+	ruleset *ruleset
+	all     []*nftables.Chain
+	packet  packet
+	// rewritten and untracked tell that a rule may change the destination of the packet, or may
+	// exclude the packet from conntrack.
+	rewritten, untracked bool
+
+	steps   int
+	early   bool  // before conntrack
+	blocker Block // the last rule that certainly blocks when it is evaluated
+}
+
+// ctPriority is NF_IP_PRI_CONNTRACK.
+const ctPriority = -200
+
+// blocks evaluates all base chains for a packet to this machine.
+func (j *evaluator) blocks() (out []Block, err error) {
+	for _, c := range j.all {
+		if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookPrerouting && *c.Hooknum != *nftables.ChainHookInput {
+			continue
+		}
+		j.early = *c.Hooknum == *nftables.ChainHookPrerouting && c.Priority != nil && *c.Priority <= ctPriority
+		j.blocker = Block{}
+		e, err := j.walk(keyOf(c), 0)
+		if err != nil {
+			return nil, err
+		}
+		if e&returns != 0 {
+			e &^= returns
+			if c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
+				e |= blocks
+				j.blocker = j.block(keyOf(c), 0, false)
+			} else {
+				e |= passes
+			}
+		}
+		if e == blocks {
+			out = append(out, j.blocker)
+		}
+	}
+	return out, nil
+}
+
+func keyOf(c *nftables.Chain) chainKey { return chainKey{c.Table.Family, c.Table.Name, c.Name} }
+
+func (j *evaluator) block(k chainKey, handle uint64, reject bool) Block {
+	b := Block{Family: "inet", Table: k.table, Chain: k.name, Handle: handle, Reject: reject}
+	if k.family == nftables.TableFamilyIPv4 {
+		b.Family = "ip"
+	}
+	for _, c := range j.all {
+		b.UFW = b.UFW || c.Table.Name == k.table && c.Table.Family == k.family && c.Name == "ufw-user-input"
+	}
+	return b
+}
+
+// walk evaluates a chain and returns its possible outcomes: passes, blocks, returns.
+func (j *evaluator) walk(k chainKey, depth int) (out ends, err error) {
+	if depth > 16 { // NFT_JUMP_STACK_SIZE
+		return 0, errTooMuch
+	}
+	rules, err := j.ruleset.of(k)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range rules {
+		if j.steps++; j.steps > maxSteps {
+			return 0, errTooMuch
+		}
+		one := &evaluation{evaluator: j, key: k, rule: r, depth: depth}
+		e, err := one.look()
+		if err != nil {
+			return 0, err
+		}
+		if out |= e &^ continues; e&continues == 0 {
+			return out, nil
+		}
+	}
+	return out | returns, nil
+}
+
+// verdict returns the possible outcomes of a verdict.
+func (m *evaluation) verdict(v *expr.Verdict) (ends, error) {
+	j := m.evaluator
+	switch v.Kind {
+	case expr.VerdictAccept, expr.VerdictStop:
+		return passes, nil
+	case expr.VerdictDrop:
+		return m.blocked(false), nil
+	case expr.VerdictReturn:
+		return returns, nil
+	case expr.VerdictContinue, expr.VerdictBreak:
+		return continues, nil
+	case expr.VerdictJump, expr.VerdictGoto:
+		e, err := j.walk(chainKey{m.key.family, m.key.table, v.Chain}, m.depth+1)
+		if v.Kind == expr.VerdictJump && e&returns != 0 {
+			e = e&^returns | continues
+		}
+		return e, err
+	default: // decided in user space or by a program
+		return passes | blocks, nil
+	}
+}
+
+func (m *evaluation) blocked(reject bool) ends {
+	if !m.unsure {
+		m.blocker = m.block(m.key, m.rule.handle, reject)
+	}
+	return blocks
+}

@@ -1,0 +1,316 @@
+package migrate
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/vipd-io/vipd/internal/manifest"
+)
+
+const (
+	kubeVipPath = manifest.ManifestsDir + "/kube-vip.yaml"
+	vipdPath    = manifest.ManifestsDir + "/vipd.yaml"
+)
+
+// edit makes the edits for what walk found.
+func (m *migration) edit() error {
+	for _, p := range m.pods {
+		if err := m.editPod(p); err != nil {
+			return err
+		}
+	}
+	for i := range m.files {
+		if err := m.editFile(&m.files[i]); err != nil {
+			return err
+		}
+	}
+	if m.options.Elsewhere && !m.byVariable {
+		m.renamed = append(m.renamed, kubeVipPath)
+	}
+	for _, f := range m.files {
+		if err := m.editScript(f); err != nil {
+			return err
+		}
+	}
+	for _, c := range m.commands {
+		if err := m.editCommand(c); err != nil {
+			return err
+		}
+	}
+	if m.indexed > 0 && len(m.dropped) > 0 {
+		return &Refusal{Line: m.indexed, Reason: "this patch addresses files or commands by index, and some of these are removed",
+			Way: "append to the list instead (/-), or remove " + strings.Join(m.dropped, " and ") + " by hand and migrate again"}
+	}
+	if m.byVariable {
+		m.kept = true
+		m.note(0, "the class takes the manifest from a variable of each Cluster, so migrate the Clusters. The class serves Clusters with kube-vip as well, "+
+			"and is not changed: the file on the node is still "+kubeVipPath+" but contains vipd, and the class's other files for kube-vip have no effect there")
+	}
+	return m.lint()
+}
+
+func (m *migration) note(line int, text string) {
+	m.notes = append(m.notes, Note{Line: line, Text: text})
+}
+
+// editPod replaces a pod.
+func (m *migration) editPod(p foundPod) error {
+	start, end := p.job.start(p.n), 0
+	end, err := p.job.end(p.n)
+	if err != nil {
+		return p.job.refuse(p.n, err.Error(), "write the manifest as `kubectl get -o yaml` does")
+	}
+	if p.n.Style&yaml.FlowStyle != 0 && p.job.line(start) != 1 {
+		return p.job.refuse(p.n, "the manifest is JSON", "write it as YAML, as `kubectl get -o yaml` does")
+	}
+	pod, kept, err := m.read(p, p.job.src[start:end])
+	if err != nil {
+		return err
+	}
+	if kept {
+		m.kept, m.announcer = true, true
+		return nil
+	}
+	y := strings.TrimSuffix(pod.YAML(), "\n")
+	vipd, err := newJob(y)
+	if err != nil {
+		return p.job.refuse(p.n, "vipd's manifest would not be YAML: "+err.Error(), "replace the placeholders ${...} with their values, and migrate again")
+	}
+	p.job.edits = append(p.job.edits, Edit{Start: start, End: end, Text: indented(y, p.n.Column-1)})
+	m.replaced = m.replaced || !p.variable
+	p.job.expect = append(p.job.expect, func() { *p.n = *root(vipd.docs[0]) })
+	if comment.MatchString(p.job.src[start:end]) {
+		m.note(p.job.fileLine(p.n.Line), "the comments inside kube-vip's manifest are removed with it")
+	}
+	if p.job.outer == nil {
+		m.note(p.job.fileLine(p.n.Line), "remove kube-vip's manifest from the node before vipd takes over: while both are in "+manifest.ManifestsDir+", vipd waits")
+	}
+	if p.variable {
+		m.note(p.job.fileLine(p.n.Line), "the ClusterClass sets the path of this manifest on the node, which does not change: "+kubeVipPath+" with CAPV's classes, although the manifest is vipd's now")
+	}
+	return nil
+}
+
+var comment = regexp.MustCompile(`(?m)(?:^|[ \t])#`)
+
+// keepsHelpers tells whether what kube-vip needs besides its pod stays: in a class that serves
+// clusters with kube-vip as well, and in a file whose kube-vip is elsewhere and stays.
+func (m *migration) keepsHelpers(kind string) bool {
+	if !m.own && !m.replaced && !m.options.Elsewhere {
+		return true
+	}
+	return m.byVariable && (kind == "ClusterClass" || kind == "KubeadmControlPlaneTemplate")
+}
+
+// editFile renames the manifest, and removes what only kube-vip needs.
+func (m *migration) editFile(f *foundFile) error {
+	at, content := get(f.entry, "path"), get(f.entry, "content")
+	name := str(at)
+	if name == "" {
+		return nil
+	}
+	line := f.job.fileLine(f.entry.Line)
+	inManifests := path.Dir(name) == manifest.ManifestsDir || strings.HasSuffix(path.Dir(name), "/manifests")
+	switch {
+	case m.hasPod(f.job, content):
+		if m.keepsHelpers(f.kind) || path.Base(name) == "vipd.yaml" {
+			return nil
+		}
+		renamed := path.Join(path.Dir(name), "vipd.yaml")
+		m.renamed = append(m.renamed, name)
+		m.note(line, fmt.Sprintf("%s is now %s", name, renamed))
+		return f.job.substitute(at, path.Base(name), path.Base(renamed))
+	case inManifests && kubeVipName.MatchString(name):
+		return m.emptyManifest(f, content)
+	case m.keepsHelpers(f.kind):
+		return nil
+	case path.Base(name) == "kube-vip.hosts":
+		return m.drop(f, line, name, "it made the name kubernetes known to kube-vip; vipd needs no name")
+	case kubeVipName.MatchString(path.Base(name)) && strings.Contains(str(content), "super-admin.conf"), onlyPrepares(str(content), nil):
+		return m.drop(f, line, name, "it gave kube-vip super-admin.conf; vipd makes its own credentials")
+	}
+	return nil
+}
+
+// emptyManifest handles an entry for kube-vip's manifest that contains no manifest.
+func (m *migration) emptyManifest(f *foundFile, content *yaml.Node) error {
+	node := get(f.entry, "path")
+	switch {
+	case get(f.entry, "contentFrom") != nil:
+		secret := str(get(f.entry, "contentFrom", "secret", "name"))
+		return f.job.refuse(node, "the manifest is in the Secret "+secret, "migrate the manifest in the Secret (kubectl get secret "+secret+" -o go-template), and name the file vipd.yaml here by hand")
+	case str(get(f.entry, "encoding")) != "":
+		return f.job.refuse(node, "the manifest is encoded ("+str(get(f.entry, "encoding"))+")", "write it as plain text, without encoding, and migrate again")
+	case content == nil || content.Value == "" && m.byVariable:
+		m.byVariable = true
+		return nil
+	}
+	if _, reason := unrendered(content.Value); reason != "" {
+		return f.job.refuse(content, reason, rendered)
+	}
+	if err := script(content.Value); err != nil {
+		return f.job.refuse(content, "a script writes kube-vip's manifest on the node", scriptsWay)
+	}
+	if strings.Contains(content.Value, "vipd") {
+		return nil // the class's path, vipd's manifest
+	}
+	return f.job.refuse(content, "this is not a valid manifest of kube-vip", "replace it with the output of `vipd manifest pod`, and the path with "+vipdPath)
+}
+
+func (m *migration) drop(f *foundFile, line int, name, why string) error {
+	m.dropped = append(m.dropped, name)
+	m.note(line, name+" dropped: "+why)
+	return f.list.job.removeItem(f.list)
+}
+
+// editScript changes a script that refers to kube-vip's manifest to refer to vipd's.
+func (m *migration) editScript(f foundFile) error {
+	name, content := str(get(f.entry, "path")), get(f.entry, "content")
+	if m.hasPod(f.job, content) || m.keepsHelpers(f.kind) || slices.Contains(m.dropped, name) {
+		return nil
+	}
+	for _, old := range m.renamed {
+		if strings.Contains(str(content), old) {
+			m.note(f.job.fileLine(content.Line), name+" refers to "+old+" and was changed to "+path.Base(vipdPath)+": check the result")
+			return f.job.substitute(content, old, path.Join(path.Dir(old), "vipd.yaml"))
+		}
+	}
+	return nil
+}
+
+// removeItem removes an item from its list, and the list with its last item.
+func (j *job) removeItem(l list) error {
+	if j.gone == nil {
+		j.gone = make(map[*yaml.Node]int)
+	}
+	if j.gone[l.seq]++; j.gone[l.seq] == len(l.seq.Content) {
+		if err := j.removeEmpty(l.parent, l.seq); err != nil {
+			return err
+		}
+	}
+	return j.remove(l.seq, l.item)
+}
+
+// hasPod tells whether a string is a manifest that was replaced.
+func (m *migration) hasPod(j *job, content *yaml.Node) bool {
+	if content == nil {
+		return false
+	}
+	return slices.ContainsFunc(j.inner, func(in *job) bool { return in.at == content && len(in.edits) > 0 })
+}
+
+// editCommand removes a command that only prepares kube-vip's manifest, and changes one that does
+// more to refer to vipd's.
+func (m *migration) editCommand(c foundCommand) error {
+	text := str(c.n)
+	line := c.job.fileLine(c.n.Line)
+	if generated.MatchString(text) || kubeVipName.MatchString(text) && heredoc.MatchString(text) {
+		return c.job.refuse(c.n, "a command writes kube-vip's manifest on the node",
+			"remove the command, and add the output of `vipd manifest kcp` to files")
+	}
+	if m.keepsHelpers(c.kind) {
+		return nil
+	}
+	if onlyPrepares(text, m.dropped) {
+		m.note(line, "command dropped: "+shorten(strings.TrimSpace(strings.Split(text, "\n")[0])))
+		m.dropped = append(m.dropped, "the command")
+		return c.list.job.removeItem(c.list)
+	}
+	for _, name := range m.dropped {
+		if strings.Contains(text, name) {
+			m.note(line, "this command refers to "+name+", which is removed, and does more: remove the reference by hand")
+		}
+	}
+	for _, old := range m.renamed {
+		if strings.Contains(text, old) {
+			m.note(line, "this command refers to "+old+" and was changed to "+path.Base(vipdPath)+": check the result, and apply it together with the manifest")
+			return c.job.substitute(c.n, old, path.Join(path.Dir(old), "vipd.yaml"))
+		}
+	}
+	if strings.Contains(text, "/etc/hosts") && strings.Contains(text, " kubernetes\"") {
+		m.note(line, "this command makes the name kubernetes known on the node; vipd does not need that, and the command was not changed")
+	}
+	return nil
+}
+
+var (
+	statements = regexp.MustCompile(`\n|;|&&|\|\|`)
+	keyword    = regexp.MustCompile(`^(?:if|then|elif|else|do|!|\{|\(|function \w+|\w+\(\))(?:\s+|$)`)
+	harmless   = regexp.MustCompile(`^(?:#.*|fi|done|\}|\)|exit 0|set [-+]\w+( pipefail)?|(?:export |readonly |declare -r |local )?[A-Za-z_]\w*=(?:"[^"]*"|'[^']*'|\$\([^()]*\)|[^\s"']*)|\[.*|test .*|grep -q.*|sleep [0-9]+)?$`)
+	aboutAdmin = regexp.MustCompile(`^sed .*admin\.conf.*`)
+)
+
+// onlyPrepares tells whether a script only gives super-admin.conf to kube-vip's manifest or takes
+// it away again, or only runs such scripts.
+func onlyPrepares(script string, scripts []string) bool {
+	found := false
+	for _, s := range statements.Split(strings.ReplaceAll(script, "\\\n", " "), -1) {
+		s = strings.TrimSpace(s)
+		for keyword.MatchString(s) {
+			s = strings.TrimSpace(keyword.ReplaceAllString(s, ""))
+		}
+		switch {
+		case harmless.MatchString(s):
+		case aboutAdmin.MatchString(s) && kubeVipName.MatchString(s):
+			found = true
+		case runs(s, scripts):
+			found = true
+		default:
+			return false
+		}
+	}
+	return found
+}
+
+// runs tells whether a statement runs one of the scripts, or makes it executable.
+func runs(statement string, scripts []string) bool {
+	words := strings.Fields(statement)
+	for len(words) > 0 && slices.Contains([]string{"/bin/bash", "bash", "/bin/sh", "sh", "sudo", "chmod", "+x", "0700", "0755", "700", "755"}, words[0]) {
+		words = words[1:]
+	}
+	return len(words) > 0 && slices.Contains(scripts, words[0])
+}
+
+var placeholder = regexp.MustCompile(`\$+\{[^}]*\}`)
+
+// placeholdersOf returns the placeholders of a manifest, as written there and as seconds writes
+// them.
+func placeholdersOf(src string) []string {
+	found := placeholder.FindAllString(src, -1)
+	for _, p := range slices.Clone(found) {
+		found = append(found, strings.TrimSuffix(seconds(p), "s"))
+	}
+	return found
+}
+
+// lint returns an error if a manifest would reach a node changed.
+func (m *migration) lint() error {
+	for _, f := range m.files {
+		content := get(f.entry, "content")
+		if !m.hasPod(f.job, content) {
+			continue
+		}
+		for _, in := range f.job.inner {
+			if in.at != content {
+				continue
+			}
+			sortEdits(in.edits)
+			result, err := apply(in.src, in.edits)
+			if err != nil {
+				return err
+			}
+			if f.job.templated {
+				result = strings.NewReplacer("{{", "", "}}", "").Replace(result) // rendered before it reaches the node
+			}
+			if err := manifest.Lint(str(get(f.entry, "path")), result, placeholdersOf(in.src)...); err != nil {
+				return f.job.refuse(content, "the file would reach a node changed: "+err.Error(), "correct it by hand, and migrate again")
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,447 @@
+package migrate
+
+import (
+	"fmt"
+	"net"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/vipd-io/vipd/internal/config"
+	"github.com/vipd-io/vipd/internal/manifest"
+)
+
+// reader converts a kube-vip pod to a vipd pod.
+type reader struct {
+	*migration
+	pod foundPod
+	n   *yaml.Node // the container
+	env []variable
+	out manifest.Pod
+}
+
+// variable is an environment variable.
+type variable struct {
+	name, value string
+	node        *yaml.Node
+	known       config.KubeVip
+	ok          bool
+}
+
+// read converts a kube-vip pod to a vipd pod. kept tells that vipd does not replace the pod, and
+// that it stays. raw is the source of the pod.
+func (m *migration) read(p foundPod, raw string) (out manifest.Pod, kept bool, err error) {
+	r := &reader{migration: m, pod: p, n: kubeVipContainer(spec(p.n)), out: manifest.Pod{Image: m.options.Image}}
+	if at, reason := unrendered(raw); reason != "" && !p.job.templated {
+		return out, false, &Refusal{Line: p.job.fileLine(p.n.Line + at), Reason: reason, Way: rendered}
+	}
+	if err := r.variables(); err != nil {
+		return out, false, err
+	}
+	if kind := str(get(p.n, "kind")); kind != "Pod" {
+		if !r.truth("cp_enable") {
+			r.note(r.line(p.n), "this "+kind+" of kube-vip announces Services only, and was not changed: it does not use vipd's Lease")
+			return out, true, nil
+		}
+		return out, false, p.job.refuse(p.n, "kube-vip runs as a "+kind+" here; vipd has to run before there is an API server, and so needs a static pod",
+			"write the output of `vipd manifest pod` to "+vipdPath+" on every control-plane node, and remove cp_enable from the "+kind)
+	}
+	for _, step := range []func() error{r.mode, r.arguments, r.settings, r.timing, r.credentials, r.valid} {
+		if err := step(); err != nil {
+			return out, false, err
+		}
+	}
+	r.others()
+	return r.out, false, nil
+}
+
+func (r *reader) line(n *yaml.Node) int { return r.pod.job.fileLine(n.Line) }
+
+func (r *reader) refuse(n *yaml.Node, reason, way string) error {
+	return r.pod.job.refuse(n, reason, way)
+}
+
+// variables reads the environment.
+func (r *reader) variables() error {
+	if from := get(r.n, "envFrom"); from != nil {
+		return r.refuse(from, "settings come from a ConfigMap or Secret, which a static pod may not have", "write them as env, and migrate again")
+	}
+	env := get(r.n, "env")
+	if env == nil {
+		return r.refuse(r.n, "kube-vip has no settings here (env)", "use the output of `vipd manifest pod` with the settings of this kube-vip")
+	}
+	for _, e := range env.Content {
+		v := variable{name: str(get(e, "name")), node: e}
+		v.known, v.ok = config.Of(v.name)
+		switch value, from := get(e, "value"), get(e, "valueFrom"); {
+		case from != nil && v.known.Setting == "node-name":
+			continue // vipd's manifest has that setting anyway
+		case from != nil:
+			return r.refuse(from, v.name+" has no literal value (valueFrom)", "write its value, and migrate again")
+		case value != nil && value.Kind != yaml.ScalarNode:
+			return r.refuse(value, v.name+" has a value that is not a string", "is this a template? "+rendered)
+		case value != nil && value.Tag != "!!null":
+			v.value = value.Value
+		}
+		r.env = append(r.env, v)
+	}
+	return nil
+}
+
+// get returns a variable; the last one of that name counts, as for kubelet.
+func (r *reader) get(name string) (v variable, ok bool) {
+	for _, e := range r.env {
+		if e.name == name {
+			v, ok = e, true
+		}
+	}
+	return v, ok
+}
+
+func (r *reader) truth(name string) bool {
+	v, _ := r.get(name)
+	value, known := resolve(v.value)
+	b, err := strconv.ParseBool(value)
+	return known && err == nil && b
+}
+
+var withDefault = regexp.MustCompile(`\$\{\w+(?::?[=-])([^}]*)\}`)
+
+// resolve replaces the placeholders of a value with their defaults; known is false if a placeholder
+// has none.
+func resolve(value string) (resolved string, known bool) {
+	resolved = withDefault.ReplaceAllStringFunc(value, func(p string) string {
+		return strings.Trim(withDefault.FindStringSubmatch(p)[1], `"'`)
+	})
+	return resolved, !strings.Contains(resolved, "${") && !jinjaSign.MatchString(resolved)
+}
+
+// mode refuses everything but a control-plane address in ARP mode.
+func (r *reader) mode() error {
+	for _, v := range r.env {
+		if v.known.Refuse == "" {
+			continue
+		}
+		value, known := resolve(v.value)
+		if b, err := strconv.ParseBool(value); err == nil && b {
+			return r.refuse(v.node, v.name+"="+v.value, v.known.Refuse)
+		}
+		if !known {
+			return r.refuse(v.node, fmt.Sprintf("cannot tell from %[2]s whether %[1]s is on", v.name, v.value), "write true or false, and migrate again")
+		}
+	}
+	for _, needed := range []struct{ name, without string }{
+		{"vip_arp", "kube-vip does not announce the address here, or not by ARP; vipd uses ARP only"},
+		{"cp_enable", "kube-vip holds no address for the control plane here: it announces Services, which vipd does not"},
+	} {
+		name := needed.name
+		v, ok := r.get(name)
+		if _, known := resolve(v.value); ok && !known {
+			r.note(r.line(v.node), fmt.Sprintf("%s=%s: assumed to be true, because kube-vip would hold no address otherwise", name, v.value))
+			continue
+		}
+		if !r.truth(name) {
+			return r.refuse(r.n, name+is(v.value)+": "+needed.without, "keep this kube-vip, and add vipd with `vipd manifest pod`; or set "+name+" to \"true\" if that is intended")
+		}
+	}
+	return nil
+}
+
+func is(value string) string {
+	if value == "" {
+		return " is not set"
+	}
+	return " is " + value
+}
+
+// arguments refuses settings that are no variables, and further containers.
+func (r *reader) arguments() error {
+	for _, c := range append(items(get(spec(r.pod.n), "containers")), items(get(spec(r.pod.n), "initContainers"))...) {
+		if c != r.n {
+			return r.refuse(c, "the pod has another container, "+str(get(c, "name")), "move that container to another pod, and migrate again")
+		}
+	}
+	args := get(r.n, "args")
+	if args == nil {
+		return nil
+	}
+	for i := 0; i < len(args.Content); i++ {
+		name, _, inOne := strings.Cut(str(args.Content[i]), "=")
+		switch {
+		case name == "manager" || name == "start":
+			continue
+		case name == "--leaderElectionType" && strings.Contains(str(args.Content[i])+str(at(args, i+1)), "etcd"):
+			return r.refuse(args.Content[i], "kube-vip uses etcd for its election here; vipd uses a Lease, so the two would not know of each other",
+				"stop kube-vip on all nodes before the first vipd starts: write the output of `vipd manifest pod` to "+vipdPath)
+		case name == "--prometheusHTTPServer" || name == "--log":
+			r.note(r.line(args.Content[i]), name+" removed: vipd has no such argument")
+		default:
+			return r.refuse(args.Content[i], "argument "+str(args.Content[i])+" is not known to vipd",
+				"use the environment variable of kube-vip instead, or remove the argument, and migrate again")
+		}
+		if !inOne {
+			i++
+		}
+	}
+	return nil
+}
+
+func items(n *yaml.Node) []*yaml.Node {
+	if n == nil {
+		return nil
+	}
+	return slices.Clip(n.Content)
+}
+
+func at(n *yaml.Node, i int) *yaml.Node {
+	if i >= len(n.Content) {
+		return nil
+	}
+	return n.Content[i]
+}
+
+// settings translates the environment, and notes what is lost.
+func (r *reader) settings() error {
+	for _, v := range r.env {
+		resolved, known := resolve(v.value)
+		switch {
+		case !v.ok:
+			r.loss(v, fmt.Sprintf("%s=%s: vipd does not know this variable of kube-vip; removed", v.name, v.value))
+		case known && v.known.Loss(resolved) != "":
+			r.loss(v, v.known.Loss(resolved))
+		case !known && v.known.Lost != "":
+			r.loss(v, fmt.Sprintf("%s=%s: if this is on: %s", v.name, v.value, v.known.Lost))
+		}
+		if v.value == "" || v.known.Setting == "" {
+			continue
+		}
+		if err := r.setting(v, resolved, known); err != nil {
+			return err
+		}
+	}
+	if r.out.Address == "" {
+		return r.refuse(r.n, "no address: neither address nor vip_address is set", "set address, and migrate again")
+	}
+	return nil
+}
+
+func (r *reader) loss(v variable, text string) {
+	r.notes = append(r.notes, Note{Line: r.line(v.node), Loss: true, Text: text})
+}
+
+func (r *reader) setting(v variable, resolved string, known bool) error {
+	if known && toReplace.MatchString(resolved) {
+		r.note(r.line(v.node), fmt.Sprintf("%s=%s: assumed to be a placeholder that is replaced on the node", v.name, v.value))
+	}
+	switch v.known.Setting {
+	case "address":
+		if r.out.Address != "" && r.out.Address != v.value {
+			return r.refuse(v.node, fmt.Sprintf("two addresses, %s and %s", r.out.Address, v.value), "keep one of address and vip_address, and migrate again")
+		}
+		r.out.Address = v.value
+	case "lease-name":
+		if namespace, name, ok := strings.Cut(v.value, "/"); ok {
+			r.set("lease-namespace", namespace)
+			r.set("lease-name", name)
+			return nil
+		}
+		r.set("lease-name", v.value)
+	case "lease-namespace":
+		if lease, _ := r.get("vip_leasename"); !strings.Contains(lease.value, "/") {
+			r.set("lease-namespace", v.value)
+		}
+	case "status-address":
+		r.loss(v, fmt.Sprintf("%s=%s: vipd serves its own status there, without kube-vip's metrics", v.name, v.value))
+		r.set("status-address", v.value)
+	case "apiserver":
+		r.set("apiserver", apiServer(v.value))
+	case "lease-duration", "renew-interval", "kubeconfig": // timing, credentials
+	default:
+		r.set(v.known.Setting, v.value)
+	}
+	return nil
+}
+
+// toReplace matches names that a script replaces with sed, such as control_plane_endpoint_ip: no
+// host, port or interface has such a name.
+var toReplace = regexp.MustCompile(`^[a-z]+(?:_[a-z]+){2,}$`)
+
+// defaults are defaults of both vipd and kube-vip, which need not be written.
+var defaults = map[string]string{"port": "6443", "lease-namespace": "kube-system", "lease-name": "plndr-cp-lock", "apiserver": "127.0.0.1:6443"}
+
+func (r *reader) set(name, value string) {
+	if value == "" || defaults[name] == value {
+		return
+	}
+	r.out.Settings = append(r.out.Settings, manifest.Setting{Name: name, Value: value})
+}
+
+// apiServer converts kube-vip's kubernetes_addr to host:port. The name kubernetes was an alias of
+// the node itself.
+func apiServer(addr string) string {
+	host, port, err := net.SplitHostPort(strings.TrimSuffix(strings.TrimPrefix(addr, "https://"), "/"))
+	if err != nil {
+		return addr
+	}
+	if host == "kubernetes" || host == "localhost" {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+var version = regexp.MustCompile(`:v?(\d+)\.(\d+)`)
+
+// defaultTiming returns the timing of that version of kube-vip, by the tag of the image (PR 1429).
+func (r *reader) defaultTiming() (lease, deadline, retry, why string) {
+	image, _ := resolve(str(get(r.n, "image")))
+	v := version.FindStringSubmatch(image)
+	if v == nil {
+		return "15", "10", "2", fmt.Sprintf("the version of %s is not known; assumed to be v1.1.0 or later, which has 15, 10 and 2 s", image)
+	}
+	major, _ := strconv.Atoi(v[1])
+	minor, _ := strconv.Atoi(v[2])
+	if major > 1 || major == 1 && minor >= 1 {
+		return "15", "10", "2", fmt.Sprintf("%s has 15, 10 and 2 s, as all from v1.1.0 on", image)
+	}
+	return "5", "3", "1", fmt.Sprintf("%s has 5, 3 and 1 s, as all before v1.1.0", image)
+}
+
+// timing uses kube-vip's lease duration and renewal interval, so that both give each other the same
+// time.
+func (r *reader) timing() error {
+	lease, deadline, retry, why := r.defaultTiming()
+	values := []*string{&lease, &deadline, &retry}
+	var absent []string
+	for i, name := range []string{"vip_leaseduration", "vip_renewdeadline", "vip_retryperiod"} {
+		if v, ok := r.get(name); ok && v.value != "" {
+			*values[i] = v.value
+		} else {
+			absent = append(absent, name)
+		}
+	}
+	if len(absent) > 0 {
+		r.note(r.line(r.n), strings.Join(absent, ", ")+" not set: vipd uses kube-vip's default; "+why)
+	}
+	if err := r.validTiming(lease, deadline, retry); err != nil {
+		return err
+	}
+	r.set("lease-duration", seconds(lease))
+	r.set("renew-interval", seconds(retry))
+	return nil
+}
+
+// seconds appends the unit to a number or a placeholder. Quotes in a default are removed, because
+// they would become part of the value.
+func seconds(value string) string {
+	return strings.NewReplacer(`"`, "", "'", "").Replace(value) + "s"
+}
+
+func (r *reader) validTiming(values ...string) error {
+	var d []time.Duration
+	for _, value := range values {
+		resolved, known := resolve(value)
+		if !known {
+			return nil
+		}
+		n, err := strconv.ParseUint(resolved, 10, 16)
+		if err != nil {
+			return r.refuse(r.n, fmt.Sprintf("lease timing %q is not a number of seconds", value), "correct it, and migrate again")
+		}
+		d = append(d, time.Duration(n)*time.Second)
+	}
+	if d[0] <= d[1] || float64(d[1]) <= 1.2*float64(d[2]) {
+		return r.refuse(r.n, fmt.Sprintf("kube-vip does not start with a lease of %s, a deadline of %s and a period of %s: each must be longer than the next", d[0], d[1], d[2]),
+			"correct vip_leaseduration, vip_renewdeadline and vip_retryperiod, and migrate again")
+	}
+	if r.options.Timing != nil {
+		if err := r.options.Timing(d[0], d[2]); err != nil {
+			return r.refuse(r.n, "vipd cannot use kube-vip's timing: "+err.Error(), "first roll out kube-vip with another timing, so that both use the same, and migrate again")
+		}
+	}
+	return nil
+}
+
+// credentials lets vipd create its own if the cluster's CA is on the node.
+func (r *reader) credentials() error {
+	inPod := "/etc/kubernetes/admin.conf"
+	if v, ok := r.get("k8s_config_file"); ok && v.value != "" {
+		inPod = v.value
+	}
+	host, n := r.hostPath(inPod)
+	switch {
+	case host == "":
+		return nil
+	case path.Base(host) != "admin.conf" && path.Base(host) != "super-admin.conf":
+		r.out.Kubeconfigs = []string{host}
+		r.note(r.line(n), "vipd uses the credentials in "+host+", because it does not know the path of a CA to create its own")
+	case path.Dir(host) != path.Dir(manifest.DefaultPKI):
+		r.out.PKI = path.Join(path.Dir(host), path.Base(manifest.DefaultPKI))
+		r.note(r.line(n), "vipd uses the cluster's CA in "+r.out.PKI+", beside "+host+": check that it is there")
+	}
+	return nil
+}
+
+// hostPath returns the file of the node that is mounted at a path.
+func (r *reader) hostPath(mounted string) (string, *yaml.Node) {
+	mounts, volumes := get(r.n, "volumeMounts"), get(spec(r.pod.n), "volumes")
+	if mounts == nil || volumes == nil {
+		return "", nil
+	}
+	for _, mount := range mounts.Content {
+		for _, v := range volumes.Content {
+			if str(get(mount, "mountPath")) == mounted && str(get(mount, "name")) == str(get(v, "name")) {
+				return str(get(v, "hostPath", "path")), v
+			}
+		}
+	}
+	return "", nil
+}
+
+// valid parses the settings as vipd does. A placeholder without a default counts as valid.
+func (r *reader) valid() error {
+	good := map[string]string{"address": "192.0.2.1", "status-address": "127.0.0.1:2112", "port": "6443", "apiserver": "127.0.0.1:6443", "lease-duration": "15s", "renew-interval": "2s"}
+	values := config.Values{"kubeconfig": {manifest.Kubeconfig}}
+	for _, s := range append([]manifest.Setting{{Name: "address", Value: r.out.Address}}, r.out.Settings...) {
+		resolved, known := resolve(s.Value)
+		if !known || toReplace.MatchString(resolved) {
+			resolved = good[s.Name]
+		}
+		if resolved != "" {
+			values[s.Name] = []string{resolved}
+		}
+	}
+	if _, err := config.Parse(values); err != nil {
+		return r.refuse(r.n, "vipd cannot run with these settings: "+strings.ReplaceAll(err.Error(), "\n", "; "), "correct them, and migrate again")
+	}
+	return nil
+}
+
+// carried are the fields of a pod for which vipd's manifest has its own value.
+var carried = []string{
+	"metadata.name", "metadata.namespace", "metadata.creationTimestamp",
+	"spec.containers", "spec.hostNetwork", "spec.hostAliases", "spec.volumes", "spec.priorityClassName", "spec.priority", "spec.restartPolicy",
+	"container.name", "container.image", "container.imagePullPolicy", "container.args", "container.command", "container.env",
+	"container.securityContext", "container.volumeMounts", "container.livenessProbe", "container.readinessProbe", "container.startupProbe",
+}
+
+// others notes the fields that are not carried over.
+func (r *reader) others() {
+	r.othersOf("metadata.", get(r.pod.n, "metadata"))
+	r.othersOf("spec.", spec(r.pod.n))
+	r.othersOf("container.", r.n)
+}
+
+func (r *reader) othersOf(prefix string, n *yaml.Node) {
+	for i := 0; n != nil && i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if slices.Contains(carried, prefix+key.Value) || len(value.Content) == 0 && (value.Value == "" || value.Tag == "!!null") {
+			continue
+		}
+		r.note(r.line(key), prefix+key.Value+" is not carried over: vipd's manifest has its own, or none")
+	}
+}

@@ -1,0 +1,162 @@
+// Package migrate replaces kube-vip with vipd in the manifests of clusters: a static pod, a
+// KubeadmControlPlane, a ClusterClass and its Clusters. Everything else stays byte for byte: the
+// package edits ranges of the text, and parses the result to verify that nothing else has changed.
+// It is pure: text in, text out.
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Options configures Migrate.
+type Options struct {
+	// Image is the image of vipd.
+	Image string
+	// Timing returns an error if vipd does not accept that lease duration and renew interval.
+	Timing func(lease, renew time.Duration) error
+	// Elsewhere tells that kube-vip's manifest is in another file that is migrated together with
+	// this one, for example a class and its template.
+	Elsewhere bool
+}
+
+// Result is the result for a file.
+type Result struct {
+	// Out is the file with vipd, or the unchanged file if there is nothing to change.
+	Out string
+	// Edits are the replaced ranges of the file, in bytes.
+	Edits []Edit
+	// Replaced tells that a manifest in a file was replaced, and not only one in a variable.
+	Replaced bool
+	// Notes are for the person who migrates, in the order of the file.
+	Notes []Note
+}
+
+// Changed tells whether there was something to migrate.
+func (r Result) Changed() bool { return len(r.Edits) > 0 }
+
+// Note is a remark for the person who migrates.
+type Note struct {
+	// Line is a line of the original file, from 1; 0 for the file as a whole.
+	Line int
+	// Loss tells that something that worked with kube-vip does not work with vipd.
+	Loss bool
+	Text string
+}
+
+// Refusal is why a file cannot be migrated, and what to do about it.
+type Refusal struct {
+	Line        int
+	Reason, Way string
+}
+
+func (r *Refusal) Error() string { return r.Reason + ": " + r.Way }
+
+// ErrNoKubeVip means that a file contains no manifest of kube-vip, nor of vipd.
+var ErrNoKubeVip = errors.New("no manifest of kube-vip in it, nor of vipd")
+
+// Migrate replaces kube-vip with vipd. With an error, which may be a *Refusal, there is no result.
+func Migrate(src string, o Options) (Result, error) {
+	if !utf8.ValidString(src) {
+		return Result{}, errors.New("not UTF-8 text")
+	}
+	if !mentions(src) && !strings.Contains(src, "vipd") {
+		return Result{}, ErrNoKubeVip
+	}
+	if r := templates(src); r != nil {
+		return Result{}, r
+	}
+	file, err := newJob(src)
+	if err != nil {
+		if r := notYAML(src); r != nil {
+			return Result{}, r
+		}
+		return Result{}, err
+	}
+	m := &migration{options: o}
+	for _, doc := range file.docs {
+		m.kind = str(get(root(doc), "kind"))
+		m.walk(file, doc, nil, false)
+	}
+	if err := m.edit(); err != nil {
+		return Result{}, err
+	}
+	out, err := file.finish()
+	if err != nil {
+		if r := (*Refusal)(nil); errors.As(err, &r) {
+			return Result{}, err
+		}
+		return Result{}, &Refusal{Reason: err.Error(), Way: "nothing was written; please report it with the file. `vipd manifest pod` and `vipd manifest kcp` print the manifests to use"}
+	}
+	r := Result{Out: out, Edits: file.edits, Replaced: m.replaced, Notes: m.notes}
+	if line := lineOfMatch(out, imageLine); line > 0 && !m.announcer {
+		return Result{}, &Refusal{Line: lineOf(src, imageLine.FindString(out)), Reason: "the file has a manifest of kube-vip that is not valid",
+			Way: "check whether it is YAML; replace it by hand with the output of `vipd manifest pod`, and migrate again"}
+	}
+	r.leftovers()
+	slices.SortStableFunc(r.Notes, func(a, b Note) int { return a.Line - b.Line })
+	if r.Changed() || m.vipd || m.kept {
+		return r, nil
+	}
+	return Result{}, m.nothing(src)
+}
+
+// mentions tells whether a text mentions kube-vip, its variables, or keepalived.
+func mentions(s string) bool {
+	return kubeVipName.MatchString(s) || strings.Contains(s, "vip_arp") || strings.Contains(s, "keepalived")
+}
+
+var kubeVipName = regexp.MustCompile(`(?i)kube-?_?vip`)
+
+// imageLine matches the line with kube-vip's image.
+var imageLine = regexp.MustCompile(`(?m)^[^#\n]*image["']?: *["']?\S*kube-vip`)
+
+func lineOfMatch(s string, pattern *regexp.Regexp) int {
+	at := pattern.FindStringIndex(s)
+	if at == nil {
+		return 0
+	}
+	return lineAt(s, at[0])
+}
+
+// nothing returns why there is nothing to migrate.
+func (m *migration) nothing(src string) error {
+	if line := lineOf(src, "keepalived"); line > 0 {
+		return &Refusal{Line: line, Reason: "keepalived holds the address here, not kube-vip: keepalived uses VRRP, and does not know vipd's Lease",
+			Way: "remove keepalived's files and commands by hand, and add the output of `vipd manifest kcp`; never let both run at the same time"}
+	}
+	if kubeVipName.MatchString(src) {
+		return fmt.Errorf("%w; line %d refers to it: add the file with the manifest to the same command", ErrNoKubeVip, lineOf(src, kubeVipName.FindString(src)))
+	}
+	return ErrNoKubeVip
+}
+
+// lineOf returns the first line that contains a string, 0 for none.
+func lineOf(s, part string) int {
+	before, _, ok := strings.Cut(s, part)
+	if !ok {
+		return 0
+	}
+	return 1 + strings.Count(before, "\n")
+}
+
+// leftovers notes the lines of the result that still mention kube-vip.
+func (r *Result) leftovers() {
+	for i, line := range strings.Split(r.Out, "\n") {
+		if t := strings.TrimSpace(line); r.Changed() && kubeVipName.MatchString(strings.ReplaceAll(t, "kubeVipPodManifest", "")) && !strings.HasPrefix(t, "#") {
+			r.Notes = append(r.Notes, Note{Text: fmt.Sprintf("line %d of the result still names kube-vip, and was left as it is: %s", i+1, shorten(t))})
+		}
+	}
+}
+
+func shorten(s string) string {
+	if r := []rune(s); len(r) > 80 {
+		return string(r[:77]) + "..."
+	}
+	return s
+}

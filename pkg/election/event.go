@@ -1,0 +1,18 @@
+package election
+
+// Event is an event of an Elector, see Options.Observe.
+//
+//	Status       this node began or stopped holding the Lease, or renewed it
+//	Observation  a version of the Lease was observed
+//	Write        a claim or a renewal ended
+//	MoveRequest  somebody asks this node, the holder, to hand over
+type Event interface{ isEvent() }
+
+// MoveRequest is a request to the holder to hand the Lease over to a node, or to AnyNode. See
+// MoveAnnotation.
+type MoveRequest struct{ To string }
+
+func (Status) isEvent()      {}
+func (Observation) isEvent() {}
+func (Write) isEvent()       {}
+func (MoveRequest) isEvent() {}

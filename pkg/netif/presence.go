@@ -1,0 +1,79 @@
+package netif
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Place is an address and the index of the interface chosen for it, 0 for none.
+type Place struct {
+	Addr netip.Addr
+	Link int
+}
+
+// Presence is where a VIP is on this node, by owner. vipd changes only its own addresses.
+type Presence struct {
+	// Ours have vipd's mark, on any interface; or another VIP manager left them on the interface
+	// that is chosen for the VIP: a single address without a mark, beside other addresses.
+	Ours []Address
+	// Own are addresses of the node itself: with a subnet, on another interface, or the only
+	// address of the chosen interface.
+	Own []Address
+	// Aside are single addresses on an interface that leads nowhere. kube-proxy in IPVS mode adds
+	// the external addresses of Services to kube-ipvs0 of every node (pkg/proxy/ipvs), and load
+	// balancers with direct server return need the VIP on the loopback.
+	Aside []Address
+}
+
+// Presence returns where the address is.
+func (s *Snapshot) Presence(at Place) Presence {
+	var p Presence
+	for _, a := range s.At(at.Addr) {
+		switch local := s.links.get(a.Index).Local; {
+		case a.Ours || !local && s.left(a, at.Link):
+			p.Ours = append(p.Ours, a)
+		case local && a.Prefix.IsSingleIP():
+			p.Aside = append(p.Aside, a)
+		default:
+			p.Own = append(p.Own, a)
+		}
+	}
+	return p
+}
+
+// left tells whether an address without a mark has the form that other VIP managers leave behind.
+func (s *Snapshot) left(a Address, link int) bool {
+	return link > 0 && a.Index == link && a.Prefix.IsSingleIP() && !s.alone(a)
+}
+
+// alone tells whether an interface has no other address of its own in that family: the DHCP of a
+// cloud hands out single addresses.
+func (s *Snapshot) alone(a Address) bool {
+	for _, b := range s.On(a.Index) {
+		if b.Global && !b.Ours && b.Prefix.Addr() != a.Prefix.Addr() && b.Prefix.Addr().Is4() == a.Prefix.Addr().Is4() {
+			return false
+		}
+	}
+	return true
+}
+
+// foreign returns an address that is not vipd's on an interface, 0 for any.
+func (p Presence) foreign(link int) (Address, bool) {
+	for _, list := range [...][]Address{p.Own, p.Aside} {
+		for _, a := range list {
+			if link == 0 || a.Index == link {
+				return a, true
+			}
+		}
+	}
+	return Address{}, false
+}
+
+// Where describes where an address is, for people.
+func (s *Snapshot) Where(a Address) string {
+	l, ok := s.LinkAt(a.Index)
+	if !ok {
+		return fmt.Sprintf("%s on interface %d", a.Prefix, a.Index)
+	}
+	return fmt.Sprintf("%s on %s", a.Prefix, l.Name)
+}
