@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/pkg/kubeapi"
 )
 
@@ -45,7 +46,7 @@ func TestAlone(t *testing.T) {
 		{"it gives the address away", []step{{0, true, unread}, {time.Minute, false, unread}, {time.Minute, true, unread}, {time.Minute, true, unread}}, []string{warning, warning}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				core, logs := observer.New(zapcore.DebugLevel)
 				a := newAlone(zap.New(core))
 				ctx, cancel := context.WithCancel(t.Context())

@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/vipd-io/vipd/internal/bubble"
 )
 
 const kubeVipPod = `apiVersion: v1
@@ -44,7 +46,7 @@ func TestAwaitNoKubeVip(t *testing.T) {
 			t.Fatalf("without one: %t, %v, %v", alone, err, logs.All())
 		}
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		path := put("other.yaml", kubeVipPod)
 		done := make(chan error, 1)
 		go func() {

@@ -5,9 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
@@ -22,7 +22,7 @@ func TestExamineIsBounded(t *testing.T) {
 		{Options{ListenTime: 30 * time.Second}, 34 * time.Second},
 	} {
 		for _, mode := range []Mode{Node, Worker, Preflight} {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				began := time.Now()
 				Examine(t.Context(), mute(mode), c.opts)
 				if took := time.Since(began); took > c.want || took < c.want/2 {

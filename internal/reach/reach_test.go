@@ -5,11 +5,11 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
@@ -63,7 +63,7 @@ func (c *client) now() boottime.Instant { return boottime.Instant(time.Since(c.s
 func at(d time.Duration) boottime.Instant { return boottime.Instant(d + time.Hour) }
 
 func TestOutage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := run(t)
 		time.Sleep(5*time.Second + time.Millisecond)
 		if n := c.asked.Load(); n != 5 {
@@ -86,7 +86,7 @@ func TestOutage(t *testing.T) {
 
 // TestMute: probes without an answer do not delay other probes.
 func TestMute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := run(t)
 		time.Sleep(1500 * time.Millisecond)
 		c.mute.Store(true)
@@ -107,7 +107,7 @@ func TestMute(t *testing.T) {
 
 // TestNothingToAsk: no probes on the holder, nor without credentials.
 func TestNothingToAsk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := run(t)
 		c.idle.Store(true)
 		time.Sleep(10 * time.Second)
@@ -136,7 +136,7 @@ func TestNothingToAsk(t *testing.T) {
 
 // TestOneIsLost: a single failed probe among answered ones is an outage until the next answer.
 func TestOneIsLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := run(t)
 		time.Sleep(1500 * time.Millisecond)
 		c.mute.Store(true)

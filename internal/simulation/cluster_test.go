@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/internal/leasetest"
 	"github.com/vipd-io/vipd/pkg/election"
 )
@@ -80,7 +81,7 @@ type outcome struct {
 // play runs the scenario of a seed from beginning to end.
 func play(t *testing.T, seed uint64, r rules) (o outcome) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t, seed, r)
 		c.scenario()
 		c.verdict()

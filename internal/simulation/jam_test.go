@@ -3,9 +3,9 @@ package simulation
 import (
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
@@ -29,7 +29,7 @@ func (j jammed) wait(d draw) {
 // than the fence outlives a ticket (30 s). The fence stays while the process retries.
 func TestJamThatOutlastsTheTicket(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var jams atomic.Int64
 		c := newCluster(t, 1, rules{leases: [][]time.Duration{{3 * time.Second}},
 			change: func(p *process, s *dependencies) { s.network = jammed{lasting{s.network, time.Hour}, p, &jams} }})

@@ -4,9 +4,9 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
@@ -125,7 +125,7 @@ func (c *cluster) judge() {
 // node.
 func TestPutThatOutlastsTheFence(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var hangs atomic.Int64
 		c := newCluster(t, 1, rules{leases: [][]time.Duration{{3 * time.Second}},
 			change: func(p *process, s *dependencies) { s.network = stuck{s.network, p, &hangs} }})

@@ -3,8 +3,9 @@ package simulation
 import (
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/vipd-io/vipd/internal/bubble"
 )
 
 // TestPermitBehindTheNextArm: a store whose answers take longer than the renew interval, without
@@ -13,7 +14,7 @@ import (
 func TestPermitBehindTheNextArm(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				c := lonely(t, seed)
 				n := c.nodes[0]
 				n.start()

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/internal/nstest"
 )
 
@@ -139,7 +140,7 @@ func TestSchedule(t *testing.T) {
 		8 * time.Second: {0, 100, 300, 1200, 2200, 3200, 4200, 5200, 6200, 7200, 8200, 38200},
 	} {
 		t.Run(insist.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var r recorder
 				a := announcer(t, &r, Options{Holds: always, Insist: insist})
 				for range 2 { // the second time as the first
@@ -162,7 +163,7 @@ func TestSchedule(t *testing.T) {
 }
 
 func TestDefend(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var r recorder
 		var lost atomic.Bool
 		a := announcer(t, &r, Options{Holds: func() bool { return !lost.Load() }})
@@ -192,7 +193,7 @@ func TestDefend(t *testing.T) {
 }
 
 func TestProbe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		var r recorder
 		a := announcer(t, &r, Options{Holds: func() bool { return false }, Log: zap.New(core)})
@@ -228,7 +229,7 @@ func TestProbe(t *testing.T) {
 }
 
 func TestProbeKeepsOutOfAnAnnouncement(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var r recorder
 		a := announcer(t, &r, Options{Holds: always})
 		a.Announce(target)
@@ -245,7 +246,7 @@ func TestProbeKeepsOutOfAnAnnouncement(t *testing.T) {
 }
 
 func TestSilenceAndLostOwnershipSendNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var r recorder
 		var mine atomic.Bool
 		mine.Store(true)
@@ -275,7 +276,7 @@ func TestSilenceAndLostOwnershipSendNothing(t *testing.T) {
 }
 
 func TestRetriesAfterAnError(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var r recorder
 		r.down.Store(true)
 		a := announcer(t, &r, Options{Holds: always})

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/internal/nstest"
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
@@ -420,7 +421,7 @@ func TestFlood(t *testing.T) {
 		"ourselves":     {0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWire()
 				told := make(map[string]time.Time)
 				n, sent := 0, 0
@@ -467,7 +468,7 @@ func TestFlood(t *testing.T) {
 
 // TestTriesAgain: every second, and at a Watch at once; one warning per interface.
 func TestTriesAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		var tried []int
 		start := time.Now()
@@ -506,7 +507,7 @@ func TestTriesAgain(t *testing.T) {
 // a socket is opened, while a socket is read.
 func TestNoSocketIsLeft(t *testing.T) {
 	for want, end := range map[int]time.Duration{0: 0, 1: 5 * time.Millisecond, 2: 15 * time.Millisecond, 3: 25 * time.Millisecond} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			var conns []*wire
 			l := NewListener(ListenerOptions{Now: bubbleClock(), Listen: func(int) (ReadConn, error) {
 				time.Sleep(10 * time.Millisecond)
@@ -540,7 +541,7 @@ func TestNoSocketIsLeft(t *testing.T) {
 // TestOneSocketAtATime: a change of the interface is no failure; the listener recovers from a
 // failure.
 func TestOneSocketAtATime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		var mu sync.Mutex
 		var conns []*wire

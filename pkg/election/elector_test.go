@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/internal/leasetest"
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
@@ -299,7 +300,7 @@ func (c *cluster) checkExclusion() {
 
 func inBubble(t *testing.T, f func(c *cluster)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		f(c)
 		c.end()

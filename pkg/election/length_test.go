@@ -3,12 +3,12 @@ package election
 import (
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"pgregory.net/rapid"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/internal/leasetest"
 )
 
@@ -125,7 +125,7 @@ func (c *cluster) seconds() int {
 // TestLoneHolderOutlastsTheStore: a holder without another candidate is never silent
 // while the store is away for less than its lease.
 func TestLoneHolderOutlastsTheStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		c.most, c.alone = time.Minute, func() (bool, bool) { return true, true }
 		n := c.join("n1")
@@ -161,7 +161,7 @@ func TestLostJustBeforeTheStoreIsBack(t *testing.T) {
 	for _, lease := range []time.Duration{2 * time.Second, 3 * time.Second, 10 * time.Second} {
 		for off := time.Duration(0); off < 2*time.Second; off += 400 * time.Millisecond {
 			for away := 26 * time.Second; away < 30*time.Second; away += 400 * time.Millisecond {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					c := newCluster(t)
 					c.timing = least(t, lease)
 					c.most, c.alone = AloneLease, func() (bool, bool) { return true, true }
@@ -188,7 +188,7 @@ func TestLostJustBeforeTheStoreIsBack(t *testing.T) {
 // lease, and the holding ends no later than that lease, with or without an answer.
 func TestShortAsSoonAsThereIsSomebody(t *testing.T) {
 	for _, lost := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			c := newCluster(t)
 			alone := true
 			c.most, c.alone = 30*time.Second, func() (bool, bool) { c.mu.Lock(); defer c.mu.Unlock(); return alone, true }
@@ -222,7 +222,7 @@ func TestShortAsSoonAsThereIsSomebody(t *testing.T) {
 // TestNotShorterWhileRenewalsFail: a holder that learns of another candidate while it cannot write
 // keeps its deadline.
 func TestNotShorterWhileRenewalsFail(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		alone := true
 		c.most, c.alone = 30*time.Second, func() (bool, bool) { c.mu.Lock(); defer c.mu.Unlock(); return alone, true }
@@ -250,7 +250,7 @@ func TestNotShorterWhileRenewalsFail(t *testing.T) {
 // TestSlowStoreIsHeld: a store that becomes slower and slower keeps its holder, even if that began
 // during a claim, and the length shrinks again.
 func TestSlowStoreIsHeld(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		c.most = 30 * time.Second
 		slow := func(d time.Duration) {
@@ -288,7 +288,7 @@ func TestSlowStoreIsHeld(t *testing.T) {
 // The holder may lose the lease; then a node claims it again, and keeps it.
 func TestSlowWrites(t *testing.T) {
 	for _, slow := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			c := newCluster(t)
 			c.most = 40 * time.Second
 			c.join("n1")
@@ -317,7 +317,7 @@ func TestSlowWrites(t *testing.T) {
 
 // TestRestartAlone: what an earlier process knew about candidates counts until it is known again.
 func TestRestartAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		alone, known := true, true
 		c.most, c.alone = 30*time.Second, func() (bool, bool) { c.mu.Lock(); defer c.mu.Unlock(); return alone, known }
@@ -347,7 +347,7 @@ func TestRestartAlone(t *testing.T) {
 // TestDeletedUnderALongLease: a node that creates a deleted Lease anew makes the others wait for as
 // long as its holder may go on, even if the newest version was not observed.
 func TestDeletedUnderALongLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		c.most, c.alone = 30*time.Second, func() (bool, bool) { return false, true }
 		c.join("n1")
@@ -375,7 +375,7 @@ func TestDeletedUnderALongLease(t *testing.T) {
 // third node, which observed how long leases may be, waits that long, and not as long as the new
 // record says.
 func TestMadeAnewByANewcomer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		c.most = 30 * time.Second
 		holder := c.join("n1")
@@ -405,7 +405,7 @@ func TestMadeAnewByANewcomer(t *testing.T) {
 // TestNonsenseIsWaitedOutForTheLongest: an edit may have removed every hint of how long the holder
 // may go on.
 func TestNonsenseIsWaitedOutForTheLongest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		c.most, c.alone = 30*time.Second, func() (bool, bool) { return true, true }
 		n := c.join("n1")
@@ -422,7 +422,7 @@ func TestNonsenseIsWaitedOutForTheLongest(t *testing.T) {
 // TestSlowStoreOfLongAgo: a store was slow, and has been fast for half an hour, as the record of
 // the holder shows. The next holder has a lease as configured.
 func TestSlowStoreOfLongAgo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		c.most = 30 * time.Second
 		n1 := c.join("n1")
@@ -456,7 +456,7 @@ func TestSlowStoreOfLongAgo(t *testing.T) {
 // some seconds (another program's transaction). The longer lease goes on: it is in the record and
 // in the kernel's timer, and the other nodes wait for it.
 func TestNotCutWithoutAWrite(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		alone := true
 		c.most, c.alone = 40*time.Second, func() (bool, bool) { c.mu.Lock(); defer c.mu.Unlock(); return alone, true }

@@ -6,13 +6,13 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
@@ -152,7 +152,7 @@ func moves(s State) bool {
 }
 
 func TestReadyAtFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		since := boottime.Instant(time.Hour) // the time at which a world begins
 		want := State{Local: Server{Name: "n1", Verdict: Ready, Since: since}, Peers: []Server{{Name: "n2", Verdict: Ready, Since: since}, {Name: "n3", Verdict: Ready, Since: since}}}
@@ -164,7 +164,7 @@ func TestReadyAtFirst(t *testing.T) {
 
 // TestReadySince: from the last recovery on, and 0 while it is not ready.
 func TestReadySince(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		first := w.now().Local.Since
 		w.set("dead", "n1")
@@ -190,7 +190,7 @@ func TestTimeToMove(t *testing.T) {
 		"hangs":   holderOwn + maxWait + 2*silentInterval,
 	} {
 		t.Run(doing, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				for i := range 20 { // at any point between two probes
 					time.Sleep(time.Duration(i) * 37 * time.Millisecond)
@@ -217,7 +217,7 @@ func TestStandby(t *testing.T) {
 		"hangs":   2*standbyOwn + (minFailures-2)*silentInterval + lateAfter + 10*time.Millisecond,
 	} {
 		t.Run(doing, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorldOf(t, 3)
 				for i := range 20 {
 					w.await("recovery", func(s State) bool { return s.Local.Verdict == Ready })
@@ -231,7 +231,7 @@ func TestStandby(t *testing.T) {
 			})
 		})
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorldOf(t, 3)
 		time.Sleep(3500 * time.Millisecond)
 		w.set("dead", "n1")
@@ -244,7 +244,7 @@ func TestStandby(t *testing.T) {
 
 // TestNudge: a connection broke; the server is probed at once.
 func TestNudge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		for range 10 {
 			time.Sleep(71 * time.Millisecond)
@@ -263,7 +263,7 @@ func TestNudge(t *testing.T) {
 func TestAllInTheSameTrouble(t *testing.T) {
 	for _, doing := range []string{"dead", "leaving", "etcd", "hangs", "slow"} {
 		t.Run(doing, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				for range 5 {
 					time.Sleep(73 * time.Millisecond)
@@ -279,7 +279,7 @@ func TestAllInTheSameTrouble(t *testing.T) {
 
 // TestPeerComesBackFirst: the peer is then the better one, at once.
 func TestPeerComesBackFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.set("etcd", "n1", "n2", "n3")
 		w.await("trouble", func(s State) bool { return s.Local.Verdict == NotReady && s.Peers[0].Verdict == NotReady })
@@ -303,7 +303,7 @@ func TestPeerFails(t *testing.T) {
 		"hangs":   minFailures*holderPeer + timeout + 10*time.Millisecond,
 	} {
 		t.Run(doing, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				for range 10 {
 					time.Sleep(137 * time.Millisecond)
@@ -321,7 +321,7 @@ func TestPeerFails(t *testing.T) {
 
 // TestHold: a standby that becomes the holder probes its peers at once.
 func TestHold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorldOf(t, 3)
 		for range 10 {
 			w.await("peers", func(s State) bool { return len(s.Peers) == 2 && s.Peers[0].Verdict == Ready })
@@ -341,7 +341,7 @@ func TestHold(t *testing.T) {
 
 // TestPeersChange: a removed peer is not probed any more.
 func TestPeersChange(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.monitor.SetPeers([]string{"n3", "n4", "n1"})
 		w.await("n4", func(s State) bool { return len(s.Peers) == 2 && s.Peers[1].Name == "n4" && s.Peers[1].Verdict == Ready })

@@ -6,8 +6,9 @@ import (
 	"maps"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/vipd-io/vipd/internal/bubble"
 )
 
 // load is the number of probes a second, on average over half a minute in which some servers have
@@ -61,7 +62,7 @@ func TestLoad(t *testing.T) {
 			for _, holding := range []bool{true, false} {
 				for _, who := range []string{"own", "peers", "all"} {
 					t.Run(fmt.Sprintf("%s/%s/%d/holding=%t", l.doing, who, n, holding), func(t *testing.T) {
-						synctest.Test(t, func(t *testing.T) { l.measure(t, who, n, holding) })
+						bubble.Test(t, func(t *testing.T) { l.measure(t, who, n, holding) })
 					})
 				}
 			}
@@ -112,7 +113,7 @@ func (w *world) counts() map[string]int {
 
 // TestManyNudges: a server that breaks every connection is not probed for each one, and no peer is.
 func TestManyNudges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		before := w.counts()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

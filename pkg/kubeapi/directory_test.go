@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
@@ -258,7 +258,7 @@ func TestServerThatStartsIsNotTheOnly(t *testing.T) {
 func TestRefusalBacksOff(t *testing.T) {
 	s := newServer(t)
 	path := s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil)
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, logs := newClient(s.addr(), path)
 		c.SetReady(map[string]boottime.Instant{s.addr(): long()})
 		asked := make(chan time.Time)

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/vipd-io/vipd/internal/bubble"
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
@@ -310,7 +311,7 @@ func holding(t *testing.T) *world {
 }
 
 func TestOrderOfCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.pass(time.Second)
 		w.grant(1, hold)
@@ -341,7 +342,7 @@ func TestOrderOfCalls(t *testing.T) {
 }
 
 func TestEndWhileStandingBy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.run()
 		w.lost("n2")
@@ -355,7 +356,7 @@ func TestEndWhileStandingBy(t *testing.T) {
 }
 
 func TestEndWhileGiveBackHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.giveBack = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		took, err := w.end()
@@ -370,7 +371,7 @@ func TestEndWhileGiveBackHangs(t *testing.T) {
 func TestEndDuringGiveBack(t *testing.T) {
 	for _, since := range []time.Duration{0, 10 * time.Millisecond, 400 * time.Millisecond, giveBackBudget - 1} {
 		t.Run(since.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := holding(t)
 				calls := 0
 				w.giveBack = func(ctx context.Context) error { calls++; <-ctx.Done(); return ctx.Err() }
@@ -391,7 +392,7 @@ func TestEndDuringGiveBack(t *testing.T) {
 // TestEndBeforeTheFirstLook: an earlier process left its address, and ctx has ended already.
 func TestEndBeforeTheFirstLook(t *testing.T) {
 	for range 20 { // select draws lots
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := newWorld(t, 0)
 			w.seen.Present, w.seen.Marked = Whole, true
 			ctx, cancel := context.WithCancel(t.Context())
@@ -406,7 +407,7 @@ func TestEndBeforeTheFirstLook(t *testing.T) {
 
 // TestEndWithoutHavingLooked: without a successful look, the address may be here.
 func TestEndWithoutHavingLooked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.lookErr, w.removeErr = errKernel, errKernel
 		w.run()
@@ -419,7 +420,7 @@ func TestEndWithoutHavingLooked(t *testing.T) {
 // TestRemoveFails: the address is not known to be gone, so no other node may have the lease until
 // it is.
 func TestRemoveFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.removeErr = errKernel
 		w.lost("n2")
@@ -447,7 +448,7 @@ func TestRemoveFails(t *testing.T) {
 
 // TestRemoveFailsBehindARelease: the node is silent in two ways, and goes on trying.
 func TestRemoveFailsBehindARelease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.removeErr = errKernel
 		w.manager.Serves(Serving{Local: NotReady, Why: "nobody listens", Peers: []Peer{better}})
@@ -468,7 +469,7 @@ func TestRemoveFailsBehindARelease(t *testing.T) {
 
 // TestReleaseTakesLong: the ends of the connections and the removal do not wait for the release.
 func TestReleaseTakesLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.giveBack = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		began := time.Since(w.start)
@@ -491,7 +492,7 @@ func TestReleasedOnlyWhenSilentTwiceOver(t *testing.T) {
 		"no fence":     func(w *world) { w.manager.opts.Slack = time.Second },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := holding(t)
 				set(w)
 				if took, err := w.end(); err != nil || took != 0 {
@@ -506,7 +507,7 @@ func TestReleasedOnlyWhenSilentTwiceOver(t *testing.T) {
 // TestForbidFailsOnce: the node does not go on answering until the network, which hangs, has timed
 // out.
 func TestForbidFailsOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		release := w.hanging("divert", "remove")
 		w.forbidErr, w.forbidOnce = errKernel, true
@@ -520,7 +521,7 @@ func TestForbidFailsOnce(t *testing.T) {
 
 // TestForbidFails: the address is gone, so there is nothing left to fence.
 func TestForbidFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.forbidErr = errKernel
 		if took, err := w.end(); err != nil || took > closeTimeout {
@@ -532,7 +533,7 @@ func TestForbidFails(t *testing.T) {
 
 // TestDeadline: no event comes any more, for example because the election hangs.
 func TestDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		at := time.Since(w.start) + hold
 		w.pass(hold - 1)
@@ -550,7 +551,7 @@ func TestDeadline(t *testing.T) {
 }
 
 func TestMine(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.run()
 		w.expectMine("before", false)
@@ -575,7 +576,7 @@ func TestMine(t *testing.T) {
 
 // TestCouldNotLook: a failed look does not mean absent, neither for the address nor for the link.
 func TestCouldNotLook(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.messages()
 		w.change(func() { w.lookErr, w.seen = errKernel, Observation{Places: at(Link{})} })
@@ -595,7 +596,7 @@ func TestCouldNotLook(t *testing.T) {
 }
 
 func TestNoLink(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.seen, w.lookErr = Observation{Places: at(Link{})}, fmt.Errorf("%w: eth0 is not there", ErrNoLink)
 		w.run()
@@ -622,7 +623,7 @@ func TestNoLink(t *testing.T) {
 }
 
 func TestRepair(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		gone := func() { w.seen.Present, w.seen.Marked = Absent, false }
 		w.change(gone)
@@ -646,7 +647,7 @@ func TestRepair(t *testing.T) {
 }
 
 func TestLinkDown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.change(func() { w.seen.Places = down })
 		w.expect("down", "no campaign a")
@@ -665,7 +666,7 @@ func TestLinkDown(t *testing.T) {
 
 // TestCannotPut: a node that cannot add the address gives the grant back and lets others try.
 func TestCannotPut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.putErr = errKernel
 		w.run()
@@ -699,7 +700,7 @@ func TestRetryAfterAClaimThatFailed(t *testing.T) {
 // TestSlack: without nftables, the lifetime of the address, in whole seconds, has to end early
 // enough.
 func TestSlack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const slack = 1300 * time.Millisecond
 		const hold = 3850 * time.Millisecond // of a lease of 4 s
 		w := newWorld(t, slack)
@@ -723,7 +724,7 @@ func TestSlack(t *testing.T) {
 
 // TestNewestGrantCounts: the manager is busy while the election goes on.
 func TestNewestGrantCounts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.pass(aged)
 		busy := make(chan struct{})
@@ -792,7 +793,7 @@ func TestSuspended(t *testing.T) {
 		}, []string{"silence", "forbid", "remove", "campaign b"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := holding(t)
 				tt.suspend(w)
 				synctest.Wait()
@@ -807,7 +808,7 @@ func TestSuspended(t *testing.T) {
 
 // TestSuspendedInAClaim: the same, before the first announcement.
 func TestSuspendedInAClaim(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.run()
 		w.permit = w.suspend
@@ -822,7 +823,7 @@ func TestSuspendedInAClaim(t *testing.T) {
 // TestBusyPastTheDeadline: a call into the kernel took longer than the lease. The deadline is
 // handled before any other input.
 func TestBusyPastTheDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.pass(aged)
 		w.put = func() { time.Sleep(hold + time.Second) }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/vipd-io/vipd/internal/bubble"
 )
 
 // Inputs of the Manager beside grants and the kernel's state, and the calls that follow.
@@ -18,7 +20,7 @@ func (w *world) sees(v Serving) {
 }
 
 func TestHandOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.sees(Serving{Local: NotReady, Why: "nobody listens", Peers: []Peer{ready}})
 		w.expect("a peer that was ready before", "campaign a after 3s")
@@ -35,7 +37,7 @@ func TestHandOver(t *testing.T) {
 }
 
 func TestMoveOnRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		ask := func(to string) {
 			w.manager.MoveTo(to)
@@ -56,7 +58,7 @@ func TestMoveOnRequest(t *testing.T) {
 }
 
 func TestSuccessorOnStop(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.sees(Serving{Local: Ready, Peers: []Peer{ready}})
 		if _, err := w.end(); err != nil {
@@ -68,7 +70,7 @@ func TestSuccessorOnStop(t *testing.T) {
 
 // TestClaimByAnother: first a confirmation, then what follows from the answer.
 func TestClaimByAnother(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		confirm := func() {
 			g := Grant{Held: true, Known: true, Term: 1, Until: w.now().Add(hold), Ticket: 1, Holder: "n1", Confirmed: w.now()}
@@ -94,7 +96,7 @@ func TestClaimByAnother(t *testing.T) {
 
 // TestFenceIsMended: whether an event or the next look reports the damage.
 func TestFenceIsMended(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.change(func() { w.damaged = true })
 		w.expect("flushed", "repair", "permit 1", "put a 4s", "announce a")
@@ -115,7 +117,7 @@ func TestFenceIsMended(t *testing.T) {
 }
 
 func TestProbesOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.run()
 		w.pass(10 * time.Second)
@@ -130,7 +132,7 @@ func TestProbesOnce(t *testing.T) {
 
 // The reported operations are those that were done, in order and with the instant of each.
 func TestReport(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.put = func() { time.Sleep(7 * time.Millisecond) }
 		var told []string

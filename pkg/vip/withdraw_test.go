@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/vipd-io/vipd/internal/bubble"
 )
 
 // hanging makes calls of these names hang until the end of the test.
@@ -53,7 +55,7 @@ func TestHungFence(t *testing.T) {
 		"loss":     func(w *world) { w.lost("n2") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := holding(t)
 				release := w.hanging("forbid", "clear")
 				ends(w)
@@ -68,7 +70,7 @@ func TestHungFence(t *testing.T) {
 		})
 	}
 	t.Run("end", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := holding(t)
 			release := w.hanging("permit", "forbid", "clear", "intact", "repair")
 			took, err := w.end()
@@ -86,7 +88,7 @@ func TestHungFence(t *testing.T) {
 func TestHungNetwork(t *testing.T) {
 	for _, call := range []string{"divert", "remove"} {
 		t.Run(call, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := holding(t)
 				release := w.hanging(call)
 				w.pass(hold + closeTimeout)
@@ -127,7 +129,7 @@ func TestHungCallBeforeTheDeadline(t *testing.T) {
 			return w, release
 		}
 		t.Run(call, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w, release := begin(t)
 				w.pass(hold - 1)
 				if w.made("silence") {
@@ -146,7 +148,7 @@ func TestHungCallBeforeTheDeadline(t *testing.T) {
 			})
 		})
 		t.Run(call+" and end", func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w, release := begin(t)
 				if took, err := w.end(); took >= time.Second {
 					t.Errorf("Run = %v after %s, want less than a second", err, took)
@@ -160,7 +162,7 @@ func TestHungCallBeforeTheDeadline(t *testing.T) {
 // TestLossWhileACallHangs: the Manager acts on another holder without waiting for a call.
 func TestLossWhileACallHangs(t *testing.T) {
 	for call, other := range map[string]string{"look": "forbid", "intact": "remove", "put": "forbid"} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := holding(t)
 			release := w.hanging(call)
 			w.change(func() {})
@@ -179,7 +181,7 @@ func TestLossWhileACallHangs(t *testing.T) {
 // TestEndWhileAllHangs: the end comes at any time of a withdrawal.
 func TestEndWhileAllHangs(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Millisecond, closeTimeout, withdrawTimeout - 1, withdrawTimeout, withdrawTimeout + withdrawRetry, 5 * time.Second} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := holding(t)
 			release := w.hanging("look", "divert", "remove", "permit", "forbid", "clear", "intact", "repair")
 			w.lost("n2")
@@ -203,7 +205,7 @@ func TestClaimThatStumbles(t *testing.T) {
 		"putting the address up takes 1.2 s": func(w *world) func() { return w.hanging("put") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := newWorld(t, 0)
 				w.run()
 				over := begin(w)
@@ -230,7 +232,7 @@ func TestClaimThatStumbles(t *testing.T) {
 // something changes, and another machine claims the address. None of that is a reason to withdraw.
 func TestHungNetworkWhileRenewed(t *testing.T) {
 	for _, lease := range []struct{ hold, renew time.Duration }{{1760 * time.Millisecond, 670 * time.Millisecond}, {2650 * time.Millisecond, time.Second}} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := newWorld(t, 0)
 			w.run()
 			w.grant(1, lease.hold)
@@ -256,7 +258,7 @@ func TestHungNetworkWhileRenewed(t *testing.T) {
 // TestSlowLookPastTheDeadline: a look at the fence began before the deadline and ended after it.
 // The renewal came in between.
 func TestSlowLookPastTheDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.pass(hold - 400*time.Millisecond)
 		release := w.hanging("intact")
@@ -274,7 +276,7 @@ func TestSlowLookPastTheDeadline(t *testing.T) {
 // hangs, because another candidate appears. Nothing is announced after the new deadline, although a
 // call hangs.
 func TestShorterDeadlineWhileCallsHang(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		release := w.hanging("put", "look")
 		w.manager.Changed()

@@ -1,0 +1,5 @@
+//go:build !race
+
+package bubble
+
+func oneProcessor() (end func()) { return func() {} }
