@@ -188,8 +188,10 @@ func TestCut(t *testing.T) {
 	n1, n2, n3, c1 := shared.Nodes[0], shared.Nodes[1], shared.Nodes[2], shared.Clients[0]
 	check := func(when string, from *lab.Host, to *lab.Node, want bool) {
 		t.Helper()
-		if got := reaches(t, from, to); got != want {
-			t.Errorf("%s: %s reaches %s: %t, want %t", when, from.Name, to.Name, got, want)
+		if want {
+			awaitReach(t, when, from, to)
+		} else if reaches(t, from, to) {
+			t.Errorf("%s: %s reaches %s", when, from.Name, to.Name)
 		}
 	}
 	steps := []struct {

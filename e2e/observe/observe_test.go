@@ -321,13 +321,20 @@ func TestListeners(t *testing.T) {
 		}
 	}
 	watchOnce(t, func(ctx context.Context, rec *record.Recorder) error {
-		looking, cancel := context.WithTimeout(ctx, 5*time.Second)
+		looking, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		err := wait.Until(looking, 10*time.Millisecond, func() (bool, error) {
-			believe(rec.History().Neighbours)
-			return known["c4"] != "" && known["c5"] != "" && known["c6"] != "", nil
-		})
-		if err := errors.Join(err, n1.RemoveAddress(shared.VIP), take(n2), wait.For(ctx, 500*time.Millisecond)); err != nil {
+		until := func(enough func() bool) error {
+			return wait.Until(looking, 10*time.Millisecond, func() (bool, error) {
+				believe(rec.History().Neighbours)
+				return enough(), nil
+			})
+		}
+		err := until(func() bool { return known["c4"] != "" && known["c5"] != "" && known["c6"] != "" })
+		if err := errors.Join(err, n1.RemoveAddress(shared.VIP), take(n2)); err != nil {
+			return err
+		}
+		moved := until(func() bool { return known["c4"] == n2.MAC.String() && known["c5"] == n2.MAC.String() })
+		if err := errors.Join(moved, wait.For(ctx, 500*time.Millisecond)); err != nil {
 			return err
 		}
 		believe(rec.History().Neighbours)
@@ -348,7 +355,7 @@ func TestIdle(t *testing.T) {
 	}
 	defer n2.RemoveAddress(shared.VIP)
 	var killed, moved record.Time
-	h := watchOnce(t, func(ctx context.Context, _ *record.Recorder) error {
+	h := watchOnce(t, func(ctx context.Context, rec *record.Recorder) error {
 		err := wait.For(ctx, 300*time.Millisecond)
 		if err != nil {
 			return err
@@ -356,11 +363,15 @@ func TestIdle(t *testing.T) {
 		if killed, err = n1.APIServer.Kill(); err != nil {
 			return err
 		}
-		if err := errors.Join(wait.For(ctx, 200*time.Millisecond), n1.RemoveAddress(shared.VIP)); err != nil {
+		if err := errors.Join(wait.For(ctx, time.Second), n1.RemoveAddress(shared.VIP)); err != nil {
 			return err
 		}
 		moved = record.Now()
-		return errors.Join(take(n2), wait.For(ctx, 1500*time.Millisecond))
+		back, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		return errors.Join(take(n2), wait.Until(back, 10*time.Millisecond, func() (bool, error) {
+			return len(rec.History().Reconnects) > 0, nil
+		}))
 	})
 	if len(h.Reconnects) != 1 {
 		t.Fatalf("%d reconnects, want 1: %+v", len(h.Reconnects), h.Reconnects)
