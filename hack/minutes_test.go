@@ -38,18 +38,21 @@ esac`})
 	}
 }
 
-// TestTwoAtOnce: both of two parts that run at once are run to their end, and either may fail.
+// TestTwoAtOnce: all of the parts that run at once are run to their end, and each may fail.
 func TestTwoAtOnce(t *testing.T) {
-	for _, failing := range []string{"test-unit", "test-lab"} {
-		env, _ := standIn(t, map[string]string{"make": `printf '60.0\t%s\tpkg/%s\t\n' "$([ $2 = ` + failing + ` ] && echo fail || echo pass)" $2 >>"$TEST_TIMES"
+	for _, failing := range []string{"lint", "test-unit", "test-lab"} {
+		env, _ := standIn(t, map[string]string{"make": `case $2 in
+test-*) printf '60.0\t%s\tpkg/%s\t\n' "$([ $2 = ` + failing + ` ] && echo fail || echo pass)" $2 >>"$TEST_TIMES" ;;
+esac
+echo "nice $(nice) $2"
 [ $2 != ` + failing + ` ] || exit 3`})
-		cmd := exec.CommandContext(t.Context(), "./test", "lint", "test-unit+test-lab", "never")
+		cmd := exec.CommandContext(t.Context(), "./test", "first", "lint,test-unit+test-lab", "never")
 		cmd.Env = append(os.Environ(), env...)
 		out, err := cmd.CombinedOutput()
 		if err == nil || err.Error() != "exit status 3" {
 			t.Errorf("%s fails: %v, want the status of what failed", failing, err)
 		}
-		for _, want := range []string{"1.0  pkg/test-unit", "1.0  pkg/test-lab", "FAIL: pkg/" + failing} {
+		for _, want := range []string{"  make lint", "1.0  pkg/test-unit", "1.0  pkg/test-lab", "FAIL: make " + failing, "nice 19 lint", "nice 19 test-unit"} {
 			if !strings.Contains(string(out), want) || strings.Contains(string(out), "never") {
 				t.Errorf("%s fails: it does not say %q, or goes on:\n%s", failing, want, out)
 			}

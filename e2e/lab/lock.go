@@ -19,9 +19,13 @@ func Exclusive(ctx context.Context) (release func(), err error) {
 	return lock(ctx, filepath.Join(StateRoot, ".exclusive"), unix.LOCK_EX)
 }
 
-// Beside waits only until no other process is between Exclusive and release. It is for tests that
-// measure no time.
+// Beside waits only until no other process is between Exclusive and release, and not at all in a
+// process that gives way to them (nice 19). It is for tests that measure no time.
 func Beside(ctx context.Context) (release func(), err error) {
+	// The system call's result is 20 less the nice value (getpriority(2)).
+	if prio, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil && 20-prio >= 19 {
+		return func() {}, nil
+	}
 	return lock(ctx, filepath.Join(StateRoot, ".exclusive"), unix.LOCK_SH)
 }
 
