@@ -42,6 +42,10 @@ func (p *prober) server() Server {
 func (p *prober) run(ctx context.Context) {
 	var probes sync.WaitGroup
 	defer probes.Wait()
+	// A goroutine that has probed waits for the next probe: a new one would have to grow its stack
+	// each time.
+	next := make(chan boottime.Instant)
+	defer close(next)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	last, forced := p.m.now().Add(-standbyPeer), false
@@ -57,7 +61,16 @@ func (p *prober) run(ctx context.Context) {
 		if now >= last.Add(p.pause(now, forced)) {
 			last, forced = now, false
 			if p.start(now) {
-				probes.Go(func() { p.probe(ctx, now) })
+				select {
+				case next <- now:
+				default:
+					probes.Go(func() {
+						p.probe(ctx, now)
+						for sent := range next {
+							p.probe(ctx, sent)
+						}
+					})
+				}
 			}
 		}
 		timer.Reset(last.Add(p.pause(now, forced)).Sub(now))
