@@ -193,7 +193,22 @@ func (b *Board) Status() Status {
 
 // Documents returns the current Status and History, of the same moment.
 func (b *Board) Documents() (Status, History) {
-	certificates, neighbour := b.opts.Certificates(), b.opts.Neighbour()
+	neighbour := b.opts.Neighbour()
+	s, h := b.documents()
+	s.Heard.Neighbour = neighbour
+	return s, h
+}
+
+// Problems returns the Problems of the current Status. Unlike Status, Problems does not ask for the
+// neighbour, which needs a list of all neighbours from the kernel.
+func (b *Board) Problems() []string {
+	s, _ := b.documents()
+	return s.Problems
+}
+
+// documents returns the documents without the neighbour.
+func (b *Board) documents() (Status, History) {
+	certificates := b.opts.Certificates()
 	b.mu.Lock()
 	f, changes := b.facts, slices.Clone(b.history)
 	b.mu.Unlock()
@@ -204,7 +219,6 @@ func (b *Board) Documents() (Status, History) {
 	now, wall := b.opts.Now(), b.opts.Wall()
 	s := b.status(f, now, wall)
 	s.Certificates = append([]Certificate{}, certificates...)
-	s.Heard.Neighbour = neighbour
 	s.Problems = problems(s, f, now)
 	s.Health = health(s)
 	return s, History{Schema: Schema, Time: s.Time, Node: s.Node, Changes: changes}

@@ -63,7 +63,7 @@ func (c *Checker) Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if c.schedule.due(len(c.board.Status().Problems) > 0) {
+		if c.schedule.due(len(c.board.Problems()) > 0) {
 			c.check(ctx)
 		}
 	}
