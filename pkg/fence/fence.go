@@ -107,6 +107,9 @@ type Fence struct {
 	pending state  // or this content, while unsure
 	made    bool   // vipd's tables exist, unless another program deleted them
 	unsure  bool   // a change failed, and may have taken effect
+	looked  looked
+
+	journal journal // written by Watch
 }
 
 // New returns a Fence that has touched nothing yet: call Prepare.
@@ -193,7 +196,7 @@ func (f *Fence) lookAndLearn() (observation, error) {
 
 // forget resets the state to that without tables.
 func (f *Fence) forget() {
-	f.have, f.pending, f.unsure = make(state, len(f.gates)), make(state, len(f.gates)), false
+	f.have, f.pending, f.unsure, f.looked = make(state, len(f.gates)), make(state, len(f.gates)), false, looked{}
 }
 
 // Remove deletes the tables. Call Remove only when the addresses are known to be gone.

@@ -22,10 +22,16 @@ func (f *Fence) Intact() (bool, error) {
 }
 
 func (f *Fence) intact() (bool, error) {
-	if !f.made {
+	if !f.made || f.unchanged() {
 		return true, nil
 	}
-	return f.matchesState()
+	l := looked{at: f.now(), foreign: f.journal.changes()}
+	ok, err := f.matchesState()
+	if !ok || err != nil {
+		l = looked{}
+	}
+	f.looked = l
+	return ok, err
 }
 
 // Repair repairs the tables if they are damaged: the ticket in force gets the rest of its time, and

@@ -2,7 +2,6 @@ package fence
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/mdlayher/netlink" //nolint:depguard // a netlink socket as google/nftables has it; no frames
@@ -15,6 +14,9 @@ import (
 // receiveBuffer holds the messages of a node that loads the rules of every Service at once, in
 // bytes. Watch notices an overflow.
 const receiveBuffer = 1 << 20
+
+// nfgenmsgSize is the size of struct nfgenmsg, the header of each message.
+const nfgenmsgSize = 4
 
 // Watch calls changed whenever another program changed something in vipd's tables, and once after
 // each period in which a change could have been missed. changed must not block; see Intact for what
@@ -61,13 +63,20 @@ func (f *Fence) watch(ctx context.Context, changed func()) error {
 	if err := c.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
 		return err
 	}
+	f.journal.subscribed()
 	changed() // for changes before the subscription
 	for {
 		messages, err := c.Receive()
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(messages, f.foreign) {
+		foreign := false
+		for _, m := range messages {
+			is := f.foreign(m)
+			f.journal.read(m, is)
+			foreign = foreign || is
+		}
+		if foreign {
 			changed()
 		}
 	}
@@ -77,12 +86,11 @@ func (f *Fence) watch(ctx context.Context, changed func()) error {
 // has the netlink address of the socket that sent the transaction (net/netfilter/nf_tables_api.c,
 // nf_tables_fill_*_info). The kernel sends no message for an element that timed out.
 func (f *Fence) foreign(m netlink.Message) bool {
-	const headerSize = 4 // struct nfgenmsg
 	if m.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || m.Header.Type&0xff == unix.NFT_MSG_NEWGEN ||
-		m.Header.PID == f.nft.port.Load() || len(m.Data) < headerSize {
+		m.Header.PID == f.nft.port.Load() || len(m.Data) < nfgenmsgSize {
 		return false
 	}
-	attributes, err := netlink.NewAttributeDecoder(m.Data[headerSize:])
+	attributes, err := netlink.NewAttributeDecoder(m.Data[nfgenmsgSize:])
 	if err != nil {
 		return true
 	}
