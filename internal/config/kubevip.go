@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,12 +20,22 @@ type KubeVip struct {
 	// for a true one.
 	Lost   string
 	Always bool
+	// Same are values with which nothing is different.
+	Same []string
+	// Bool tells that kube-vip does not start if the value is not a boolean.
+	Bool bool
 }
 
 const (
 	noRouting = "kube-vip announces the address by routing; vipd uses ARP only: keep kube-vip, or move the address into the subnet of the nodes and use vipd"
-	noName    = "kube-vip gets the address from DNS or DHCP; vipd holds a fixed IPv4 address: give that address"
+	// otherPrefix is said of a prefix length that kube-vip gave the address.
+	otherPrefix = "vipd gives the address the prefix length 32: a route to the subnet of the address has to come from the node's own address. " +
+		"An address that kube-vip leaves behind has the old prefix length: remove it with `ip address del`, or with a restart of the node"
+	noName = "kube-vip gets the address from DNS or DHCP; vipd holds a fixed IPv4 address: give that address"
 )
+
+// hostPrefixes are the prefix lengths of a single address.
+var hostPrefixes = []string{"32", "/32", "32,128", "128,32"}
 
 // KubeVips are the variables that kube-vip reads (v0.4 to v1.2), as far as they matter for a
 // control-plane address in ARP mode. For other variables with the same prefixes see Of.
@@ -43,49 +54,50 @@ var KubeVips = []KubeVip{
 	{Name: "prometheus_server", Setting: "status-address"},
 
 	// What vipd does anyway, or does not need.
-	{Name: "vip_arp"},
-	{Name: "cp_enable"},
-	{Name: "vip_leaderelection"},
+	{Name: "vip_arp", Bool: true},
+	{Name: "cp_enable", Bool: true},
+	{Name: "vip_leaderelection", Bool: true},
 	{Name: "vip_renewdeadline"},
-	{Name: "vip_subnet"},
-	{Name: "vip_cidr"},
 	{Name: "vip_arpRate"},
-	{Name: "vip_allow_interface_not_up"},
-	{Name: "vip_skipdad"},
-	{Name: "vip_singlenode"},
-	{Name: "vip_startleader"},
+	{Name: "vip_allow_interface_not_up", Bool: true},
+	{Name: "vip_skipdad", Bool: true},
+	{Name: "vip_singlenode", Bool: true},
+	{Name: "vip_startleader", Bool: true},
 	{Name: "dns_mode"},
 	{Name: "dhcp_mode"},
 	{Name: "dhcp_backoff_attempts"},
-	{Name: "egress_withnftables"},
+	{Name: "egress_withnftables", Bool: true},
 	{Name: "instance_name"},
 	{Name: "lb_port"},
 	{Name: "lb_fwdmethod"},
 	{Name: "backend_health_check_interval"},
-	{Name: "svc_election"},
+	{Name: "svc_election", Bool: true},
 	{Name: "svc_leasename"},
 	{Name: "svc_namespace"},
-	{Name: "enableServicesElection"},
+	{Name: "enableServicesElection", Bool: true},
 	{Name: "vip_servicesinterface"},
-	{Name: "vip_loseleadership"}, // a holder without a link cannot renew
+	{Name: "vip_loseleadership", Bool: true}, // a holder without a link cannot renew
 	{Name: "vip_loseleadership_timeout_seconds"},
 
-	{Name: "bgp_enable", Refuse: noRouting},
-	{Name: "vip_routingtable", Refuse: noRouting},
-	{Name: "vip_wireguard", Refuse: noRouting},
-	{Name: "vip_ddns", Refuse: noName},
+	{Name: "bgp_enable", Bool: true, Refuse: noRouting},
+	{Name: "vip_routingtable", Bool: true, Refuse: noRouting},
+	{Name: "vip_wireguard", Bool: true, Refuse: noRouting},
+	{Name: "vip_ddns", Bool: true, Refuse: noName},
+	{Name: "vip_packet", Bool: true, Refuse: "kube-vip moves the address by the API of Equinix Metal; vipd uses ARP only: keep kube-vip"},
 
-	{Name: "svc_enable", Lost: "nothing announces the addresses of Services of type LoadBalancer any more; run kube-vip as a DaemonSet with svc_enable only, or MetalLB, before vipd replaces kube-vip"},
-	{Name: "lb_enable", Lost: "no load balancing over all API servers (IPVS): all clients reach the API server of the node that has the address"},
-	{Name: "enable_node_labeling", Lost: "no label kube-vip.io/has-ip on the node that has the address; the Lease names it"},
-	{Name: "vip_preserve_on_leadership_loss", Lost: "the address does not stay on a node that has lost the election, or two nodes would answer"},
-	{Name: "vip_interfaceloglobal", Lost: "the address goes on the interface that it is announced from, not on lo"},
+	{Name: "svc_enable", Bool: true, Lost: "nothing announces the addresses of Services of type LoadBalancer any more; run kube-vip as a DaemonSet with svc_enable only, or MetalLB, before vipd replaces kube-vip"},
+	{Name: "lb_enable", Bool: true, Lost: "no load balancing over all API servers (IPVS): all clients reach the API server of the node that has the address"},
+	{Name: "enable_node_labeling", Bool: true, Lost: "no label kube-vip.io/has-ip on the node that has the address; the Lease names it"},
+	{Name: "vip_preserve_on_leadership_loss", Bool: true, Lost: "the address does not stay on a node that has lost the election, or two nodes would answer"},
+	{Name: "vip_interfaceloglobal", Bool: true, Lost: "the address goes on the interface that it is announced from, not on lo"},
+	{Name: "vip_subnet", Lost: otherPrefix, Always: true, Same: hostPrefixes},
+	{Name: "vip_cidr", Lost: otherPrefix, Always: true, Same: hostPrefixes},
 	{Name: "vip_leaseannotations", Lost: "the annotations are not put on the Lease", Always: true},
 	{Name: "annotation", Lost: "annotations of the Node are not read", Always: true},
 	{Name: "config_file", Lost: "the file is not read", Always: true},
 	{Name: "health_check_port", Lost: "kube-vip's /healthz, which always says ok, is not there", Always: true},
 	{Name: "vip_loglevel", Lost: "the log level is not used, because its numbers differ between versions of kube-vip; set VIPD_LOG_LEVEL", Always: true},
-	{Name: "cp_detect", Lost: "the address is not searched in certificates; vipd holds the one that is given"},
+	{Name: "cp_detect", Bool: true, Lost: "the address is not searched in certificates; vipd holds the one that is given"},
 	{Name: "control_plane_health_check_address", Lost: "vipd asks /readyz of the API servers instead", Always: true},
 }
 
@@ -109,7 +121,7 @@ func Of(name string) (k KubeVip, ok bool) {
 
 // Loss says what is lost for that value of the variable, "" for nothing.
 func (k KubeVip) Loss(value string) string {
-	if k.Lost == "" || value == "" || !k.Always && !truth(value) {
+	if k.Lost == "" || value == "" || slices.Contains(k.Same, value) || !k.Always && !truth(value) {
 		return ""
 	}
 	return fmt.Sprintf("%s=%s: %s", k.Name, value, k.Lost)
@@ -119,6 +131,15 @@ func (k KubeVip) Loss(value string) string {
 func truth(s string) bool {
 	b, err := strconv.ParseBool(s)
 	return err == nil && b
+}
+
+// OtherPort says that clients connect to another port than the API server's, "" if they do not:
+// with lb_enable, kube-vip answers on lb_port of the address. Ports that are not set are 6443.
+func OtherPort(lbPort, port string) string {
+	if lbPort, port = cmp.Or(lbPort, "6443"), cmp.Or(port, "6443"); lbPort != port {
+		return fmt.Sprintf("lb_port=%s: clients connect to port %[1]s of the address, where vipd does not answer: it serves port %s, the API server's own", lbPort, port)
+	}
+	return ""
 }
 
 // FromKubeVip reads settings from kube-vip's variables, so that kube-vip's manifest works with
@@ -141,6 +162,9 @@ func FromKubeVip(environ []string) (v Values, warnings []string, errs []error) {
 		if k.Refuse != "" && truth(value) {
 			errs = append(errs, fmt.Errorf("%s=%s: %s", name, value, k.Refuse))
 		}
+		if _, err := strconv.ParseBool(value); k.Bool && value != "" && err != nil {
+			errs = append(errs, fmt.Errorf("%s=%s: neither true nor false, so kube-vip would not start", name, value))
+		}
 		if w := k.Loss(value); w != "" {
 			warnings = append(warnings, w)
 		}
@@ -151,6 +175,9 @@ func FromKubeVip(environ []string) (v Values, warnings []string, errs []error) {
 			}
 			v[k.Setting] = []string{setting}
 		}
+	}
+	if w := OtherPort(env["lb_port"], env["port"]); w != "" && truth(env["lb_enable"]) {
+		warnings = append(warnings, w)
 	}
 	splitLeaseName(v)
 	if isKubeVip(env) {

@@ -19,6 +19,9 @@ const (
 
 // edit makes the edits for what walk found.
 func (m *migration) edit() error {
+	if err := m.readable(); err != nil {
+		return err
+	}
 	for _, p := range m.pods {
 		if err := m.editPod(p); err != nil {
 			return err
@@ -51,7 +54,31 @@ func (m *migration) edit() error {
 		m.note(0, "the class takes the manifest from a variable of each Cluster, so migrate the Clusters. The class serves Clusters with kube-vip as well, "+
 			"and is not changed: the file on the node is still "+kubeVipPath+" but contains vipd, and the class's other files for kube-vip have no effect there")
 	}
+	if err := m.remove(); err != nil {
+		return err
+	}
 	return m.lint()
+}
+
+// readable refuses scripts that write a manifest, and manifests that are not YAML.
+func (m *migration) readable() error {
+	for _, s := range m.scripts {
+		if line := writes(str(s.n)); line > 0 {
+			return &Refusal{Line: s.line(line), Reason: scripted, Way: scriptsWay}
+		}
+		m.announcer = m.announcer || workload.MatchString(str(s.n))
+	}
+	for _, s := range m.invalid {
+		if text := str(s.n); workload.MatchString(text) && imageLine.MatchString(text) {
+			r := notYAML(text, s.err)
+			r.Line = s.line(max(r.Line, 1))
+			if s.job.templated && r.Way == rendered {
+				r.Way = conditions
+			}
+			return r
+		}
+	}
+	return nil
 }
 
 func (m *migration) note(line int, text string) {
@@ -68,7 +95,7 @@ func (m *migration) editPod(p foundPod) error {
 	if p.n.Style&yaml.FlowStyle != 0 && p.job.line(start) != 1 {
 		return p.job.refuse(p.n, "the manifest is JSON", "write it as YAML, as `kubectl get -o yaml` does")
 	}
-	pod, kept, err := m.read(p, p.job.src[start:end])
+	pod, kept, err := m.read(p, reveal(p.job.src[start:end]))
 	if err != nil {
 		return err
 	}
@@ -121,6 +148,10 @@ func (m *migration) editFile(f *foundFile) error {
 		if m.keepsHelpers(f.kind) || path.Base(name) == "vipd.yaml" {
 			return nil
 		}
+		if placeholder.MatchString(path.Base(name)) || jinjaSign.MatchString(path.Base(name)) {
+			m.note(line, "the path of this manifest is "+name+" and was not changed, although the manifest is vipd's now")
+			return nil
+		}
 		renamed := path.Join(path.Dir(name), "vipd.yaml")
 		m.renamed = append(m.renamed, name)
 		m.note(line, fmt.Sprintf("%s is now %s", name, renamed))
@@ -146,17 +177,17 @@ func (m *migration) emptyManifest(f *foundFile, content *yaml.Node) error {
 		return f.job.refuse(node, "the manifest is in the Secret "+secret, "migrate the manifest in the Secret (kubectl get secret "+secret+" -o go-template), and name the file vipd.yaml here by hand")
 	case str(get(f.entry, "encoding")) != "":
 		return f.job.refuse(node, "the manifest is encoded ("+str(get(f.entry, "encoding"))+")", "write it as plain text, without encoding, and migrate again")
-	case content == nil || content.Value == "" && m.byVariable:
+	case content == nil || str(content) == "" && m.byVariable:
 		m.byVariable = true
 		return nil
 	}
-	if _, reason := unrendered(content.Value); reason != "" {
+	if _, reason := unrendered(str(content)); reason != "" {
 		return f.job.refuse(content, reason, rendered)
 	}
-	if err := script(content.Value); err != nil {
-		return f.job.refuse(content, "a script writes kube-vip's manifest on the node", scriptsWay)
+	if script(str(content)) != nil {
+		return f.job.refuse(content, scripted, scriptsWay)
 	}
-	if strings.Contains(content.Value, "vipd") {
+	if strings.Contains(str(content), "vipd") {
 		return nil // the class's path, vipd's manifest
 	}
 	return f.job.refuse(content, "this is not a valid manifest of kube-vip", "replace it with the output of `vipd manifest pod`, and the path with "+vipdPath)
@@ -165,7 +196,8 @@ func (m *migration) emptyManifest(f *foundFile, content *yaml.Node) error {
 func (m *migration) drop(f *foundFile, line int, name, why string) error {
 	m.dropped = append(m.dropped, name)
 	m.note(line, name+" dropped: "+why)
-	return f.list.job.removeItem(f.list)
+	m.removals = append(m.removals, f.list)
+	return nil
 }
 
 // editScript changes a script that refers to kube-vip's manifest to refer to vipd's.
@@ -183,12 +215,43 @@ func (m *migration) editScript(f foundFile) error {
 	return nil
 }
 
+// remove removes the dropped items, and what would be empty without them.
+func (m *migration) remove() error {
+	gone := make(map[*yaml.Node]map[*yaml.Node]bool)
+	for i := 0; i < len(m.removals); i++ { // grows
+		l := m.removals[i]
+		if gone[l.seq] == nil {
+			gone[l.seq] = make(map[*yaml.Node]bool)
+		}
+		gone[l.seq][l.item] = true
+		if len(gone[l.seq]) == len(l.seq.Content) && l.up != nil {
+			m.removals = append(m.removals, *l.up)
+		}
+	}
+	for _, l := range m.removals {
+		within := false
+		for up := l.up; up != nil; up = up.up {
+			within = within || gone[up.seq][up.item]
+		}
+		if within || !gone[l.seq][l.item] {
+			continue
+		}
+		if err := l.job.removeItem(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // removeItem removes an item from its list, and the list with its last item.
 func (j *job) removeItem(l list) error {
 	if j.gone == nil {
 		j.gone = make(map[*yaml.Node]int)
 	}
 	if j.gone[l.seq]++; j.gone[l.seq] == len(l.seq.Content) {
+		if l.parent == nil {
+			return j.refuse(l.seq, "the list would be empty", "remove it by hand, and migrate again")
+		}
 		if err := j.removeEmpty(l.parent, l.seq); err != nil {
 			return err
 		}
@@ -219,7 +282,8 @@ func (m *migration) editCommand(c foundCommand) error {
 	if onlyPrepares(text, m.dropped) {
 		m.note(line, "command dropped: "+shorten(strings.TrimSpace(strings.Split(text, "\n")[0])))
 		m.dropped = append(m.dropped, "the command")
-		return c.list.job.removeItem(c.list)
+		m.removals = append(m.removals, c.list)
+		return nil
 	}
 	for _, name := range m.dropped {
 		if strings.Contains(text, name) {
@@ -304,10 +368,11 @@ func (m *migration) lint() error {
 			if err != nil {
 				return err
 			}
+			result = reveal(result)
 			if f.job.templated {
 				result = strings.NewReplacer("{{", "", "}}", "").Replace(result) // rendered before it reaches the node
 			}
-			if err := manifest.Lint(str(get(f.entry, "path")), result, placeholdersOf(in.src)...); err != nil {
+			if err := manifest.Lint(str(get(f.entry, "path")), result, placeholdersOf(reveal(in.src))...); err != nil {
 				return f.job.refuse(content, "the file would reach a node changed: "+err.Error(), "correct it by hand, and migrate again")
 			}
 		}

@@ -141,12 +141,12 @@ func value(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// str returns the text of a scalar, "" for anything else.
+// str returns the text of a scalar with its placeholders, "" for anything else.
 func str(n *yaml.Node) string {
 	if n == nil || n.Kind != yaml.ScalarNode {
 		return ""
 	}
-	return n.Value
+	return reveal(n.Value)
 }
 
 // remove removes an item from a block sequence.
@@ -217,6 +217,9 @@ func (j *job) substitute(n *yaml.Node, old, with string) error {
 		return j.refuse(n, err.Error(), "write it in one line")
 	}
 	raw := j.src[start:end]
+	if strings.Contains(n.Value, hide(old, true)) {
+		old, with = hide(old, true), hide(with, true)
+	}
 	if strings.Count(raw, old) != strings.Count(n.Value, old) {
 		return j.refuse(n, "the value is written with escapes", "write "+old+" without escapes")
 	}

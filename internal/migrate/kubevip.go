@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"path"
@@ -43,15 +44,22 @@ func (m *migration) read(p foundPod, raw string) (out manifest.Pod, kept bool, e
 	if err := r.variables(); err != nil {
 		return out, false, err
 	}
+	if err := r.oldest(); err != nil {
+		return out, false, err
+	}
 	if kind := str(get(p.n, "kind")); kind != "Pod" {
-		if !r.truth("cp_enable") {
+		on, err := r.on("cp_enable")
+		if err != nil {
+			return out, false, err
+		}
+		if !on {
 			r.note(r.line(p.n), "this "+kind+" of kube-vip announces Services only, and was not changed: it does not use vipd's Lease")
 			return out, true, nil
 		}
 		return out, false, p.job.refuse(p.n, "kube-vip runs as a "+kind+" here; vipd has to run before there is an API server, and so needs a static pod",
 			"write the output of `vipd manifest pod` to "+vipdPath+" on every control-plane node, and remove cp_enable from the "+kind)
 	}
-	for _, step := range []func() error{r.mode, r.arguments, r.settings, r.timing, r.credentials, r.valid} {
+	for _, step := range []func() error{r.mode, r.arguments, r.layout, r.settings, r.clients, r.timing, r.credentials, r.valid} {
 		if err := step(); err != nil {
 			return out, false, err
 		}
@@ -86,7 +94,7 @@ func (r *reader) variables() error {
 		case value != nil && value.Kind != yaml.ScalarNode:
 			return r.refuse(value, v.name+" has a value that is not a string", "is this a template? "+rendered)
 		case value != nil && value.Tag != "!!null":
-			v.value = value.Value
+			v.value = str(value)
 		}
 		r.env = append(r.env, v)
 	}
@@ -103,11 +111,25 @@ func (r *reader) get(name string) (v variable, ok bool) {
 	return v, ok
 }
 
-func (r *reader) truth(name string) bool {
+// on reads a boolean. The error is a Refusal if its value is not known.
+func (r *reader) on(name string) (bool, error) {
 	v, _ := r.get(name)
+	return r.truth(v)
+}
+
+func (r *reader) truth(v variable) (bool, error) {
+	if v.value == "" {
+		return false, nil
+	}
 	value, known := resolve(v.value)
-	b, err := strconv.ParseBool(value)
-	return known && err == nil && b
+	if !known {
+		return false, r.refuse(v.node, fmt.Sprintf("cannot tell from %[2]s whether %[1]s is on", v.name, v.value), "write true or false, and migrate again")
+	}
+	on, err := strconv.ParseBool(value)
+	if err != nil {
+		return false, r.refuse(v.node, fmt.Sprintf("%s=%s is neither true nor false, so kube-vip does not start with it", v.name, v.value), "write true or false, and migrate again")
+	}
+	return on, nil
 }
 
 var withDefault = regexp.MustCompile(`\$\{\w+(?::?[=-])([^}]*)\}`)
@@ -121,18 +143,30 @@ func resolve(value string) (resolved string, known bool) {
 	return resolved, !strings.Contains(resolved, "${") && !jinjaSign.MatchString(resolved)
 }
 
+// oldest refuses the form that kube-vip had before v0.3.
+func (r *reader) oldest() error {
+	args := get(r.n, "args")
+	if args == nil || !slices.ContainsFunc(args.Content, func(n *yaml.Node) bool { return str(n) == "start" }) {
+		return nil
+	}
+	return r.refuse(args, "this is kube-vip's oldest form (start), which holds the address of the control plane only: it elects by the Lease plunder-lock, "+
+		"or by Raft without vip_leaderelection, so it would not know of vipd, and two nodes would have the address",
+		"stop kube-vip on all nodes before the first vipd starts, and use the output of `vipd manifest pod` with the address and the interface of this manifest; "+
+			"or bring kube-vip to v0.4 or later first (args manager, cp_enable), and migrate that")
+}
+
 // mode refuses everything but a control-plane address in ARP mode.
 func (r *reader) mode() error {
 	for _, v := range r.env {
-		if v.known.Refuse == "" {
+		if _, known := resolve(v.value); !v.known.Bool || !known && v.known.Refuse == "" {
 			continue
 		}
-		value, known := resolve(v.value)
-		if b, err := strconv.ParseBool(value); err == nil && b {
-			return r.refuse(v.node, v.name+"="+v.value, v.known.Refuse)
+		on, err := r.truth(v)
+		if err != nil {
+			return err
 		}
-		if !known {
-			return r.refuse(v.node, fmt.Sprintf("cannot tell from %[2]s whether %[1]s is on", v.name, v.value), "write true or false, and migrate again")
+		if on && v.known.Refuse != "" {
+			return r.refuse(v.node, v.name+"="+v.value, v.known.Refuse)
 		}
 	}
 	for _, needed := range []struct{ name, without string }{
@@ -145,12 +179,46 @@ func (r *reader) mode() error {
 			r.note(r.line(v.node), fmt.Sprintf("%s=%s: assumed to be true, because kube-vip would hold no address otherwise", name, v.value))
 			continue
 		}
-		if !r.truth(name) {
+		if on, _ := r.truth(v); !on {
 			return r.refuse(r.n, name+is(v.value)+": "+needed.without, "keep this kube-vip, and add vipd with `vipd manifest pod`; or set "+name+" to \"true\" if that is intended")
 		}
 	}
+	if v, _ := r.get("vip_interface"); v.value == "lo" {
+		return r.refuse(v.node, "vip_interface=lo: nobody is reached by ARP through the loopback interface", "write the interface in the subnet of the address, and migrate again")
+	}
 	return nil
 }
+
+// clients refuses settings with which clients connect to another port than vipd's, or notes them if
+// they are not known.
+func (r *reader) clients() error {
+	balance, _ := r.get("lb_enable")
+	lb, _ := r.get("lb_port")
+	port, _ := r.get("port")
+	enabled, knownEnabled := resolve(balance.value)
+	lbPort, knownLB := resolve(lb.value)
+	own, knownOwn := resolve(port.value)
+	on, err := strconv.ParseBool(enabled)
+	if knownEnabled && (err != nil || !on) || lb.value == port.value {
+		return nil
+	}
+	at := balance
+	if lb.node != nil {
+		at = lb
+	}
+	other := config.OtherPort(lbPort, own)
+	switch {
+	case toReplace.MatchString(own) || toReplace.MatchString(lbPort) || !knownLB || !knownOwn:
+		r.loss(at, fmt.Sprintf("lb_port=%s, port=%s: with lb_enable, clients connect to lb_port of the address; vipd serves the port of the API server only: check that both are the same", or6443(lb.value), or6443(port.value)))
+	case other != "" && knownEnabled:
+		return r.refuse(at.node, other, "first let clients connect to the API server's port: set lb_port to it, roll kube-vip out, change controlPlaneEndpoint and all kubeconfigs; then migrate")
+	case other != "":
+		r.loss(at, "if lb_enable="+balance.value+" is on: "+other)
+	}
+	return nil
+}
+
+func or6443(port string) string { return cmp.Or(port, "6443") }
 
 func is(value string) string {
 	if value == "" {
@@ -214,6 +282,8 @@ func (r *reader) settings() error {
 			r.loss(v, fmt.Sprintf("%s=%s: vipd does not know this variable of kube-vip; removed", v.name, v.value))
 		case known && v.known.Loss(resolved) != "":
 			r.loss(v, v.known.Loss(resolved))
+		case !known && len(v.known.Same) > 0:
+			r.loss(v, fmt.Sprintf("%s=%s: if this is another prefix length than 32: %s", v.name, v.value, v.known.Lost))
 		case !known && v.known.Lost != "":
 			r.loss(v, fmt.Sprintf("%s=%s: if this is on: %s", v.name, v.value, v.known.Lost))
 		}

@@ -71,17 +71,17 @@ func Migrate(src string, o Options) (Result, error) {
 	if r := templates(src); r != nil {
 		return Result{}, r
 	}
-	file, err := newJob(src)
+	file, err := parse(src)
 	if err != nil {
-		if r := notYAML(src); r != nil {
-			return Result{}, r
-		}
-		return Result{}, err
+		return Result{}, notYAML(src, err)
 	}
 	m := &migration{options: o}
 	for _, doc := range file.docs {
+		if isScript(src) || odd(doc) {
+			return Result{}, script(src)
+		}
 		m.kind = str(get(root(doc), "kind"))
-		m.walk(file, doc, nil, false)
+		m.walk(file, doc, place{})
 	}
 	if err := m.edit(); err != nil {
 		return Result{}, err
@@ -91,19 +91,32 @@ func Migrate(src string, o Options) (Result, error) {
 		if r := (*Refusal)(nil); errors.As(err, &r) {
 			return Result{}, err
 		}
-		return Result{}, &Refusal{Reason: err.Error(), Way: "nothing was written; please report it with the file. `vipd manifest pod` and `vipd manifest kcp` print the manifests to use"}
+		return Result{}, &Refusal{Reason: err.Error(), Way: report}
 	}
-	r := Result{Out: out, Edits: file.edits, Replaced: m.replaced, Notes: m.notes}
-	if line := lineOfMatch(out, imageLine); line > 0 && !m.announcer {
-		return Result{}, &Refusal{Line: lineOf(src, imageLine.FindString(out)), Reason: "the file has a manifest of kube-vip that is not valid",
-			Way: "check whether it is YAML; replace it by hand with the output of `vipd manifest pod`, and migrate again"}
+	r := Result{Out: reveal(out), Edits: revealEdits(file.src, file.edits), Replaced: m.replaced, Notes: m.notes}
+	if len(r.Edits) > 0 {
+		if err := r.leftovers(out); err != nil {
+			return Result{}, &Refusal{Reason: err.Error(), Way: report}
+		}
 	}
-	r.leftovers()
 	slices.SortStableFunc(r.Notes, func(a, b Note) int { return a.Line - b.Line })
 	if r.Changed() || m.vipd || m.kept {
 		return r, nil
 	}
 	return Result{}, m.nothing(src)
+}
+
+const report = "nothing was written; please report it with the file. `vipd manifest pod` and `vipd manifest kcp` print the manifests to use"
+
+// parse parses a file, with its placeholders hidden.
+func parse(src string) (*job, error) {
+	file, err := newJob(hide(src, false))
+	if err != nil {
+		if quoted, err := newJob(hide(src, true)); err == nil {
+			return quoted, nil
+		}
+	}
+	return file, err
 }
 
 // mentions tells whether a text mentions kube-vip, its variables, or keepalived.
@@ -115,14 +128,6 @@ var kubeVipName = regexp.MustCompile(`(?i)kube-?_?vip`)
 
 // imageLine matches the line with kube-vip's image.
 var imageLine = regexp.MustCompile(`(?m)^[^#\n]*image["']?: *["']?\S*kube-vip`)
-
-func lineOfMatch(s string, pattern *regexp.Regexp) int {
-	at := pattern.FindStringIndex(s)
-	if at == nil {
-		return 0
-	}
-	return lineAt(s, at[0])
-}
 
 // nothing returns why there is nothing to migrate.
 func (m *migration) nothing(src string) error {
@@ -145,13 +150,21 @@ func lineOf(s, part string) int {
 	return 1 + strings.Count(before, "\n")
 }
 
-// leftovers notes the lines of the result that still mention kube-vip.
-func (r *Result) leftovers() {
-	for i, line := range strings.Split(r.Out, "\n") {
-		if t := strings.TrimSpace(line); r.Changed() && kubeVipName.MatchString(strings.ReplaceAll(t, "kubeVipPodManifest", "")) && !strings.HasPrefix(t, "#") {
+// leftovers notes the lines of the result that still mention kube-vip, outside of comments and copies.
+// out is the result with hidden placeholders.
+func (r *Result) leftovers(out string) error {
+	j, err := newJob(out)
+	if err != nil {
+		return fmt.Errorf("read the result: %w", err)
+	}
+	copies := j.copies()
+	for i, start := range j.lines {
+		t := strings.TrimSpace(reveal(j.rest(start)))
+		if kubeVipName.MatchString(strings.ReplaceAll(t, "kubeVipPodManifest", "")) && !strings.HasPrefix(t, "#") && !copies[i+1] {
 			r.Notes = append(r.Notes, Note{Text: fmt.Sprintf("line %d of the result still names kube-vip, and was left as it is: %s", i+1, shorten(t))})
 		}
 	}
+	return nil
 }
 
 func shorten(s string) string {

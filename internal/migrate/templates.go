@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -9,14 +10,23 @@ var (
 	yttSign   = regexp.MustCompile(`(?m)^[ \t]*#@|[ \t]#@ |\(@=`)
 	goSign    = regexp.MustCompile(`\{\{-?\s*(?:\.|\$|if |else|end|range |with |include |template |define |printf |tpl |toYaml |quote )`)
 	jinjaSign = regexp.MustCompile(`\{\{|\{%|\{#`)
+	// control is a statement of a template language, which no YAML contains outside of strings.
+	control   = regexp.MustCompile(`(\{\{-?\s*(?:if |else|end\b|range |with |include |template |define |/\*))|(\{%|\{#)|(%\{)`)
 	generated = regexp.MustCompile(`kube-?vip\S*(?:\s+\S+)*?\s+manifest\s+(?:pod|daemonset)\b`)
 	heredoc   = regexp.MustCompile(`(?:<<-?\s*['"]?\w+|\btee\b.*manifests/\S*vip\S*\.ya?ml|>\s*\S*manifests/\S*vip\S*\.ya?ml)`)
+	// workload is the kind of a manifest in a script, and cpEnable the value of the variable there,
+	// with whatever quotes and escapes.
+	workload = regexp.MustCompile(`kind[\\"']*:[\s\\"']*(?:Pod|DaemonSet|Deployment)\b`)
+	cpEnable = regexp.MustCompile(`cp_enable[^\n]*\n?[^\n]*value[\\"':\s]*([^\s\\"',}]*)`)
+	oldest   = regexp.MustCompile(`(?m)^\s*-\s*[\\"']*start\b|\[[\\"']*start\b`)
 )
 
 // Remedies.
 const (
 	rendered   = "render the templates first, and migrate the result; or insert the output of `vipd manifest pod` into the template by hand"
+	conditions = "move the condition to `enabledIf` of the patch, and migrate again; or insert the output of `vipd manifest pod` into the template by hand"
 	scriptsWay = "write the output of `vipd manifest pod` to a file, and let the script copy that file to /etc/kubernetes/manifests/vipd.yaml"
+	scripted   = "a script writes kube-vip's manifest on the node"
 )
 
 // templates refuses a ytt template, which is valid YAML.
@@ -27,33 +37,75 @@ func templates(src string) error {
 	return nil
 }
 
-// notYAML says what a text that is not YAML is.
-func notYAML(src string) error {
-	switch at := jinjaSign.FindStringIndex(src); {
-	case goSign.MatchString(src):
-		return &Refusal{Line: lineAt(src, goSign.FindStringIndex(src)[0]), Reason: "this is a Go template (Helm, or a controller's), not YAML", Way: rendered}
-	case at != nil:
-		return &Refusal{Line: lineAt(src, at[0]), Reason: "this is a Jinja template (Ansible, kubespray), not YAML", Way: rendered}
+// notYAML says what a text is that is not YAML for the reason err.
+func notYAML(src string, err error) *Refusal {
+	if isScript(src) {
+		return script(src)
 	}
-	return script(src)
+	if at := control.FindStringSubmatchIndex(src); at != nil {
+		language := "Terraform template"
+		switch {
+		case at[2] >= 0:
+			language = "Go template (Helm, or a controller's)"
+		case at[4] >= 0:
+			language = "Jinja template (Ansible, kubespray)"
+		}
+		return &Refusal{Line: lineAt(src, at[0]), Reason: "this is a " + language + ", not YAML", Way: rendered}
+	}
+	if r := script(src); r != nil {
+		return r
+	}
+	reason := strings.TrimPrefix(err.Error(), "read YAML: yaml: ")
+	r := &Refusal{Reason: "this is not YAML: " + errorLine.ReplaceAllString(reason, ""), Way: "correct it, and migrate again"}
+	if at := errorLine.FindStringSubmatch(reason); at != nil {
+		r.Line, _ = strconv.Atoi(at[1])
+	}
+	return r
 }
 
+// errorLine is the line in an error of yaml.v3.
+var errorLine = regexp.MustCompile(`^line (\d+): `)
+
+func isScript(src string) bool { return strings.HasPrefix(src, "#!") }
+
 // script refuses a shell script that writes the manifest.
-func script(src string) error {
+func script(src string) *Refusal {
 	for _, sign := range []*regexp.Regexp{generated, heredoc} {
 		if at := sign.FindStringIndex(src); at != nil {
-			return &Refusal{Line: lineAt(src, at[0]), Reason: "a script writes kube-vip's manifest on the node", Way: scriptsWay}
+			return &Refusal{Line: lineAt(src, at[0]), Reason: scripted, Way: scriptsWay}
 		}
 	}
-	if strings.HasPrefix(src, "#!") {
+	if isScript(src) {
 		return &Refusal{Line: 1, Reason: "this is a script, not a manifest", Way: scriptsWay}
 	}
 	return nil
 }
 
+// writes returns the line of a script where it writes a manifest of a kube-vip that holds the
+// address of the control plane, 0 for none.
+func writes(script string) int {
+	if at := generated.FindStringIndex(script); at != nil && strings.Contains(script, "-controlplane") {
+		return lineAt(script, at[0])
+	}
+	at := workload.FindStringIndex(script)
+	if at == nil || !strings.Contains(script, "vip_") && !imageLine.MatchString(script) {
+		return 0
+	}
+	if !oldest.MatchString(script) && !strings.Contains(script, "cp_enable") {
+		return 0 // Services only
+	}
+	for _, value := range cpEnable.FindAllStringSubmatch(script, -1) {
+		if b, err := strconv.ParseBool(value[1]); err == nil && !b {
+			return 0
+		}
+	}
+	return lineAt(script, at[0])
+}
+
 // unrendered returns the line, from 0, of the first template expression in a manifest, and its kind
 // as a reason.
 func unrendered(pod string) (line int, reason string) {
+	pod = commentLine.ReplaceAllStringFunc(pod, func(s string) string { return strings.Repeat(" ", len(s)) })
 	at := jinjaSign.FindStringIndex(pod)
 	switch {
 	case at == nil:
@@ -65,5 +117,8 @@ func unrendered(pod string) (line int, reason string) {
 	}
 	return lineAt(pod, at[0]) - 1, reason
 }
+
+// commentLine is a line with a comment and nothing else.
+var commentLine = regexp.MustCompile(`(?m)^[ \t]*#.*$`)
 
 func lineAt(src string, offset int) int { return 1 + strings.Count(src[:offset], "\n") }

@@ -17,6 +17,9 @@ type migration struct {
 	pods     []foundPod
 	files    []foundFile
 	commands []foundCommand
+	scripts  []foundText
+	invalid  []foundText
+	removals []list
 	// dropped are the paths of removed files; renamed are the paths of renamed manifests.
 	dropped, renamed []string
 	// byVariable tells that a class takes the manifest from a variable of each Cluster.
@@ -33,7 +36,8 @@ type foundPod struct {
 	job      *job
 	n        *yaml.Node
 	kind     string
-	variable bool // in a variable of a Cluster, not in a file
+	variable bool   // the path of the file is elsewhere: in the class, for a variable of a Cluster
+	file     string // its path on the node, "" if it is not known
 }
 
 // foundFile is an entry of `files`, and the list that contains it: `files` itself, or the patches
@@ -56,6 +60,9 @@ type foundCommand struct {
 type list struct {
 	job               *job
 	parent, seq, item *yaml.Node
+	// up is the list whose item makes no sense without any item of this list, nil for none: a patch
+	// without values, a definition without patches.
+	up *list
 }
 
 func root(doc *yaml.Node) *yaml.Node {
@@ -67,65 +74,147 @@ func root(doc *yaml.Node) *yaml.Node {
 
 var commandKeys = []string{"preKubeadmCommands", "postKubeadmCommands", "bootCommands"}
 
-// walk finds pods, files and commands below a node. keys are the keys on the path to it.
-func (m *migration) walk(j *job, n *yaml.Node, keys []string, variable bool) {
+// place is where walk is.
+type place struct {
+	keys     []string // on the path to the node
+	variable bool     // the file that this is the content of is elsewhere
+	file     string   // the path of the file on the node that this is the content of
+	in       *list    // the definition or patch of a class that contains the node
+}
+
+// walk finds pods, files and commands below a node.
+func (m *migration) walk(j *job, n *yaml.Node, at place) {
 	switch n.Kind {
 	case yaml.MappingNode:
-		variable = variable || str(get(n, "name")) != "" && slices.Contains(keys, "variables") && get(n, "value") != nil
+		at.variable = at.variable || str(get(n, "name")) != "" && slices.Contains(at.keys, "variables") && get(n, "value") != nil
 		if isPod(n) {
-			m.pods = append(m.pods, foundPod{job: j, n: n, kind: m.kind, variable: variable})
+			p := foundPod{job: j, n: n, kind: m.kind, variable: at.variable, file: at.file}
+			if slices.Contains(at.keys, "machine") && slices.Contains(at.keys, "pods") {
+				p.kind = talos
+			}
+			m.pods = append(m.pods, p)
 			return
 		}
 		if isVipd(n) {
 			m.vipd = true
 			m.own = m.own || !usesAdmin(n)
 		}
+		if get(n, "content") != nil {
+			at.file = str(get(n, "path"))
+		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			m.walkKey(j, n, n.Content[i], n.Content[i+1], keys, variable)
+			if isCopy(n, at.keys, n.Content[i].Value) {
+				m.skip(j, n.Content[i+1])
+				continue
+			}
+			m.walkKey(j, n, n.Content[i], n.Content[i+1], at)
 		}
 	case yaml.ScalarNode:
-		m.walkString(j, n, keys, variable)
+		m.walkString(j, n, at)
+	case yaml.SequenceNode:
+		m.walkItems(j, nil, n, "", at)
 	default:
 		for _, c := range n.Content {
-			m.walk(j, c, keys, variable)
+			m.walk(j, c, at)
 		}
 	}
 }
 
-func (m *migration) walkKey(j *job, parent, key, n *yaml.Node, keys []string, variable bool) {
-	seq := n.Kind == yaml.SequenceNode
-	for _, item := range n.Content {
-		l := list{job: j, parent: parent, seq: n, item: item}
+// skip notes the copies of kube-vip's manifest in annotations.
+func (m *migration) skip(j *job, n *yaml.Node) {
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if key := n.Content[i]; mentions(str(n.Content[i+1])) {
+			m.note(j.fileLine(key.Line), "the annotation "+str(key)+" has a copy of kube-vip's manifest, and was left as it is: what wrote it replaces it when the result is applied")
+		}
+	}
+}
+
+func (m *migration) walkKey(j *job, parent, key, n *yaml.Node, at place) {
+	at.keys = append(slices.Clip(at.keys), key.Value)
+	if n.Kind == yaml.SequenceNode {
+		m.walkItems(j, parent, n, key.Value, at)
+		return
+	}
+	m.walk(j, n, at)
+}
+
+// walkItems walks the items of a list. key is its key.
+func (m *migration) walkItems(j *job, parent, seq *yaml.Node, key string, at place) {
+	up := at.in
+	for _, item := range seq.Content {
+		l := list{job: j, parent: parent, seq: seq, item: item}
 		switch {
-		case seq && key.Value == "files":
-			m.files = append(m.files, foundFile{job: j, entry: item, list: l, kind: m.kind})
-		case seq && slices.Contains(commandKeys, key.Value):
-			m.commands = append(m.commands, foundCommand{job: j, n: item, list: l, kind: m.kind})
-		case seq && key.Value == "jsonPatches":
+		case isPatch(item):
+			l.up = up
 			m.patch(l)
+			continue
+		case key == "files":
+			m.files = append(m.files, foundFile{job: j, entry: item, list: l, kind: m.kind})
+		case slices.Contains(commandKeys, key):
+			m.commands = append(m.commands, foundCommand{job: j, n: item, list: l, kind: m.kind})
+		case key == "definitions":
+			l.up = up
+			at.in = &l
+		case key == "patches":
+			at.in = &l
 		}
+		m.walk(j, item, at)
 	}
-	if key.Value == "jsonPatches" && seq {
-		return // patch has walked its items
-	}
-	m.walk(j, n, append(slices.Clip(keys), key.Value), variable)
 }
 
-// walkString parses a string that may contain a manifest or a file entry.
-func (m *migration) walkString(j *job, n *yaml.Node, keys []string, variable bool) *job {
-	if n.Tag != "!!str" || !strings.Contains(n.Value, ":") || !mentions(n.Value) && !strings.Contains(n.Value, "vipd") {
+// walkString parses a string that may contain a manifest or file entries.
+func (m *migration) walkString(j *job, n *yaml.Node, at place) *job {
+	text := str(n)
+	if n.Tag != "!!str" || !strings.Contains(text, ":") || !mentions(text) && !strings.Contains(text, "vipd") {
 		return nil
 	}
 	in, err := newJob(n.Value)
-	if err != nil || !slices.ContainsFunc(in.docs, func(d *yaml.Node) bool { return root(d).Kind == yaml.MappingNode }) {
+	if isScript(text) || err == nil && slices.ContainsFunc(in.docs, odd) {
+		m.scripts = append(m.scripts, foundText{job: j, n: n})
+		return nil
+	}
+	if err != nil {
+		m.invalid = append(m.invalid, foundText{job: j, n: n, err: err})
+		return nil
+	}
+	if !slices.ContainsFunc(in.docs, func(d *yaml.Node) bool { return root(d).Kind != yaml.ScalarNode }) {
 		return nil
 	}
 	in.outer, in.at, in.templated = j, n, j.templated
 	j.inner = append(j.inner, in)
 	for _, doc := range in.docs {
-		m.walk(in, doc, keys, variable)
+		m.walk(in, doc, at)
 	}
 	return in
+}
+
+// foundText is a string that is a script, or that is not YAML for the reason err.
+type foundText struct {
+	job *job
+	n   *yaml.Node
+	err error
+}
+
+// line converts a line of the string to a line of the file.
+func (t foundText) line(line int) int {
+	return (&job{text: newText(t.n.Value), outer: t.job, at: t.n}).fileLine(line)
+}
+
+// odd tells whether a document is a pod with a key that no pod has: a script may be YAML by chance,
+// with keys such as `echo "apiVersion`.
+func odd(doc *yaml.Node) bool {
+	n := root(doc)
+	for i := 0; isPod(n) && i+1 < len(n.Content); i += 2 {
+		if strings.ContainsAny(n.Content[i].Value, " \"'\\") {
+			return true
+		}
+	}
+	return false
+}
+
+// isPatch tells whether a mapping is an operation of a JSON patch.
+func isPatch(n *yaml.Node) bool {
+	return str(get(n, "op")) != "" && strings.HasPrefix(str(get(n, "path")), "/")
 }
 
 var (
@@ -133,50 +222,70 @@ var (
 	variableIn = regexp.MustCompile(`content:\s*["']?\{\{`)
 )
 
-// patch handles one JSON patch of a ClusterClass.
+// patch handles one operation of a JSON patch, as in a ClusterClass.
 func (m *migration) patch(l list) {
+	value, from := get(l.item, "value"), get(l.item, "valueFrom", "template")
 	path := listPath.FindStringSubmatch(str(get(l.item, "path")))
-	from := get(l.item, "valueFrom", "template")
-	if path == nil || str(get(l.item, "op")) == "remove" {
-		m.walk(l.job, l.item, nil, false)
+	if str(get(l.item, "op")) == "remove" {
 		return
+	}
+	if path == nil {
+		path = make([]string, 4) // another part of the object, perhaps with the list inside
 	}
 	if path[2] != "" && path[2] != "-" {
 		m.indexed = l.job.fileLine(l.item.Line)
 	}
-	if path[3] == "content" && strings.Contains(strings.ToLower(str(get(l.item, "valueFrom", "variable"))), "vip") {
+	if path[1] == "files" && path[3] != "path" && strings.Contains(strings.ToLower(str(get(l.item, "valueFrom", "variable"))), "vip") {
 		m.byVariable = true
 	}
-	switch v := get(l.item, "value"); {
-	case path[1] == "files" && from != nil:
-		m.patchTemplate(l, from)
-	case path[1] == "files" && v != nil && v.Kind == yaml.MappingNode:
-		m.files = append(m.files, foundFile{job: l.job, entry: v, list: l, kind: m.kind})
-		m.walk(l.job, v, nil, false)
-	case path[1] == "files" && v != nil && v.Kind == yaml.SequenceNode:
-		m.walkKey(l.job, l.item, &yaml.Node{Value: "files"}, v, nil, false)
-	case path[1] != "files" && v != nil && v.Kind == yaml.SequenceNode:
-		m.walkKey(l.job, l.item, &yaml.Node{Value: path[1]}, v, nil, false)
-	case path[1] != "files" && v != nil:
-		m.commands = append(m.commands, foundCommand{job: l.job, n: v, list: l, kind: m.kind})
-	case path[1] != "files" && from != nil:
-		m.commands = append(m.commands, foundCommand{job: l.job, n: from, list: l, kind: m.kind})
+	at := place{variable: path[3] == "content"}
+	switch {
+	case from != nil:
+		m.patchTemplate(l, from, path, at)
+	case value != nil:
+		m.patchItems(l, l.job, l.item, value, path)
+		m.walk(l.job, value, at)
 	}
 }
 
-// patchTemplate parses a template that becomes a file entry when rendered.
-func (m *migration) patchTemplate(l list, from *yaml.Node) {
-	if kubeVipName.MatchString(from.Value) && variableIn.MatchString(from.Value) {
+// patchTemplate parses a template that becomes the value of a patch when rendered.
+func (m *migration) patchTemplate(l list, from *yaml.Node, path []string, at place) {
+	if text := str(from); kubeVipName.MatchString(text) && variableIn.MatchString(text) {
 		m.byVariable = true
 		return
 	}
 	before := l.job.templated
 	l.job.templated = true
-	in := m.walkString(l.job, from, nil, false)
+	in := m.walkString(l.job, from, at)
 	l.job.templated = before
-	if in != nil && len(in.docs) == 1 {
-		m.files = append(m.files, foundFile{job: in, entry: root(in.docs[0]), list: l, kind: m.kind})
+	switch {
+	case in != nil && len(in.docs) == 1:
+		m.patchItems(l, in, nil, root(in.docs[0]), path)
+	case path[1] != "files":
+		m.patchItems(l, l.job, nil, from, path)
 	}
+}
+
+// patchItems adds what a patch writes to a list of files or commands: an item, or the whole list.
+func (m *migration) patchItems(l list, j *job, parent, n *yaml.Node, path []string) {
+	switch {
+	case path[1] == "" || path[3] != "":
+		return
+	case n.Kind == yaml.SequenceNode:
+		for _, item := range n.Content {
+			m.patchItem(list{job: j, parent: parent, seq: n, item: item, up: &l}, j, item, path[1])
+		}
+	default:
+		m.patchItem(l, j, n, path[1])
+	}
+}
+
+func (m *migration) patchItem(l list, j *job, n *yaml.Node, key string) {
+	if key == "files" {
+		m.files = append(m.files, foundFile{job: j, entry: n, list: l, kind: m.kind})
+		return
+	}
+	m.commands = append(m.commands, foundCommand{job: j, n: n, list: l, kind: m.kind})
 }
 
 // isPod tells whether a mapping is a kube-vip pod, or a workload with such pods.

@@ -1,0 +1,182 @@
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// kubeVip returns a static pod of kube-vip with the given variables, NAME=VALUE with the value as
+// written in YAML, beside vip_arp, cp_enable and the address.
+func kubeVip(env ...string) string {
+	var b strings.Builder
+	b.WriteString("apiVersion: v1\nkind: Pod\nmetadata:\n  name: kube-vip\n  namespace: kube-system\nspec:\n  containers:\n  - args:\n    - manager\n    env:\n")
+	for _, e := range append([]string{`vip_arp="true"`, `cp_enable="true"`, "address=192.168.35.100"}, env...) {
+		name, value, _ := strings.Cut(e, "=")
+		fmt.Fprintf(&b, "    - name: %s\n      value: %s\n", name, value)
+	}
+	b.WriteString(`    image: ghcr.io/kube-vip/kube-vip:v1.0.3
+    name: kube-vip
+    volumeMounts:
+    - mountPath: /etc/kubernetes/admin.conf
+      name: kubeconfig
+  hostNetwork: true
+  volumes:
+  - hostPath:
+      path: /etc/kubernetes/admin.conf
+    name: kubeconfig
+`)
+	return b.String()
+}
+
+// under returns a text indented by n spaces, behind its heading.
+func under(heading, text string, n int) string {
+	return heading + "\n" + strings.Repeat(" ", n) + indented(strings.TrimSuffix(text, "\n"), n) + "\n"
+}
+
+// entry returns an entry of files, without a dash.
+func entry(path, content string) string {
+	return "path: " + path + "\n" + under("content: |", content, 2)
+}
+
+// controlPlane returns an object of that kind with entries of files.
+func controlPlane(kind string, entries ...string) string {
+	s := "apiVersion: controlplane.cluster.x-k8s.io/v1beta1\nkind: " + kind + "\nmetadata:\n  name: edge\nspec:\n  kubeadmConfigSpec:\n    files:\n"
+	for _, e := range entries {
+		s += "    - " + indented(strings.TrimSuffix(e, "\n"), 6) + "\n"
+	}
+	return s
+}
+
+// daemonSet turns the pod into a DaemonSet.
+func daemonSet(pod string) string {
+	pod = strings.Replace(pod, "apiVersion: v1\nkind: Pod", "apiVersion: apps/v1\nkind: DaemonSet", 1)
+	before, spec, _ := strings.Cut(pod, "\nspec:\n")
+	return before + "\nspec:\n  selector:\n    matchLabels: {app: kube-vip}\n  template:\n    metadata:\n      labels: {app: kube-vip}\n" + under("    spec:", spec, 4)
+}
+
+const onNode = "/etc/kubernetes/manifests/kube-vip.yaml"
+
+// TestField: manifests in the shapes of public reports.
+func TestField(t *testing.T) {
+	kcp := controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()))
+	for name, c := range map[string]struct {
+		src string
+		// says is in a note, or in the reason for which the file is refused.
+		says    string
+		refused bool
+		at      string // is in the line of the refusal
+		out     string // is in the result
+		kept    bool   // the result is the file
+	}{
+		// Settings with which clients connect elsewhere.
+		"lb_port, while lb_enable is on":  {src: kubeVip(`port="6443"`, `lb_enable="true"`, `lb_port="16443"`), refused: true, at: "lb_port", says: "clients connect to port 16443 of the address"},
+		"lb_port by default":              {src: kubeVip(`port="8443"`, `lb_enable="True"`), refused: true, says: "clients connect to port 6443"},
+		"lb_port, while lb_enable is off": {src: kubeVip(`lb_port="16443"`, `lb_enable="false"`), out: "name: vipd"},
+		"lb_port, perhaps on":             {src: kubeVip(`lb_port="16443"`, `lb_enable="${LB}"`), says: "if lb_enable=${LB} is on: lb_port=16443: clients connect"},
+		"lb_port, on by default":          {src: kubeVip(`lb_port="16443"`, `lb_enable="${LB:=true}"`), refused: true, says: "clients connect to port 16443"},
+		"lb_port unknown":                 {src: kubeVip(`lb_port="${P}"`, `lb_enable="true"`), says: "check that both are the same"},
+		"lb_port the same unknown":        {src: kubeVip(`lb_port="${P}"`, `port="${P}"`, `lb_enable="true"`), out: `value: "${P}"`},
+		"vip_subnet":                      {src: kubeVip(`vip_subnet="27"`), says: "vip_subnet=27: vipd gives the address the prefix length 32", out: "name: vipd"},
+		"vip_cidr":                        {src: kubeVip(`vip_cidr="24"`), says: "vip_cidr=24: vipd gives", out: "name: vipd"},
+		"vip_subnet unknown":              {src: kubeVip(`vip_subnet=${PREFIX}`), says: "if this is another prefix length than 32", out: "name: vipd"},
+		"vip_interface lo":                {src: kubeVip("vip_interface=lo"), refused: true, says: "nobody is reached by ARP"},
+		"an address moved by a cloud":     {src: kubeVip(`vip_packet="true"`), refused: true, says: "vip_packet=true"},
+
+		// Booleans that are not understood are not false.
+		"escaped quotes": {src: kubeVip(`bgp_enable=\"true\"`), refused: true, at: "bgp_enable", says: "is neither true nor false"},
+		"yes": {src: strings.Replace(kubeVip(), `cp_enable
+      value: "true"`, `cp_enable
+      value: "yes"`, 1), refused: true, at: "cp_enable", says: "cp_enable=yes is neither true nor false"},
+		"DaemonSet, escaped":     {src: strings.Replace(daemonSet(kubeVip()), "cp_enable\n          value: \"true\"", "cp_enable\n          value: \\\"true\\\"", 1), refused: true, says: "neither true nor false"},
+		"DaemonSet, placeholder": {src: strings.Replace(daemonSet(kubeVip()), "cp_enable\n          value: \"true\"", "cp_enable\n          value: ${ENABLE}", 1), refused: true, says: "cannot tell from ${ENABLE} whether cp_enable is on"},
+		"DaemonSet for Services": {src: strings.Replace(daemonSet(kubeVip(`svc_enable="true"`)), "cp_enable\n          value: \"true\"", "cp_enable\n          value: \"false\"", 1), says: "announces Services only", kept: true},
+
+		// Scripts.
+		"a script echoes a DaemonSet": {src: controlPlane("KubeadmControlPlane", entry("/run/vip.sh", "#!/bin/sh\necho \""+strings.ReplaceAll(strings.TrimSpace(daemonSet(kubeVip())), `"`, `\"`)+"\" > /run/vip.yaml\n")),
+			refused: true, at: "kind: DaemonSet", says: scripted},
+		"a script without its first line": {src: controlPlane("KubeadmControlPlane", entry("/run/vip.sh", "echo \""+strings.ReplaceAll(strings.TrimSpace(daemonSet(kubeVip())), `"`, `\"`)+"\" > /run/vip.yaml\n")),
+			refused: true, says: scripted},
+		"a script as a file":                {src: "#!/bin/sh\necho \"" + strings.ReplaceAll(strings.TrimSpace(daemonSet(kubeVip())), `"`, `\"`) + "\" > /run/vip.yaml\n", refused: true, at: "#!/bin/sh", says: "this is a script"},
+		"a heredoc":                         {src: controlPlane("KubeadmControlPlane", entry("/run/vip.sh", "#!/bin/sh\ncat > /run/vip.yaml <<EOF\n"+kubeVip()+"EOF\n")), refused: true, at: "kind: Pod", says: scripted},
+		"a heredoc in a command":            {src: "kind: KubeadmControlPlane\nspec:\n  kubeadmConfigSpec:\n    preKubeadmCommands:\n" + under("    - |", "cat > /run/vip.yaml <<EOF\n"+kubeVip()+"EOF\n", 6), refused: true, at: "cat >", says: scripted},
+		"a script for Services only, stays": {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/run/vip.sh", "#!/bin/sh\ncat > /run/vip.yaml <<EOF\n"+strings.Replace(daemonSet(kubeVip(`svc_enable="true"`)), "cp_enable\n          value: \"true\"", "cp_enable\n          value: \"false\"", 1)+"EOF\n")), out: "manifests/vipd.yaml"},
+
+		// The oldest form.
+		"start":            {src: strings.Replace(strings.Replace(kubeVip(`vip_leaderelection="true"`), "- manager", "- start", 1), "    - name: cp_enable\n      value: \"true\"\n", "", 1), refused: true, at: "start", says: "oldest form"},
+		"start, DaemonSet": {src: strings.Replace(daemonSet(kubeVip()), "- manager", "- start", 1), refused: true, says: "oldest form"},
+		"start with Raft":  {src: strings.Replace(kubeVip("vip_localpeer=n1:192.168.35.11:10000"), "- manager", "- start", 1), refused: true, says: "Raft"},
+
+		// Placeholders.
+		"in a flow list":   {src: "keys: [${VM_SSH_KEYS}]\n---\n" + kcp, out: "keys: [${VM_SSH_KEYS}]\n"},
+		"in a flow map":    {src: "labels: {a: ${A}, b: ${B:=x}}\n---\n" + kcp, out: "{a: ${A}, b: ${B:=x}}"},
+		"with a colon":     {src: "a: ${A:-b: c}\nd: ${E:- #f}\n---\n" + kcp, out: "a: ${A:-b: c}\nd: ${E:- #f}\n"},
+		"quotes in quotes": {src: "a: \"${A:=\"x\"}\"\nb: [${B}]\n---\n" + kcp, out: "a: \"${A:=\"x\"}\"\nb: [${B}]\n"},
+		"escaped dollar":   {src: "a: [$${A}]\nb: $${B:={}}\n---\n" + kcp, out: "a: [$${A}]\nb: $${B:={}}\n"},
+		"nested":           {src: "a: [${A:=${B}}, {{ ds.meta_data.c }}]\n---\n" + kcp, out: "[${A:=${B}}, {{ ds.meta_data.c }}]"},
+		"as the interface": {src: "a: [${A}]\n---\n" + controlPlane("KubeadmControlPlane", entry(onNode, kubeVip(`vip_interface=${NIC:=""}`))), out: `value: ${NIC:=""}`},
+		"in the manifest":  {src: strings.Replace(kcp, "  hostNetwork: true", "  nodeSelector: {a: ${A}}\n          hostNetwork: true", 1), says: "spec.nodeSelector is not carried over", out: "manifests/vipd.yaml"},
+
+		// The true reason.
+		"broken YAML beside Jinja of cloud-init": {src: strings.Replace(kcp, "name: edge", "name: '{{ ds.meta_data.x }}'\n  labels: [a", 1), refused: true, says: "this is not YAML"},
+		"a Go template's condition":              {src: strings.Replace(kcp, "    files:", "    files:\n    {{- if .vip }}", 1), refused: true, at: "if ", says: "Go template"},
+		"Terraform":                              {src: strings.Replace(kcp, "    files:", "    files:\n%{ if vip }", 1), refused: true, at: "if ", says: "Terraform"},
+		"Jinja in a comment":                     {src: strings.Replace(kubeVip(), "  hostNetwork", "  # {{ a }}\n  hostNetwork", 1), out: "name: vipd"},
+
+		// Copies.
+		"a copy in JSON": {src: strings.Replace(kcp, "  name: edge", "  name: edge\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: |\n      "+strings.TrimSpace(quotedKCP(kcp))+"\n", 1),
+			says: "last-applied-configuration has a copy", out: "manifests/vipd.yaml"},
+		"a copy in YAML": {src: strings.Replace(kcp, "  name: edge", "  name: edge\n  annotations:\n"+under("    example.com/original: |", kcp, 6), 1),
+			says: "example.com/original has a copy", out: "manifests/vipd.yaml"},
+		"a copy in a list": {src: "kind: List\nitems:\n- " + indented(strings.Replace(kcp, "  name: edge", "  name: edge\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: |\n      "+strings.TrimSpace(quotedKCP(kcp)), 1), 2),
+			says: "has a copy", out: "manifests/vipd.yaml"},
+		"a copy in a template's metadata": {src: strings.Replace(kcp, "  kubeadmConfigSpec:", "  machineTemplate:\n    metadata:\n      annotations:\n        example.com/last: "+quoted(quotedKCP(kcp))+"\n  kubeadmConfigSpec:", 1), says: "has a copy", out: "manifests/vipd.yaml"},
+		"the status":                      {src: kcp + "status:\n" + under("  observed: |", kubeVip(), 4), out: "manifests/vipd.yaml"},
+		"earlier versions":                {src: kcp + "---\napiVersion: apps/v1\nkind: ControllerRevision\n" + under("data:", daemonSet(kubeVip()), 2), out: "manifests/vipd.yaml"},
+
+		// Nodes on which vipd's pod would not start.
+		"RKE2 by the kind":         {src: controlPlane("RKE2ControlPlane", entry("/opt/vip.yaml", kubeVip())), refused: true, at: "apiVersion: v1", says: "nodes of RKE2"},
+		"RKE2 by the folder":       {src: controlPlane("Config", entry("/var/lib/rancher/rke2/agent/pod-manifests/kube-vip.yaml", kubeVip())), refused: true, says: "nodes of RKE2"},
+		"RKE2 by its kubeconfig":   {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /etc/rancher/rke2/rke2.yaml", 1), refused: true, says: "nodes of RKE2"},
+		"k3s by its kubeconfig":    {src: strings.Replace(kubeVip("k8s_config_file=/etc/rancher/k3s/k3s.yaml"), "path: /etc/kubernetes/admin.conf", "path: /etc/rancher/k3s", 1), refused: true, says: "nodes of k3s"},
+		"k3s in cloud-init":        {src: "#cloud-config\nwrite_files:\n- " + indented(entry("/var/lib/rancher/k3s/agent/pod-manifests/kube-vip.yaml", kubeVip()), 2), refused: true, says: "nodes of k3s"},
+		"another data folder":      {src: controlPlane("Config", entry("/data/agent/pod-manifests/kube-vip.yaml", kubeVip())), refused: true, says: "nodes of RKE2 or k3s"},
+		"k0s":                      {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /var/lib/k0s/pki/admin.conf", 1), refused: true, says: "nodes of k0s"},
+		"Talos":                    {src: "machine:\n  pods:\n  - " + indented(kubeVip(), 4), refused: true, says: "nodes of Talos"},
+		"another folder":           {src: controlPlane("KubeadmControlPlane", entry("/etc/kubelet.d/kube-vip.yaml", kubeVip())), refused: true, says: "static pods are in /etc/kubelet.d"},
+		"a folder below a chroot":  {src: controlPlane("KubeadmControlPlane", entry("/host"+onNode, kubeVip())), out: "/host/etc/kubernetes/manifests/vipd.yaml"},
+		"a file copied afterwards": {src: controlPlane("KubeadmControlPlane", entry("/root/kube-vip.yaml", kubeVip())), out: "/root/vipd.yaml"},
+		"a path from a template":   {src: "a: [${A}]\n---\n" + controlPlane("KubeadmControlPlane", entry("/etc/kubernetes/manifests/${NAME}", kubeVip())), says: "was not changed, although", out: "manifests/${NAME}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := Migrate(c.src, options)
+			var refusal *Refusal
+			if c.refused {
+				if !errors.As(err, &refusal) || !strings.Contains(refusal.Reason, c.says) || refusal.Way == "" || !strings.Contains(strings.Split(c.src, "\n")[max(refusal.Line, 1)-1], c.at) {
+					t.Fatalf("line %d: %v\nwant a refusal where %q is: %s\n%s", lineOfRefusal(refusal), err, c.at, c.says, r.Out)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatalf("%v\n%s", err, c.src)
+			}
+			if !strings.Contains(printed(r), c.says) || !strings.Contains(r.Out, c.out) || c.kept == r.Changed() {
+				t.Errorf("want %q and %q:\n%s\n%s", c.says, c.out, printed(r), r.Out)
+			}
+			holds(t, c.src, r)
+		})
+	}
+}
+
+func lineOfRefusal(r *Refusal) int {
+	if r == nil {
+		return 0
+	}
+	return r.Line
+}
+
+// quotedKCP returns a text in quotes, as kubectl writes a file of an object into its annotation.
+func quotedKCP(s string) string {
+	return `{"kind":"KubeadmControlPlane","spec":{"kubeadmConfigSpec":{"files":[{"path":"` + onNode + `","content":` + quoted(s) + `}]}}}` + "\n"
+}
