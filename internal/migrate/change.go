@@ -117,7 +117,10 @@ func (m *migration) editPod(p foundPod) error {
 	if p.job.outer == nil {
 		m.note(p.job.fileLine(p.n.Line), "remove kube-vip's manifest from the node before vipd takes over: while both are in "+manifest.ManifestsDir+", vipd waits")
 	}
-	if p.variable {
+	switch {
+	case p.variable && p.kind == "ClusterClass":
+		m.note(p.job.fileLine(p.n.Line), "this is the content of a file whose path is elsewhere in the class, and does not change, although the manifest is vipd's now")
+	case p.variable:
 		m.note(p.job.fileLine(p.n.Line), "the ClusterClass sets the path of this manifest on the node, which does not change: "+kubeVipPath+" with CAPV's classes, although the manifest is vipd's now")
 	}
 	return nil

@@ -165,7 +165,7 @@ func (m *migration) walkItems(j *job, parent, seq *yaml.Node, key string, at pla
 // walkString parses a string that may contain a manifest or file entries.
 func (m *migration) walkString(j *job, n *yaml.Node, at place) *job {
 	text := str(n)
-	if n.Tag != "!!str" || !strings.Contains(text, ":") || !mentions(text) && !strings.Contains(text, "vipd") {
+	if n.Tag != "!!str" || !strings.ContainsAny(text, ":-") || !mentions(text) && !strings.Contains(text, "vipd") {
 		return nil
 	}
 	in, err := newJob(n.Value)
