@@ -16,6 +16,7 @@ import (
 
 // substituted are the values that clusterctl and commands on the node insert into manifests.
 var substituted = strings.NewReplacer("${CONTROL_PLANE_ENDPOINT_IP}", "192.168.35.100", "{{ .controlPlaneIpAddr }}", "192.168.35.100",
+	"{{ .endpoint.host }}", "192.168.35.100", "{{ .net.interface }}", "eth0",
 	"control_plane_endpoint_ip", "192.168.35.100", "control_plane_endpoint_port", "6443")
 
 // defaults match clusterctl's default values.
