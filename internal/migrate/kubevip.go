@@ -198,9 +198,8 @@ func (r *reader) clients() error {
 	enabled, knownEnabled := resolve(balance.value)
 	lbPort, knownLB := resolve(lb.value)
 	own, knownOwn := resolve(port.value)
-	on, err := strconv.ParseBool(enabled)
-	if knownEnabled && (err != nil || !on) || lb.value == port.value {
-		return nil
+	if on, _ := strconv.ParseBool(enabled); knownEnabled && !on || lb.value == port.value {
+		return nil // mode has refused what is no boolean
 	}
 	at := balance
 	if lb.node != nil {
