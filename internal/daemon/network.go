@@ -96,8 +96,8 @@ func (n *network) Look() (vip.Observation, error) {
 	if n.listen != nil {
 		n.listen(link.Index, link.MAC)
 	}
-	seen := n.seen(now, link)
-	if err != nil {
+	seen, orderErr := n.seen(now, link)
+	if err = cmp.Or(err, orderErr); err != nil {
 		return seen, err
 	}
 	if !link.Up {
@@ -107,8 +107,8 @@ func (n *network) Look() (vip.Observation, error) {
 }
 
 // seen returns the state of the addresses on this node.
-func (n *network) seen(now *netif.Snapshot, link netif.Link) vip.Observation {
-	seen, here := vip.Observation{}, 0
+func (n *network) seen(now *netif.Snapshot, link netif.Link) (seen vip.Observation, err error) {
+	here := 0
 	where := func(text *string, list []netif.Address) {
 		if *text == "" && len(list) > 0 {
 			*text = now.Where(list[0])
@@ -116,15 +116,19 @@ func (n *network) seen(now *netif.Snapshot, link netif.Link) vip.Observation {
 	}
 	for _, a := range n.addresses {
 		seen.Places = append(seen.Places, vip.Place{Addr: a, Link: vip.Link{Index: link.Index, MAC: link.MAC.String(), Name: link.Name, Up: link.Up}})
-		present, ours := now.Presence(netif.Place{Addr: a, Link: link.Index}), 0
+		at := netif.Place{Addr: a, Link: link.Index}
+		present, ours := now.Presence(at), 0
 		for _, p := range present.Ours {
 			seen.Marked = seen.Marked || p.Ours
-			if p.Ours && p.Index == link.Index {
+			if p.Ours && p.Index == link.Index && p.Prefix.IsSingleIP() {
 				ours = 1
+			} else {
+				seen.Stray = true
 			}
-			seen.Stray = seen.Stray || !p.Ours || p.Index != link.Index
 		}
 		here += ours
+		ahead, failed := n.handle.Ahead(now, at)
+		seen.Ahead, err = seen.Ahead || ahead, cmp.Or(err, failed)
 		where(&seen.Own, present.Own)
 		where(&seen.Aside, present.Aside)
 	}
@@ -134,7 +138,7 @@ func (n *network) seen(now *netif.Snapshot, link netif.Link) vip.Observation {
 	case here > 0:
 		seen.Present = vip.Partial
 	}
-	return seen
+	return seen, err
 }
 
 // link returns the interface to use. The error is vip.ErrNoLink if there is none.
@@ -165,7 +169,7 @@ func (n *network) link(now *netif.Snapshot) (netif.Link, error) {
 // warnOutside logs once that the VIP is in no subnet of the interface.
 func (n *network) warnOutside(link netif.Link, now *netif.Snapshot) {
 	for _, a := range now.On(link.Index) {
-		if !a.Ours && !a.Prefix.IsSingleIP() && a.Prefix.Contains(n.addresses[0]) {
+		if !a.Ours && !a.Prefix.IsSingleIP() && a.Prefix.Contains(n.addresses[0]) && a.Prefix.Addr() != n.addresses[0] {
 			n.outside = false
 			return
 		}

@@ -25,7 +25,13 @@ import (
 // nudges.
 func observedNetwork(t testing.TB) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
 	t.Helper()
-	ns, peer := nstest.New(t), nstest.New(t)
+	return observedBeside(t, nstest.New(t))
+}
+
+// observedBeside is observedNetwork with a peer at 192.168.35.50.
+func observedBeside(t testing.TB, peer *nstest.NS) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
+	t.Helper()
+	ns = nstest.New(t)
 	nstest.Pair(t, ns, peer, "192.168.35.11/24", "192.168.35.50/24")
 	handle, err := netif.Open(ns.Fd())
 	if err != nil {

@@ -65,6 +65,10 @@ type Address struct {
 	Ours bool
 	// Global is false for addresses of loopback or link scope.
 	Global bool
+	// Secondary means that an earlier IPv4 address of the interface is in the same subnet, with the
+	// same prefix length. Unless promote_secondaries is set, the kernel removes a secondary address
+	// together with that earlier one.
+	Secondary bool
 }
 
 // Handle is a connection to the kernel of one network namespace. Handle is safe for concurrent use.
@@ -220,6 +224,8 @@ func (h *Handle) toAddress(a netlink.Addr) (Address, error) {
 		Valid:  time.Duration(uint32(a.ValidLft)) * time.Second,
 		Ours:   h.marked(a),
 		Global: a.Scope == unix.RT_SCOPE_UNIVERSE,
+		// For IPv6, the same flag means temporary.
+		Secondary: ip.Unmap().Is4() && a.Flags&unix.IFA_F_SECONDARY != 0,
 	}, nil
 }
 
@@ -234,14 +240,14 @@ func toPrefix(n *net.IPNet) netip.Prefix {
 }
 
 // marked tells vipd's addresses from others. Where the kernel does not store the mark, the form
-// decides: a single address without a prefix route and with a lifetime. Other VIP managers set no
-// lifetime, and DHCP hands out subnets.
+// decides: a single address, or a copy of moveBehind, without a prefix route and with a lifetime.
+// Other VIP managers set no lifetime, and DHCP hands out subnets.
 func (h *Handle) marked(a netlink.Addr) bool {
 	if h.keepsMark {
 		return a.Protocol == Protocol
 	}
 	ones, bits := a.Mask.Size()
-	return ones == bits && a.Flags&unix.IFA_F_NOPREFIXROUTE != 0 && a.Flags&unix.IFA_F_PERMANENT == 0
+	return bits-ones <= 1 && a.Flags&unix.IFA_F_NOPREFIXROUTE != 0 && a.Flags&unix.IFA_F_PERMANENT == 0
 }
 
 // kernelKeepsMark tells whether this kernel is 5.18 or newer.
@@ -260,8 +266,9 @@ func kernelKeepsMark() (bool, error) {
 
 // Put makes sure that an address is in its place, as a /32 (IPv6: /128) with vipd's mark and a
 // lifetime, after which the kernel removes it. valid is rounded up to whole seconds, at least 1 s:
-// the fence, not the lifetime, ends with an accuracy of milliseconds. Put changes only vipd's
-// addresses. Errors: ErrNoInterface, ErrNodesOwn.
+// the fence, not the lifetime, ends with an accuracy of milliseconds. An address that is before the
+// node's own moves behind them, see Ahead. Put changes only vipd's addresses. Errors:
+// ErrNoInterface, ErrNodesOwn.
 func (h *Handle) Put(s *Snapshot, at Place, valid time.Duration) error {
 	index, addr := at.Link, at.Addr
 	if index <= 0 {
@@ -284,7 +291,11 @@ func (h *Handle) Put(s *Snapshot, at Place, valid time.Duration) error {
 	if err := h.h.AddrReplace(nil, toNetlink(index, addr, valid)); err != nil {
 		return fmt.Errorf("put %s on interface %d: %w", addr, index, err)
 	}
-	return nil
+	ahead, err := h.Ahead(s, at)
+	if err != nil || !ahead {
+		return err
+	}
+	return h.moveBehind(index, addr, valid)
 }
 
 // toNetlink describes an address of vipd's to the kernel. Without a prefix route, the kernel never

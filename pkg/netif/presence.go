@@ -3,6 +3,7 @@ package netif
 import (
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // Place is an address and the index of the interface chosen for it, 0 for none.
@@ -14,10 +15,11 @@ type Place struct {
 // Presence is where a VIP is on this node, by owner. vipd changes only its own addresses.
 type Presence struct {
 	// Ours have vipd's mark, on any interface; or another VIP manager left them on the interface
-	// that is chosen for the VIP: a single address without a mark, beside other addresses.
+	// that is chosen for the VIP, beside the node's own address there.
 	Ours []Address
-	// Own are addresses of the node itself: with a subnet, on another interface, or the only
-	// address of the chosen interface.
+	// Own are addresses of the node itself: on another interface, or the only address of the chosen
+	// interface, or the only one in their subnet, or the first one of a subnet with secondary
+	// addresses.
 	Own []Address
 	// Aside are single addresses on an interface that leads nowhere. kube-proxy in IPVS mode adds
 	// the external addresses of Services to kube-ipvs0 of every node (pkg/proxy/ipvs), and load
@@ -41,10 +43,37 @@ func (s *Snapshot) Presence(at Place) Presence {
 	return p
 }
 
-// left tells whether an address without a mark has the form that other VIP managers leave behind.
+// left tells whether an address without a mark has the form that other VIP managers leave behind: a
+// single address beside other addresses; or, of kube-vip with vip_subnet 24 and of keepalived with
+// VIP/24, an address in a subnet of the node.
 func (s *Snapshot) left(a Address, link int) bool {
-	return link > 0 && a.Index == link && a.Prefix.IsSingleIP() && !s.alone(a)
+	if link <= 0 || a.Index != link {
+		return false
+	}
+	return a.Prefix.IsSingleIP() && !s.alone(a) || !a.Prefix.IsSingleIP() && s.beside(a)
 }
+
+// beside tells whether an address is for ever, as no address from DHCP is, and in one subnet with an
+// address of the node itself. Where other addresses are secondary to it, the address is the node's:
+// its removal would remove these as well.
+func (s *Snapshot) beside(a Address) (beside bool) {
+	if a.Valid != forEver || a.Peer.IsValid() {
+		return false
+	}
+	for _, b := range s.On(a.Index) {
+		if !b.Global || b.Ours || b.Prefix.Addr() == a.Prefix.Addr() || !b.Prefix.Overlaps(a.Prefix) {
+			continue
+		}
+		if b.Prefix.Masked() == a.Prefix.Masked() && b.Secondary && !a.Secondary {
+			return false
+		}
+		beside = true
+	}
+	return beside
+}
+
+// forEver is the lifetime of an address without an end.
+const forEver = (1<<32 - 1) * time.Second
 
 // alone tells whether an interface has no other address of its own in that family: the DHCP of a
 // cloud hands out single addresses.

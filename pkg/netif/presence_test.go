@@ -25,15 +25,27 @@ var copies = []struct {
 	{"marked on another link", func(t *testing.T, ns *nstest.NS) { marked(t, ns, "eth1") }, true, false},
 	{"marked on the loopback", func(t *testing.T, ns *nstest.NS) { marked(t, ns, "lo") }, true, false},
 	{"lone /32 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/32") }, true, false},
-	{"/24 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/24") }, false, false},
+	{"/24 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/24") }, true, false},
+	{"/27 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/27") }, true, false},
+	{"/24 from DHCP on the chosen link", func(t *testing.T, ns *nstest.NS) {
+		run(t, ns, "ip", "address", "add", "192.168.35.100/24", "dev", "eth0", "valid_lft", "3600", "preferred_lft", "3600")
+	}, false, false},
+	{"/24 as the first of its subnet", func(t *testing.T, ns *nstest.NS) {
+		run(t, ns, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
+		ns.AddAddr("eth0", "192.168.35.100/24")
+		ns.AddAddr("eth0", "192.168.35.11/24")
+	}, false, false},
+	{"/24 as the only one of its subnet", func(t *testing.T, ns *nstest.NS) {
+		run(t, ns, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
+		ns.AddAddr("eth0", "192.168.36.11/24")
+		ns.AddAddr("eth0", "192.168.35.100/24")
+	}, false, false},
 	{"/24 on another link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth1", "192.168.35.100/24") }, false, false},
 	{"/32 on another link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth1", "192.168.35.100/32") }, false, false},
 	{"/32 on kube-ipvs0", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("kube-ipvs0", "192.168.35.100/32") }, false, false},
 	{"/32 on the loopback", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("lo", "192.168.35.100/32") }, false, false},
 	{"/32 as all that the chosen link has", func(t *testing.T, ns *nstest.NS) {
-		a, err := netlink.ParseAddr("192.168.35.11/24")
-		must(t, err)
-		must(t, ns.Links.AddrDel(ns.Link("eth0"), a))
+		run(t, ns, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
 		ns.AddAddr("eth0", "192.168.35.100/32")
 	}, false, true},
 }
@@ -181,7 +193,11 @@ func TestPresence(t *testing.T) {
 		"marked on another link":              "ours on eth1",
 		"marked on the loopback":              "ours on lo",
 		"lone /32 on the chosen link":         "ours on eth0",
-		"/24 on the chosen link":              "own on eth0",
+		"/24 on the chosen link":              "ours on eth0",
+		"/27 on the chosen link":              "ours on eth0",
+		"/24 from DHCP on the chosen link":    "own on eth0",
+		"/24 as the first of its subnet":      "own on eth0",
+		"/24 as the only one of its subnet":   "own on eth0",
 		"/24 on another link":                 "own on eth1",
 		"/32 on another link":                 "own on eth1",
 		"/32 on kube-ipvs0":                   "aside on kube-ipvs0",

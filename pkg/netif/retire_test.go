@@ -109,13 +109,21 @@ func (m *member) take(t *testing.T) {
 
 func send(t *testing.T, conn *packet.Conn, mac net.HardwareAddr, p *arp.Packet) {
 	t.Helper()
+	must(t, broadcast(conn, mac, p))
+}
+
+func broadcast(conn *packet.Conn, mac net.HardwareAddr, p *arp.Packet) error {
 	payload, err := p.MarshalBinary()
-	must(t, err)
+	if err != nil {
+		return err
+	}
 	f := ethernet.Frame{Destination: ethernet.Broadcast, Source: mac, EtherType: ethernet.EtherTypeARP, Payload: payload}
 	b, err := f.MarshalBinary()
-	must(t, err)
+	if err != nil {
+		return err
+	}
 	_, err = conn.WriteTo(b, &packet.Addr{HardwareAddr: ethernet.Broadcast})
-	must(t, err)
+	return err
 }
 
 // handOver moves the VIP, and returns how long a client had no connection.

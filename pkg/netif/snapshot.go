@@ -82,7 +82,8 @@ func (s *Snapshot) Addresses() []Address {
 // At returns the interfaces' copies of an address. The caller must not change the slice.
 func (s *Snapshot) At(addr netip.Addr) []Address { return s.at.get(addr) }
 
-// On returns the addresses of an interface. The caller must not change the slice.
+// On returns the addresses of an interface, those of IPv4 in the order of the kernel unless
+// addresses changed while the kernel listed them. The caller must not change the slice.
 func (s *Snapshot) On(index int) []Address { return s.on.get(index) }
 
 // HasMAC tells whether an interface has the MAC.
@@ -120,9 +121,25 @@ func (s *Snapshot) dropLinkOnly(index int) {
 	keep(&s.macs, string(l.MAC), left)
 }
 
+// setAddress adds an address, or replaces it. The addresses of an interface stay in the order of the
+// kernel: a primary IPv4 address comes after the last primary one, and before all secondary ones
+// (net/ipv4/devinet.c, __inet_insert_ifa and __inet_del_ifa).
 func (s *Snapshot) setAddress(a Address) {
-	s.dropAddress(a)
-	s.change(a, func(list []Address) []Address { return append(list, a) })
+	s.change(a, func(list []Address) []Address {
+		i := slices.IndexFunc(list, a.same)
+		if i >= 0 && list[i].Secondary == a.Secondary {
+			list[i] = a
+			return list
+		}
+		if i >= 0 { // promoted
+			list = slices.Delete(list, i, i+1)
+		}
+		behind := len(list)
+		if first := slices.IndexFunc(list, func(b Address) bool { return b.Secondary }); first >= 0 && !a.Secondary {
+			behind = first
+		}
+		return slices.Insert(list, behind, a)
+	})
 }
 
 func (s *Snapshot) dropAddress(a Address) {

@@ -337,7 +337,7 @@ func (s *subscription) address(m syscall.NetlinkMessage, dumped bool, c *Change)
 		s.reading.built.updateAddress(a, gone)
 	}
 	known := slices.ContainsFunc(s.now.At(a.Prefix.Addr()), func(b Address) bool {
-		return b.same(a) && (gone || b.Ours == a.Ours && b.Global == a.Global)
+		return b.same(a) && (gone || b.Ours == a.Ours && b.Global == a.Global && b.Secondary == a.Secondary)
 	})
 	s.now.updateAddress(a, gone)
 	if known == gone { // neither a refresh, nor the removal of an unknown address

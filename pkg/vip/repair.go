@@ -28,7 +28,15 @@ func (s State) broken(e Observation) string {
 	if e.Unfenced {
 		return "another program changed the fence in nftables"
 	}
-	return cmp.Or(e.Places.difference(s.Places), e.Present.missing())
+	return cmp.Or(e.Places.difference(s.Places), e.Present.missing(), e.order())
+}
+
+// order describes a wrong order of the addresses, "" for none.
+func (e Observation) order() string {
+	if e.Ahead {
+		return "the node's own address was added again, behind the VIP"
+	}
+	return ""
 }
 
 // repair repairs what is broken, or hands the addresses over when repairs do not last.

@@ -113,6 +113,9 @@ type Observation struct {
 	Own, Aside string
 	// Marked: an address with vipd's mark is here, on any link.
 	Marked bool
+	// Ahead: one of the addresses is before the node's own on its link, where other programs of the
+	// node take it for the node's own.
+	Ahead bool
 	// Unfenced: another program changed the holder's fence.
 	Unfenced bool
 }

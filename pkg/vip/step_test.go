@@ -153,7 +153,8 @@ func TestStepFromAnyHistory(t *testing.T) {
 			},
 			"looked": func(t *rapid.T) {
 				k.handle(t, Observation{Places: places(t), Present: present(t), Stray: rapid.Bool().Draw(t, "stray"), Marked: k.present,
-					Own: rapid.SampledFrom([]string{"", "", "192.168.35.100/24 on eth1"}).Draw(t, "own"), Unfenced: rapid.Bool().Draw(t, "unfenced")})
+					Own: rapid.SampledFrom([]string{"", "", "192.168.35.100/24 on eth1"}).Draw(t, "own"), Unfenced: rapid.Bool().Draw(t, "unfenced"),
+					Ahead: rapid.Bool().Draw(t, "ahead")})
 			},
 			"serving": func(t *rapid.T) {
 				v := drawServing(t)
@@ -266,6 +267,7 @@ func TestStepTransitions(t *testing.T) {
 		{name: "deadline", events: holding, later: 3 * time.Second, last: Tick{}, phase: Withdrawing, remove: true},
 		{name: "not yet the deadline", events: holding, later: 2999 * time.Millisecond, last: Tick{}, phase: Holding, eligble: true},
 		{name: "address removed by somebody", events: holding, later: time.Second, last: Observation{Places: up}, phase: Holding, raise: true, eligble: true},
+		{name: "the node's own address added behind it", events: holding, later: time.Second, last: Observation{Places: up, Present: Whole, Ahead: true}, phase: Holding, raise: true, eligble: true},
 		{name: "link made anew", events: holding, later: time.Second, last: Observation{Places: at(Link{Index: 9, MAC: "b", Up: true})}, phase: Holding, raise: true, eligble: true},
 		{name: "link down for a moment", events: holding, last: Observation{Places: down, Present: Whole}, phase: Holding},
 		{name: "link stays down", events: append(holding, Observation{Places: down, Present: Whole}), later: time.Second, last: Tick{}, phase: Withdrawing, remove: true},

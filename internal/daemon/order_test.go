@@ -1,0 +1,88 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/zap"
+
+	"github.com/vipd-io/vipd/internal/nstest"
+	"github.com/vipd-io/vipd/pkg/boottime"
+	kernel "github.com/vipd-io/vipd/pkg/fence"
+	"github.com/vipd-io/vipd/pkg/vip"
+)
+
+// TestOwnAddressReturns: the node's own address goes and comes back under a holder (DHCP, `netplan
+// apply`). The VIP is behind the node's own address again, and no packet to the VIP is lost.
+func TestOwnAddressReturns(t *testing.T) {
+	const own = "192.168.35.11/24"
+	client := nstest.New(t)
+	ns, n, _ := observedBeside(t, client)
+	// While the node has no address of its own, it needs another route for its answers.
+	must(t, ns.Do(func() error {
+		return exec.CommandContext(t.Context(), "ip", "route", "add", "192.168.35.0/24", "dev", "eth0", "metric", "50").Run()
+	}))
+	usable(t, n)
+	tables := kernel.New(kernel.Options{Table: kernel.TableName(n.addresses[0]), Groups: [][]netip.Addr{n.addresses},
+		Sources: []kernel.Source{kernel.Lease}, NetNS: ns.Fd()})
+	must(t, tables.Prepare())
+	fence := newNftFence(tables)
+	ticket, err := fence.arm(50 * time.Second) // ends by itself: no repair may prolong it
+	must(t, err)
+	until := boottime.Now().Add(50 * time.Second)
+
+	announced, repaired := make(chan struct{}, 1), make(chan string, 10)
+	m := vip.New(vip.Options{Node: "n1", Network: n, Fence: fence, Announcer: noCollaborators{}, Election: noCollaborators{}, Log: zap.NewNop(),
+		Observe: func(r vip.Report) {
+			for _, done := range r.Operations {
+				switch {
+				case done.Kind == vip.Repaired:
+					repaired <- done.Detail
+				case done.Kind == vip.Announced && r.State.Repairs.Count == 0:
+					announced <- struct{}{}
+				}
+			}
+		}})
+	n.nudge = m.Changed
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx) }()
+	m.Granted(vip.Grant{Held: true, Known: true, Term: 1, Until: until, Ticket: ticket, Holder: "n1", Confirmed: boottime.Now()})
+	<-announced
+
+	lost := nstest.Flow(t, client.Pings("192.168.35.50", testVIP))
+	a, err := netlink.ParseAddr(own)
+	must(t, err)
+	for range 3 {
+		must(t, ns.Links.AddrDel(ns.Link("eth0"), a))
+		ns.AddAddr("eth0", own)
+		select {
+		case why := <-repaired:
+			if want := "the node's own address was added again, behind the VIP"; why != want {
+				t.Errorf("repaired because %q, want %q", why, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("the VIP stays first: %v", ns.Addrs("eth0"))
+		}
+		want := []netip.Prefix{netip.MustParsePrefix(own), netip.MustParsePrefix(testVIP + "/32")}
+		if got := ns.Addrs("eth0"); !slices.Equal(got, want) {
+			t.Errorf("addresses = %v, want %v", got, want)
+		}
+	}
+	asked, without := lost()
+	if without > 0 {
+		t.Errorf("%d of %d pings were not answered", without, asked)
+	}
+	t.Logf("%d pings", asked)
+	stop()
+	must(t, <-ended)
+	if len(repaired) > 0 {
+		t.Errorf("repaired once more: %s", <-repaired)
+	}
+	must(t, fence.remove())
+}
