@@ -242,10 +242,11 @@ var foreign = []struct {
 }{
 	{"another interface, of a subnet", "eth1", testVIP + "/24", notCampaigning},
 	{"another interface", "eth1", testVIP + "/32", notCampaigning},
-	{"of the interface's subnet", "eth0", testVIP + "/24", notCampaigning},
 	{"kube-ipvs0", "kube-ipvs0", testVIP + "/32", leadsNowhere},
 	{"loopback", "lo", testVIP + "/32", leadsNowhere},
 	{"of another VIP manager, nobody is known to hold the lease", "eth0", testVIP + "/32", ""},
+	{"of another VIP manager, with the prefix of the subnet", "eth0", testVIP + "/24", ""},
+	{"of another VIP manager, with another prefix", "eth0", testVIP + "/27", ""},
 }
 
 const (
@@ -292,13 +293,41 @@ func TestForeignAddressStays(t *testing.T) {
 // any more.
 func TestOwnAddressIsWaitedFor(t *testing.T) {
 	h := newHost(t)
+	h.command("ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
 	h.AddAddr("eth0", testVIP+"/24")
-	p := h.start()
+	p := h.start("--interface", "eth0")
 	p.await(notCampaigning)
 	h.command("ip", "address", "delete", testVIP+"/24", "dev", "eth0")
 	p.await("the VIP is no longer an address of this node itself")
+	h.AddAddr("eth0", "192.168.35.11/24")
 	p.terminate()
 	h.expectClean()
+}
+
+// TestBesideKubeVip: vipd waits while a kube-vip is here, whatever the prefix of its VIP. The address
+// that the kube-vip leaves behind neither ends vipd nor keeps it from campaigning.
+func TestBesideKubeVip(t *testing.T) {
+	for _, prefix := range []string{"/24", "/27", "/32"} {
+		t.Run(prefix, func(t *testing.T) {
+			h := newHost(t)
+			h.AddAddr("eth0", testVIP+prefix)
+			manifests := t.TempDir()
+			file := filepath.Join(manifests, "kube-vip.yaml")
+			must(t, os.WriteFile(file, []byte(leftKubeVip), 0o600))
+			p := h.start("--manifests", manifests)
+			p.await("waiting: kube-vip is on this node, too")
+			must(t, os.Remove(file))
+			p.await(apiNotUsable)
+			with := h.command("ip", "-4", "-oneline", "address", "show")
+			if !strings.Contains(with, testVIP+prefix) {
+				t.Errorf("the address was removed although no other node is known to hold the lease:\n%s", with)
+			}
+			p.terminate()
+			if n := p.count(notCampaigning); n > 0 {
+				t.Errorf("vipd takes the address for the node's own")
+			}
+		})
+	}
 }
 
 func TestNoSubnet(t *testing.T) {
