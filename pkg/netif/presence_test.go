@@ -67,7 +67,7 @@ func crowded(t *testing.T) (*nstest.NS, *Handle) {
 // configured returns everything that Put, Divert and Remove could change.
 func configured(t *testing.T, ns *nstest.NS) string {
 	t.Helper()
-	out := run(t, ns, "sh", "-c", "ip -4 -oneline address; ip -4 route show table all; ip -4 neigh")
+	out := run(t, ns, "sh", "-c", "ip -4 -oneline address | sed 's/[0-9]*sec/sec/g'; ip -4 route show table all; ip -4 neigh")
 	return strings.ReplaceAll(out, " linkdown", "") // until the kernel has seen the carrier
 }
 
