@@ -33,7 +33,7 @@ func newKubeconfigCommand(stderr io.Writer) *cobra.Command {
 // keeperFlags adds the flags of both commands.
 func keeperFlags(cmd *cobra.Command, k *keeper.Keeper) {
 	cmd.Flags().SortFlags = false
-	cmd.Flags().StringVar(&k.PKI, "pki", manifest.DefaultPKI, "folder with ca.crt and ca.key")
+	cmd.Flags().StringVar(&k.PKI, "pki", manifest.DefaultPKI, "folder of the CA: kubeadm's, or server/tls of RKE2 and k3s")
 	cmd.Flags().StringVar(&k.Out, "out", manifest.Kubeconfig, "kubeconfig to write")
 }
 

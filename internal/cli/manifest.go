@@ -1,10 +1,10 @@
 package cli
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,13 +23,13 @@ func newManifestCommand() *cobra.Command {
 			return config.UsageError{Err: errors.New("command missing; `vipd manifest --help` lists the commands")}
 		},
 	}
-	cmd.AddCommand(newPodCommand(), newKCPCommand(), newRBACCommand(), newMigrateCommand())
+	cmd.AddCommand(newPodCommand(), newDaemonSetCommand(), newKCPCommand(), newRBACCommand(), newMigrateCommand())
 	return cmd
 }
 
 // image returns the default image: the image of this version.
 func image() string {
-	return "ghcr.io/vipd-io/vipd:" + cmp.Or(version.Released(), "latest")
+	return "ghcr.io/vipd-io/vipd:" + version.Tag()
 }
 
 // podFlags are the flags of all commands that write a pod.
@@ -37,18 +37,53 @@ type podFlags struct {
 	pod manifest.Pod
 	// addressOptional: another source supplies the address.
 	addressOptional bool
+	// distribution and dataDir are "" in a command without these flags.
+	distribution, dataDir string
 }
 
 // manifestSettings are the settings that a manifest may have. The pod sets the others itself.
-var manifestSettings = []string{"address", "port", "interface", "kubeconfig", "peer", "preferred", "lease-namespace", "lease-name",
+var manifestSettings = []string{"address", "port", "interface", "peer", "preferred", "lease-namespace", "lease-name",
 	"profile", "lease-duration", "max-lease-duration", "renew-interval", "fence", "status-address", "log-format", "log-level"}
 
 func (f *podFlags) add(cmd *cobra.Command) {
 	cmd.Flags().SortFlags = false
 	addSettings(cmd, manifestSettings)
 	cmd.Flags().StringVar(&f.pod.Image, "image", image(), "vipd's image")
-	cmd.Flags().StringVar(&f.pod.PKI, "pki", manifest.DefaultPKI, "folder of the cluster's CA on the nodes")
+}
+
+// addCredentials adds the flags of a static pod, which has no ServiceAccount.
+func (f *podFlags) addCredentials(cmd *cobra.Command) {
+	addSettings(cmd, []string{"kubeconfig"})
 	cmd.Flags().Lookup("kubeconfig").Usage = "credentials on the nodes, such as /etc/kubernetes/admin.conf (default: the pod creates credentials with the CA)"
+	cmd.Flags().StringVar(&f.pod.PKI, "pki", "", "folder of the cluster's CA on the nodes (default: the distribution's, such as "+manifest.DefaultPKI+")")
+}
+
+func (f *podFlags) addDistribution(cmd *cobra.Command, standard string) {
+	cmd.Flags().StringVar(&f.distribution, "distribution", standard, "what made the cluster, and so the folders: "+strings.Join(manifest.DistributionNames(), ", "))
+	cmd.Flags().StringVar(&f.dataDir, "data-dir", "", "--data-dir of RKE2 or k3s (default: /var/lib/rancher/rke2 or /var/lib/rancher/k3s)")
+}
+
+// layout evaluates the flags of addDistribution.
+func (f *podFlags) layout(cmd *cobra.Command) (manifest.Distribution, error) {
+	if cmd.Flags().Lookup("distribution") == nil {
+		return manifest.Kubeadm, nil
+	}
+	names := strings.Join(manifest.DistributionNames(), ", ")
+	if f.distribution == "" {
+		return manifest.Kubeadm, fmt.Errorf("--distribution: missing: one of %s", names)
+	}
+	d, ok := manifest.DistributionByName(f.distribution)
+	switch {
+	case !ok:
+		return d, fmt.Errorf("--distribution: %q is not one of %s", f.distribution, names)
+	case f.dataDir == "":
+		return d, nil
+	case d.DataDir == "":
+		return d, fmt.Errorf("--data-dir: %s has none: use --pki", d.Name)
+	case !path.IsAbs(f.dataDir):
+		return d, fmt.Errorf("--data-dir: %q is not an absolute path", f.dataDir)
+	}
+	return d.In(f.dataDir), nil
 }
 
 // read evaluates the flags, and validates all values without placeholders.
@@ -56,6 +91,10 @@ func (f *podFlags) read(cmd *cobra.Command) (manifest.Pod, error) {
 	values, _, errs := readSettings(cmd, nil)
 	p := f.pod
 	p.Kubeconfigs = values["kubeconfig"]
+	var err error
+	if p.Distribution, err = f.layout(cmd); err != nil {
+		errs = append(errs, err)
+	}
 	checked := config.Values{"address": {"192.0.2.1"}, "kubeconfig": {manifest.Kubeconfig}} // in place of placeholders
 	for _, s := range config.Settings {
 		v, ok := values[s.Name]
@@ -94,18 +133,61 @@ func newPodCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pod",
 		Short: "Write the static pod for /etc/kubernetes/manifests/vipd.yaml",
-		Long: `Write the static pod for /etc/kubernetes/manifests/vipd.yaml on every
-control-plane node. In CAPV's ClusterClass, use the pod as the value of the
-variable kubeVipPodManifest.`,
+		Long: `Write the static pod for every control-plane node:
+
+  kubeadm  /etc/kubernetes/manifests/vipd.yaml
+  rke2     /var/lib/rancher/rke2/agent/pod-manifests/vipd.yaml
+  k3s      /var/lib/rancher/k3s/agent/pod-manifests/vipd.yaml
+
+In CAPV's ClusterClass, use the pod as the value of the variable
+kubeVipPodManifest.`,
 		Args: cobra.NoArgs,
 	}
 	f.add(cmd)
+	f.addCredentials(cmd)
+	f.addDistribution(cmd, manifest.Kubeadm.Name)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		p, err := f.read(cmd)
 		if err != nil {
 			return err
 		}
 		return write(cmd.OutOrStdout(), p.YAML())
+	}
+	return cmd
+}
+
+func newDaemonSetCommand() *cobra.Command {
+	f := &podFlags{}
+	cmd := &cobra.Command{
+		Use:   "daemonset",
+		Short: "Write a DaemonSet, its ServiceAccount and its RBAC",
+		Long: `Write a DaemonSet for the control-plane nodes, and a ServiceAccount that may
+write one Lease. Apply the output with kubectl, or copy it to the folder
+server/manifests of RKE2 or k3s.
+
+A DaemonSet needs a running API server. Use it only where kubelet reaches the
+API server without the VIP, as with RKE2 and k3s. With kubeadm, use
+"vipd manifest pod": after a power failure, a kubelet that knows only the VIP
+could never start the pod that holds the VIP.`,
+		Args: cobra.NoArgs,
+	}
+	f.add(cmd)
+	f.addDistribution(cmd, "")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := f.read(cmd)
+		if err != nil {
+			return err
+		}
+		d := manifest.DaemonSet{Pod: p}
+		for _, s := range p.Settings {
+			switch s.Name {
+			case "lease-namespace":
+				d.LeaseNamespace = s.Value
+			case "lease-name":
+				d.LeaseName = s.Value
+			}
+		}
+		return write(cmd.OutOrStdout(), d.YAML())
 	}
 	return cmd
 }
@@ -148,6 +230,7 @@ address for the API servers' certificates.
 		Args: cobra.NoArgs,
 	}
 	f.add(cmd)
+	f.addCredentials(cmd)
 	cmd.Flags().StringVar(&form, "as", string(manifest.Files), "files, patch, full or clusterclass")
 	cmd.Flags().StringVar(&k.API, "api", "v1beta2", "version of Cluster API's objects: v1beta1 or v1beta2")
 	cmd.Flags().StringVar(&k.DNSName, "dns-name", "", "DNS name of the address, such as kube-api-server.uat.local")

@@ -19,9 +19,10 @@ import (
 	"time"
 )
 
-// CA is the cluster's certificate authority.
+// CA is the cluster's certificate authority, which signs client certificates.
 type CA struct {
-	// PEM is its certificate.
+	// PEM is the certificate of the authority of the API servers: kubeadm has one authority for
+	// both, RKE2 and k3s have two.
 	PEM  []byte
 	cert *x509.Certificate
 	key  crypto.Signer
@@ -34,21 +35,40 @@ const maxFile = 64 << 10
 // external CA.
 var ErrNoKey = errors.New("the CA's key is not on this node")
 
-// LoadCA reads ca.crt and ca.key from kubeadm's folder. The error is ErrNoKey if there is no key.
+// layout names the files of an authority in its folder.
+type layout struct{ cert, key, servers string }
+
+// layouts are those of kubeadm, and of RKE2 and k3s (k3s: CreateRuntimeCertFiles in
+// pkg/daemons/control/deps).
+var layouts = []layout{{"ca.crt", "ca.key", "ca.crt"}, {"client-ca.crt", "client-ca.key", "server-ca.crt"}}
+
+// find returns the layout of a folder, and the certificate.
+func find(folder string) (l layout, certPEM []byte, err error) {
+	for _, l = range layouts {
+		if certPEM, err = read(filepath.Join(folder, l.cert)); !errors.Is(err, os.ErrNotExist) {
+			return l, certPEM, err
+		}
+	}
+	return l, nil, fmt.Errorf("%s has neither %s nor %s: %w", folder, layouts[0].cert, layouts[1].cert, os.ErrNotExist)
+}
+
+// LoadCA reads certificate and key from the folder of kubeadm (ca.crt) or of RKE2 and k3s
+// (client-ca.crt, server-ca.crt). The error is ErrNoKey if there is no key.
 func LoadCA(folder string) (CA, error) {
-	certPEM, err := read(filepath.Join(folder, "ca.crt"))
+	l, certPEM, err := find(folder)
 	if err != nil {
 		return CA{}, fmt.Errorf("read CA: %w", err)
 	}
+	// The first certificate of a chain is that of the key.
 	block, _ := pem.Decode(certPEM)
 	if block == nil {
-		return CA{}, fmt.Errorf("read CA: %s holds no certificate", filepath.Join(folder, "ca.crt"))
+		return CA{}, fmt.Errorf("read CA: %s holds no certificate", filepath.Join(folder, l.cert))
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		return CA{}, fmt.Errorf("read CA: %w", err)
 	}
-	keyPEM, err := read(filepath.Join(folder, "ca.key"))
+	keyPEM, err := read(filepath.Join(folder, l.key))
 	if errors.Is(err, os.ErrNotExist) {
 		return CA{}, fmt.Errorf("read CA: %w", ErrNoKey)
 	}
@@ -57,12 +77,16 @@ func LoadCA(folder string) (CA, error) {
 	}
 	key, err := parseKey(keyPEM)
 	if err != nil {
-		return CA{}, fmt.Errorf("read CA: %w", err)
+		return CA{}, fmt.Errorf("read CA: %s %w", l.key, err)
 	}
 	if public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(cert.PublicKey) {
-		return CA{}, errors.New("read CA: ca.key is not the key of ca.crt")
+		return CA{}, fmt.Errorf("read CA: %s is not the key of %s", l.key, l.cert)
 	}
-	return CA{PEM: certPEM, cert: cert, key: key}, nil
+	servers, err := read(filepath.Join(folder, l.servers))
+	if err != nil {
+		return CA{}, fmt.Errorf("read CA of the API servers: %w", err)
+	}
+	return CA{PEM: servers, cert: cert, key: key}, nil
 }
 
 func read(path string) ([]byte, error) {
@@ -91,7 +115,7 @@ func parseKey(b []byte) (crypto.Signer, error) {
 			}
 		}
 	}
-	return nil, errors.New("ca.key holds no private key that can sign")
+	return nil, errors.New("holds no private key that can sign")
 }
 
 // Subject is the subject of a certificate.

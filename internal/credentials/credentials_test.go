@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sigs.k8s.io/yaml"
 )
 
 var (
@@ -111,13 +113,59 @@ func TestLoadCA(t *testing.T) {
 		{"no key in it", func() error { return os.WriteFile(filepath.Join(one, "ca.key"), []byte("secret"), 0o600) }, "holds no private key"},
 		{"no key", func() error { return os.Remove(filepath.Join(one, "ca.key")) }, ErrNoKey.Error()},
 		{"no certificate in it", func() error { return os.WriteFile(filepath.Join(one, "ca.crt"), nil, 0o600) }, "holds no certificate"},
-		{"no certificate", func() error { return os.Remove(filepath.Join(one, "ca.crt")) }, "no such file"},
+		{"no certificate", func() error { return os.Remove(filepath.Join(one, "ca.crt")) }, "has neither ca.crt nor client-ca.crt: file does not exist"},
 	} {
 		must(t, tt.spoil())
 		_, err := LoadCA(one)
 		if err == nil || !strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", tt.name, err)
 		}
+	}
+}
+
+// TestTwoAuthorities: with the folder of RKE2 and k3s, the API server verifies the client by one
+// authority, and the client verifies the API server by the other.
+func TestTwoAuthorities(t *testing.T) {
+	clients, servers, folder := authority(t, "ec"), authority(t, "ec"), t.TempDir()
+	for from, to := range map[string]string{clients + "/ca.crt": "client-ca.crt", clients + "/ca.key": "client-ca.key",
+		servers + "/ca.crt": "server-ca.crt", servers + "/ca.key": "server-ca.key"} {
+		b, err := os.ReadFile(from)
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(folder, to), b, 0o600))
+	}
+	ca := load(t, folder)
+	pair, err := ca.Mint(subject, now, time.Hour)
+	must(t, err)
+	text, err := Kubeconfig(ca, pair, "127.0.0.1:6443")
+	must(t, err)
+	var k kubeconfig
+	must(t, yaml.Unmarshal(text, &k))
+	verify := func(cert []byte, dir string, usage x509.ExtKeyUsage) error {
+		block, _ := pem.Decode(cert)
+		c, err := x509.ParseCertificate(block.Bytes)
+		must(t, err)
+		pool := x509.NewCertPool()
+		pool.AddCert(load(t, dir).cert)
+		_, err = c.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage}})
+		return err
+	}
+	if err := verify(k.Users[0].User.Certificate, clients, x509.ExtKeyUsageClientAuth); err != nil {
+		t.Errorf("the client's certificate: %v", err)
+	}
+	if err := verify(k.Users[0].User.Certificate, servers, x509.ExtKeyUsageClientAuth); err == nil {
+		t.Error("the client's certificate is of the authority of the servers")
+	}
+	if err := verify(k.Clusters[0].Cluster.CA, servers, x509.ExtKeyUsageAny); err != nil {
+		t.Errorf("the authority of the servers: %v", err)
+	}
+	path := filepath.Join(folder, "kubeconfig")
+	must(t, Write(path, text))
+	if _, why := Due(path, ca, subject); why != "" {
+		t.Errorf("a new one is due: %s", why)
+	}
+	must(t, os.Remove(filepath.Join(folder, "server-ca.crt")))
+	if _, err := LoadCA(folder); err == nil || !strings.Contains(err.Error(), "CA of the API servers") {
+		t.Errorf("without the authority of the servers: %v", err)
 	}
 }
 

@@ -25,8 +25,10 @@ type Pod struct {
 	// Kubeconfigs are files on the node with credentials, tried in order. Without any, the pod
 	// creates its own from the cluster's CA.
 	Kubeconfigs []string
-	// PKI is the folder of the CA, by default DefaultPKI.
+	// PKI is the folder of the CA, by default that of the distribution.
 	PKI string
+	// Distribution is kubeadm if it is not set.
+	Distribution Distribution
 	// Settings are further settings of vipd by name (internal/config), where they differ from the
 	// default.
 	Settings []Setting
@@ -35,7 +37,7 @@ type Pod struct {
 // Setting is one setting of vipd.
 type Setting struct{ Name, Value string }
 
-// Paths on a node that kubeadm set up.
+// Paths on a node that kubeadm set up, and those of vipd.
 const (
 	DefaultPKI   = "/etc/kubernetes/pki"
 	ManifestsDir = "/etc/kubernetes/manifests"
@@ -48,24 +50,43 @@ const (
 //go:embed pod.yaml.tmpl
 var podText string
 
-var podTemplate = template.Must(template.New("pod").Funcs(template.FuncMap{"quote": Scalar, "env": envValue}).Parse(podText))
+//go:embed daemonset.yaml.tmpl
+var daemonSetText string
+
+var podTemplates = template.Must(template.Must(template.New("pod").Funcs(template.FuncMap{"quote": Scalar, "env": envValue, "indent": indent}).
+	Parse(podText)).New("daemonset").Parse(daemonSetText))
 
 // mount is a file of the node that is mounted into the pod.
 type mount struct{ Name, Path string }
 
-// YAML returns the manifest, for /etc/kubernetes/manifests.
+// YAML returns the manifest, for the distribution's folder of static pods.
 func (p Pod) YAML() string {
-	data := map[string]any{
+	data := p.data()
+	data["Spec"] = execute("spec", data)
+	return execute("pod", data)
+}
+
+// data is the input of the template of a pod's spec.
+func (p Pod) data() map[string]any {
+	return map[string]any{
 		"Name": cmp.Or(p.Name, "vipd"), "Image": p.Image, "Address": p.Address, "Env": p.environment(), "Probe": p.probe(),
-		"Own": len(p.Kubeconfigs) == 0, "Mounts": p.mounts(), "PKI": cmp.Or(p.PKI, DefaultPKI), "DefaultPKI": DefaultPKI,
-		"Manifests": ManifestsDir, "State": StateDir, "Locks": LockDir,
+		"Own": len(p.Kubeconfigs) == 0, "Mounts": p.mounts(), "PKI": cmp.Or(p.PKI, p.distribution().PKI), "DefaultPKI": DefaultPKI,
+		"Manifests": p.distribution().Manifests, "State": StateDir, "Locks": LockDir,
 	}
+}
+
+func execute(name string, data map[string]any) string {
 	var b strings.Builder
-	if err := podTemplate.Execute(&b, data); err != nil {
+	if err := podTemplates.ExecuteTemplate(&b, name, data); err != nil {
 		panic("write manifest: " + err.Error()) // strings only
 	}
 	return b.String()
 }
+
+func (p Pod) distribution() Distribution { return cmp.Or(p.Distribution, Kubeadm) }
+
+// Path is the path of the static pod on a node.
+func (p Pod) Path() string { return path.Join(p.distribution().Manifests, "vipd.yaml") }
 
 // probe is the address for kubelet's probes.
 type probe struct {
@@ -102,7 +123,7 @@ func (p Pod) environment() (out []Setting) {
 	if len(kubeconfigs) == 0 {
 		kubeconfigs = []string{Kubeconfig}
 	}
-	for _, s := range append([]Setting{{"kubeconfig", strings.Join(kubeconfigs, ":")}, {"manifests", ManifestsDir}}, p.Settings...) {
+	for _, s := range append([]Setting{{"kubeconfig", strings.Join(kubeconfigs, ":")}, {"manifests", p.distribution().Manifests}}, p.Settings...) {
 		out = append(out, Setting{Name: envName(s.Name), Value: s.Value})
 	}
 	return out
