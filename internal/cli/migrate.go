@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vipd-io/vipd/internal/config"
+	"github.com/vipd-io/vipd/internal/manifest"
 	"github.com/vipd-io/vipd/internal/migrate"
 	"github.com/vipd-io/vipd/pkg/election"
 )
@@ -26,9 +27,10 @@ func newMigrateCommand() *cobra.Command {
 		Use:   "migrate FILE...",
 		Short: "Replace kube-vip by vipd in manifests",
 		Long: `Read manifests with kube-vip, and write them with vipd instead: a static pod, a
-KubeadmControlPlane or its template, a ClusterClass, a Cluster; - is the
-standard input. All other content stays unchanged, byte for byte, including
-placeholders and comments. Pass files that refer to each other together.
+DaemonSet, a KubeadmControlPlane or its template, a ClusterClass, a Cluster, an
+RKE2ControlPlane; - is the standard input. All other content stays unchanged,
+byte for byte, including placeholders and comments. Pass files that refer to
+each other together.
 
 Functions that get lost with kube-vip are reported on stderr. If a manifest
 cannot be migrated, the command writes nothing and exits with status 3.`,
@@ -42,7 +44,11 @@ cannot be migrated, the command writes nothing and exits with status 3.`,
 	cmd.Flags().SortFlags = false
 	cmd.Flags().BoolVarP(&inPlace, "in-place", "i", false, "write to the files instead of stdout")
 	cmd.Flags().StringVar(&o.Image, "image", image(), "vipd's image")
+	cmd.Flags().StringVar(&o.Distribution, "distribution", "", "what made the cluster, if the manifests do not tell: "+strings.Join(manifest.DistributionNames(), ", "))
 	cmd.RunE = func(cmd *cobra.Command, paths []string) error {
+		if _, ok := manifest.DistributionByName(o.Distribution); o.Distribution != "" && !ok {
+			return config.UsageError{Err: fmt.Errorf("--distribution: %q is not one of %s", o.Distribution, strings.Join(manifest.DistributionNames(), ", "))}
+		}
 		files, err := readFiles(paths, cmd.InOrStdin(), inPlace)
 		if err != nil {
 			return err

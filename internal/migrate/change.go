@@ -95,7 +95,7 @@ func (m *migration) editPod(p foundPod) error {
 	if p.n.Style&yaml.FlowStyle != 0 && p.job.line(start) != 1 {
 		return p.job.refuse(p.n, "the manifest is JSON", "write it as YAML, as `kubectl get -o yaml` does")
 	}
-	pod, kept, err := m.read(p, reveal(p.job.src[start:end]))
+	r, kept, err := m.read(p, reveal(p.job.src[start:end]))
 	if err != nil {
 		return err
 	}
@@ -103,19 +103,34 @@ func (m *migration) editPod(p foundPod) error {
 		m.kept, m.announcer = true, true
 		return nil
 	}
-	y := strings.TrimSuffix(pod.YAML(), "\n")
+	y := strings.TrimSuffix(r.yaml(), "\n")
 	vipd, err := newJob(y)
 	if err != nil {
 		return p.job.refuse(p.n, "vipd's manifest would not be YAML: "+err.Error(), "replace the placeholders ${...} with their values, and migrate again")
 	}
+	doc := slices.IndexFunc(p.job.docs, func(d *yaml.Node) bool { return root(d) == p.n })
+	if doc < 0 && len(vipd.docs) > 1 {
+		return p.job.refuse(p.n, "vipd's DaemonSet comes with other objects, for which there is no place here", "write kube-vip's DaemonSet as a document of its own, and migrate again")
+	}
 	p.job.edits = append(p.job.edits, Edit{Start: start, End: end, Text: indented(y, p.n.Column-1)})
 	m.replaced = m.replaced || !p.variable
-	p.job.expect = append(p.job.expect, func() { *p.n = *root(vipd.docs[0]) })
+	p.job.expect = append(p.job.expect, func() {
+		if doc < 0 {
+			*p.n = *root(vipd.docs[0])
+			return
+		}
+		at := slices.IndexFunc(p.job.docs, func(d *yaml.Node) bool { return root(d) == p.n })
+		p.job.docs = slices.Replace(p.job.docs, at, at+1, vipd.docs...)
+	})
 	if comment.MatchString(p.job.src[start:end]) {
 		m.note(p.job.fileLine(p.n.Line), "the comments inside kube-vip's manifest are removed with it")
 	}
+	if r.daemonSet {
+		m.noteDaemonSet(r)
+		return nil
+	}
 	if p.job.outer == nil {
-		m.note(p.job.fileLine(p.n.Line), "remove kube-vip's manifest from the node before vipd takes over: while both are in "+manifest.ManifestsDir+", vipd waits")
+		m.note(p.job.fileLine(p.n.Line), "remove kube-vip's manifest from the node before vipd takes over: while both are in "+path.Dir(r.out.Path())+", vipd waits")
 	}
 	switch {
 	case p.variable && p.kind == "ClusterClass":
@@ -124,6 +139,20 @@ func (m *migration) editPod(p foundPod) error {
 		m.note(p.job.fileLine(p.n.Line), "the ClusterClass sets the path of this manifest on the node, which does not change: "+kubeVipPath+" with CAPV's classes, although the manifest is vipd's now")
 	}
 	return nil
+}
+
+// noteDaemonSet says how vipd's DaemonSet replaces kube-vip's.
+func (m *migration) noteDaemonSet(r *reader) {
+	name, line := str(get(r.pod.n, "metadata", "name")), r.line(r.pod.n)
+	if strings.HasSuffix(path.Dir(r.pod.file), "/server/manifests") {
+		m.applied[r.pod.job.at] = true
+		m.note(line, r.out.Distribution.Name+" removes kube-vip's DaemonSet "+name+" when it applies this file, which keeps its name for that reason; the address is away until vipd's pods run")
+	} else {
+		m.note(line, "delete kube-vip's DaemonSet "+name+" before vipd's is applied: both on one node would use one name in the Lease, and vipd does not see that kube-vip. The address is away until vipd's pods run")
+	}
+	if r.out.Distribution.DataDir == "" {
+		m.note(line, "a DaemonSet starts only if kubelet reaches the API server without the address; otherwise use `vipd manifest pod`, or no node comes up after a power failure of all")
+	}
 }
 
 var comment = regexp.MustCompile(`(?m)(?:^|[ \t])#`)
@@ -148,7 +177,7 @@ func (m *migration) editFile(f *foundFile) error {
 	inManifests := path.Dir(name) == manifest.ManifestsDir || strings.HasSuffix(path.Dir(name), "/manifests")
 	switch {
 	case m.hasPod(f.job, content):
-		if m.keepsHelpers(f.kind) || path.Base(name) == "vipd.yaml" {
+		if m.keepsHelpers(f.kind) || path.Base(name) == "vipd.yaml" || m.applied[content] {
 			return nil
 		}
 		if placeholder.MatchString(path.Base(name)) || jinjaSign.MatchString(path.Base(name)) {
@@ -192,6 +221,9 @@ func (m *migration) emptyManifest(f *foundFile, content *yaml.Node) error {
 	}
 	if strings.Contains(str(content), "vipd") {
 		return nil // the class's path, vipd's manifest
+	}
+	if in, err := newJob(content.Value); err == nil && !slices.ContainsFunc(in.docs, func(d *yaml.Node) bool { return get(root(d), "kind") == nil || str(get(root(d), "kind")) == "Pod" }) {
+		return nil // other objects, such as kube-vip's RBAC
 	}
 	return f.job.refuse(content, "this is not a valid manifest of kube-vip", "replace it with the output of `vipd manifest pod`, and the path with "+vipdPath)
 }

@@ -60,15 +60,20 @@ const onNode = "/etc/kubernetes/manifests/kube-vip.yaml"
 
 // TestField: manifests in the shapes of public reports.
 func TestField(t *testing.T) {
+	const rke2 = "/var/lib/rancher/rke2"
+	inCluster, _, _ := strings.Cut(daemonSet(kubeVip()), "        volumeMounts:")
+	inCluster += "      serviceAccountName: kube-vip\n"
 	kcp := controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()))
 	for name, c := range map[string]struct {
 		src string
 		// says is in a note, or in the reason for which the file is refused.
 		says    string
 		refused bool
-		at      string // is in the line of the refusal
-		out     string // is in the result
-		kept    bool   // the result is the file
+		// distribution is the option.
+		distribution string
+		at           string // is in the line of the refusal
+		out          string // is in the result
+		kept         bool   // the result is the file
 	}{
 		// Settings with which clients connect elsewhere.
 		"lb_port, while lb_enable is on":  {src: kubeVip(`port="6443"`, `lb_enable="true"`, `lb_port="16443"`), refused: true, at: "lb_port", says: "clients connect to port 16443 of the address"},
@@ -136,21 +141,39 @@ func TestField(t *testing.T) {
 		"earlier versions":                {src: kcp + "---\napiVersion: apps/v1\nkind: ControllerRevision\n" + under("data:", daemonSet(kubeVip()), 2), out: "manifests/vipd.yaml"},
 
 		// Nodes on which vipd's pod would not start.
-		"RKE2 by the kind":         {src: controlPlane("RKE2ControlPlane", entry("/opt/vip.yaml", kubeVip())), refused: true, at: "apiVersion: v1", says: "nodes of RKE2"},
-		"RKE2 by the folder":       {src: controlPlane("Config", entry("/var/lib/rancher/rke2/agent/pod-manifests/kube-vip.yaml", kubeVip())), refused: true, says: "nodes of RKE2"},
-		"RKE2 by its kubeconfig":   {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /etc/rancher/rke2/rke2.yaml", 1), refused: true, says: "nodes of RKE2"},
-		"k3s by its kubeconfig":    {src: strings.Replace(kubeVip("k8s_config_file=/etc/rancher/k3s/k3s.yaml"), "path: /etc/kubernetes/admin.conf", "path: /etc/rancher/k3s", 1), refused: true, says: "nodes of k3s"},
-		"k3s in cloud-init":        {src: "#cloud-config\nwrite_files:\n- " + indented(entry("/var/lib/rancher/k3s/agent/pod-manifests/kube-vip.yaml", kubeVip()), 2), refused: true, says: "nodes of k3s"},
-		"another data folder":      {src: controlPlane("Config", entry("/data/agent/pod-manifests/kube-vip.yaml", kubeVip())), refused: true, says: "nodes of RKE2 or k3s"},
-		"k0s":                      {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /var/lib/k0s/pki/admin.conf", 1), refused: true, says: "nodes of k0s"},
-		"Talos":                    {src: "machine:\n  pods:\n  - " + indented(kubeVip(), 4), refused: true, says: "nodes of Talos"},
-		"another folder":           {src: controlPlane("KubeadmControlPlane", entry("/etc/kubelet.d/kube-vip.yaml", kubeVip())), refused: true, says: "static pods are in /etc/kubelet.d"},
-		"a folder below a chroot":  {src: controlPlane("KubeadmControlPlane", entry("/host"+onNode, kubeVip())), out: "/host/etc/kubernetes/manifests/vipd.yaml"},
-		"a file copied afterwards": {src: controlPlane("KubeadmControlPlane", entry("/root/kube-vip.yaml", kubeVip())), out: "/root/vipd.yaml"},
-		"a path from a template":   {src: "a: [${A}]\n---\n" + controlPlane("KubeadmControlPlane", entry("/etc/kubernetes/manifests/${NAME}", kubeVip())), says: "was not changed, although", out: "manifests/${NAME}"},
+		"RKE2 by the kind":            {src: controlPlane("RKE2ControlPlane", entry("/opt/vip.yaml", kubeVip())), out: "path: /var/lib/rancher/rke2/server/tls"},
+		"RKE2 by the folder":          {src: controlPlane("Config", entry(rke2+"/agent/pod-manifests/kube-vip.yaml", kubeVip())), out: "value: /var/lib/rancher/rke2/agent/pod-manifests\n"},
+		"RKE2 by its kubeconfig":      {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /etc/rancher/rke2/rke2.yaml", 1), says: "does not need /etc/rancher/rke2/rke2.yaml", out: "path: /var/lib/rancher/rke2/agent/pod-manifests\n"},
+		"k3s by its kubeconfig":       {src: strings.Replace(kubeVip("k8s_config_file=/etc/rancher/k3s/k3s.yaml"), "path: /etc/kubernetes/admin.conf", "path: /etc/rancher/k3s", 1), says: "while both are in /var/lib/rancher/k3s/agent/pod-manifests", out: "path: /var/lib/rancher/k3s/server/tls\n"},
+		"k3s in cloud-init":           {src: "#cloud-config\nwrite_files:\n- " + indented(entry("/var/lib/rancher/k3s/agent/pod-manifests/kube-vip.yaml", kubeVip()), 2), out: "path: /var/lib/rancher/k3s/server/tls\n"},
+		"another data folder":         {src: controlPlane("Config", entry("/data/agent/pod-manifests/kube-vip.yaml", kubeVip())), refused: true, says: "does not tell whether kubeadm, RKE2 or k3s"},
+		"another data folder, kind":   {src: controlPlane("RKE2ControlPlane", entry("/data/agent/pod-manifests/kube-vip.yaml", kubeVip())), says: "/data/agent/pod-manifests/kube-vip.yaml is now /data/agent/pod-manifests/vipd.yaml", out: "path: /data/server/tls\n"},
+		"another data folder, said":   {src: controlPlane("Config", entry("/data/agent/pod-manifests/kube-vip.yaml", kubeVip())), distribution: "k3s", out: "path: /data/server/tls\n"},
+		"the wrong distribution":      {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /etc/rancher/rke2/rke2.yaml", 1), distribution: "k3s", refused: true, says: "nodes of rke2, but --distribution is k3s"},
+		"a distribution is said":      {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /opt/vip.conf", 1), distribution: "k3s", out: "path: /var/lib/rancher/k3s/server/tls\n"},
+		"RKE2, a Pod that is applied": {src: controlPlane("RKE2ControlPlane", entry(rke2+"/server/manifests/kube-vip.yaml", kubeVip())), refused: true, says: "this Pod runs on one node"},
+		"RKE2, kubeadm's folder":      {src: controlPlane("RKE2ControlPlane", entry(onNode, kubeVip())), refused: true, says: "not in /var/lib/rancher/rke2/agent/pod-manifests"},
+		"RKE2, RBAC beside": {src: controlPlane("RKE2ControlPlane", entry(rke2+"/agent/pod-manifests/kube-vip.yaml", kubeVip()), entry(rke2+"/server/manifests/kube-vip-rbac.yaml", "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: kube-vip\n")),
+			says: "still names kube-vip", out: "manifests/kube-vip-rbac.yaml"},
+
+		// DaemonSets.
+		"a DaemonSet that RKE2 applies": {src: controlPlane("RKE2ControlPlane", entry(rke2+"/server/manifests/kube-vip.yaml", inCluster)), says: "rke2 removes kube-vip's DaemonSet kube-vip when it applies this file", out: "path: /var/lib/rancher/rke2/server/manifests/kube-vip.yaml"},
+		"a DaemonSet of kubeadm":        {src: "# before\n---\n" + daemonSet(kubeVip("vip_leasename=a/b")) + "---\nkind: After\n", says: "delete kube-vip's DaemonSet kube-vip before", out: "namespace: a\n"},
+		"a DaemonSet, perhaps of k3s":   {src: inCluster, refused: true, says: "does not tell whether kubeadm, RKE2 or k3s"},
+		"a DaemonSet of k3s":            {src: inCluster, distribution: "k3s", out: "kind: DaemonSet\nmetadata:\n  name: vipd\n"},
+		"a DaemonSet in a list":         {src: "kind: List\nitems:\n- " + indented(inCluster, 2), distribution: "k3s", refused: true, says: "comes with other objects"},
+		"a Deployment":                  {src: strings.Replace(inCluster, "kind: DaemonSet", "kind: Deployment", 1), refused: true, says: "runs as a Deployment"},
+		"k0s":                           {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /var/lib/k0s/pki/admin.conf", 1), refused: true, says: "nodes of k0s"},
+		"Talos":                         {src: "machine:\n  pods:\n  - " + indented(kubeVip(), 4), refused: true, says: "nodes of Talos"},
+		"another folder":                {src: controlPlane("KubeadmControlPlane", entry("/etc/kubelet.d/kube-vip.yaml", kubeVip())), refused: true, says: "static pods are in /etc/kubelet.d"},
+		"a folder below a chroot":       {src: controlPlane("KubeadmControlPlane", entry("/host"+onNode, kubeVip())), out: "/host/etc/kubernetes/manifests/vipd.yaml"},
+		"a file copied afterwards":      {src: controlPlane("KubeadmControlPlane", entry("/root/kube-vip.yaml", kubeVip())), out: "/root/vipd.yaml"},
+		"a path from a template":        {src: "a: [${A}]\n---\n" + controlPlane("KubeadmControlPlane", entry("/etc/kubernetes/manifests/${NAME}", kubeVip())), says: "was not changed, although", out: "manifests/${NAME}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := Migrate(c.src, options)
+			o := options
+			o.Distribution = c.distribution
+			r, err := Migrate(c.src, o)
 			var refusal *Refusal
 			if c.refused {
 				if !errors.As(err, &refusal) || !strings.Contains(refusal.Reason, c.says) || refusal.Way == "" || !strings.Contains(strings.Split(c.src, "\n")[max(refusal.Line, 1)-1], c.at) {

@@ -24,6 +24,8 @@ type reader struct {
 	n   *yaml.Node // the container
 	env []variable
 	out manifest.Pod
+	// daemonSet tells that the pod is that of a DaemonSet.
+	daemonSet bool
 }
 
 // variable is an environment variable.
@@ -34,38 +36,57 @@ type variable struct {
 	ok          bool
 }
 
-// read converts a kube-vip pod to a vipd pod. kept tells that vipd does not replace the pod, and
-// that it stays. raw is the source of the pod.
-func (m *migration) read(p foundPod, raw string) (out manifest.Pod, kept bool, err error) {
-	r := &reader{migration: m, pod: p, n: kubeVipContainer(spec(p.n)), out: manifest.Pod{Image: m.options.Image}}
+// read converts a kube-vip pod, or a DaemonSet of such pods, to vipd's manifest. kept tells that vipd
+// does not replace the pod, and that it stays. raw is the source of the pod.
+func (m *migration) read(p foundPod, raw string) (r *reader, kept bool, err error) {
+	r = &reader{migration: m, pod: p, n: kubeVipContainer(spec(p.n)), out: manifest.Pod{Image: m.options.Image}}
 	if at, reason := unrendered(raw); reason != "" && !p.job.templated {
-		return out, false, &Refusal{Line: p.job.fileLine(p.n.Line + at), Reason: reason, Way: rendered}
+		return r, false, &Refusal{Line: p.job.fileLine(p.n.Line + at), Reason: reason, Way: rendered}
 	}
 	if err := r.variables(); err != nil {
-		return out, false, err
+		return r, false, err
 	}
 	if err := r.oldest(); err != nil {
-		return out, false, err
+		return r, false, err
 	}
 	if kind := str(get(p.n, "kind")); kind != "Pod" {
 		on, err := r.on("cp_enable")
 		if err != nil {
-			return out, false, err
+			return r, false, err
 		}
 		if !on {
 			r.note(r.line(p.n), "this "+kind+" of kube-vip announces Services only, and was not changed: it does not use vipd's Lease")
-			return out, true, nil
+			return r, true, nil
 		}
-		return out, false, p.job.refuse(p.n, "kube-vip runs as a "+kind+" here; vipd has to run before there is an API server, and so needs a static pod",
-			"write the output of `vipd manifest pod` to "+vipdPath+" on every control-plane node, and remove cp_enable from the "+kind)
+		if r.daemonSet = kind == "DaemonSet"; !r.daemonSet {
+			return r, false, p.job.refuse(p.n, "kube-vip runs as a "+kind+" here, which does not run on each control-plane node",
+				"use the output of `vipd manifest pod` or `vipd manifest daemonset`, and remove cp_enable from the "+kind)
+		}
 	}
 	for _, step := range []func() error{r.mode, r.arguments, r.layout, r.settings, r.clients, r.timing, r.credentials, r.valid} {
 		if err := step(); err != nil {
-			return out, false, err
+			return r, false, err
 		}
 	}
 	r.others()
-	return r.out, false, nil
+	return r, false, nil
+}
+
+// yaml returns vipd's manifest.
+func (r *reader) yaml() string {
+	if !r.daemonSet {
+		return r.out.YAML()
+	}
+	d := manifest.DaemonSet{Pod: r.out}
+	for _, s := range r.out.Settings {
+		switch s.Name {
+		case "lease-namespace":
+			d.LeaseNamespace = s.Value
+		case "lease-name":
+			d.LeaseName = s.Value
+		}
+	}
+	return d.YAML()
 }
 
 func (r *reader) line(n *yaml.Node) int { return r.pod.job.fileLine(n.Line) }
@@ -443,8 +464,10 @@ func (r *reader) credentials() error {
 	}
 	host, n := r.hostPath(inPod)
 	switch {
-	case host == "":
+	case host == "" || r.daemonSet:
 		return nil
+	case r.out.Distribution.DataDir != "":
+		r.note(r.line(n), "vipd makes its own credentials with the CA in "+r.out.Distribution.PKI+", and does not need "+host)
 	case path.Base(host) != "admin.conf" && path.Base(host) != "super-admin.conf":
 		r.out.Kubeconfigs = []string{host}
 		r.note(r.line(n), "vipd uses the credentials in "+host+", because it does not know the path of a CA to create its own")

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -16,9 +17,10 @@ type installer struct {
 	kinds []string
 }
 
-// installers are the installers whose folders differ from kubeadm's.
+// installers are the installers whose folders differ from kubeadm's. vipd supports those that
+// manifest.DistributionByName knows.
 var installers = []installer{
-	{name: "RKE2", paths: []string{"/rancher/rke2"}, kinds: []string{"RKE2ControlPlane", "RKE2ControlPlaneTemplate", "RKE2Config", "RKE2ConfigTemplate"}},
+	{name: "rke2", paths: []string{"/rancher/rke2"}, kinds: []string{"RKE2ControlPlane", "RKE2ControlPlaneTemplate", "RKE2Config", "RKE2ConfigTemplate"}},
 	{name: "k3s", paths: []string{"/rancher/k3s"}, kinds: []string{"KThreesControlPlane", "KThreesControlPlaneTemplate", "KThreesConfig", "KThreesConfigTemplate"}},
 	{name: "k0s", paths: []string{"/var/lib/k0s", "/etc/k0s"}, kinds: []string{"K0sControlPlane", "K0sControlPlaneTemplate", "K0smotronControlPlane"}},
 	{name: "MicroK8s", paths: []string{"/snap/microk8s"}, kinds: []string{"MicroK8sControlPlane", "MicroK8sControlPlaneTemplate"}},
@@ -28,21 +30,33 @@ var installers = []installer{
 // talos is given as the kind of Talos's machine configuration, which has none.
 const talos = "machine.pods of Talos"
 
-// installerOf returns the installer by a kind or by paths on a node, "" for kubeadm's and unknown
-// ones.
+// installerOf returns the installer by a kind or by paths on a node, "" if they do not tell.
 func installerOf(kind string, paths []string) string {
 	for _, i := range installers {
 		if slices.Contains(i.kinds, kind) || slices.ContainsFunc(paths, i.uses) {
 			return i.name
 		}
 	}
-	if slices.ContainsFunc(paths, func(p string) bool {
-		return strings.HasSuffix(path.Dir(p), "/agent/pod-manifests") || strings.HasSuffix(path.Dir(p), "/server/manifests")
-	}) {
-		return "RKE2 or k3s"
+	if strings.HasPrefix(kind, "Kubeadm") {
+		return manifest.Kubeadm.Name
 	}
 	return ""
 }
+
+// dataDir returns the data folder of RKE2 or k3s that contains one of the files, "" for none.
+func dataDir(paths []string) string {
+	for _, p := range paths {
+		for _, in := range []string{"/agent/pod-manifests", "/server/manifests"} {
+			if dir, ok := strings.CutSuffix(path.Dir(p), in); ok {
+				return dir
+			}
+		}
+	}
+	return ""
+}
+
+// ofKubeadm tells whether a path is in kubeadm's folder, which others may have as well.
+func ofKubeadm(p string) bool { return strings.HasPrefix(p, path.Dir(manifest.ManifestsDir)+"/") }
 
 func (i installer) uses(p string) bool {
 	return slices.ContainsFunc(i.paths, func(part string) bool { return strings.Contains(p+"/", part+"/") })
@@ -60,17 +74,48 @@ func (r *reader) hostPaths() []string {
 	return paths
 }
 
-// layout refuses manifests for nodes on which vipd's pod would not start.
+// layout finds the distribution, and refuses manifests for nodes on which vipd's pod would not start.
 func (r *reader) layout() error {
-	const never = ": vipd's pod, which mounts them, could never start"
-	if name := installerOf(r.pod.kind, r.hostPaths()); name != "" {
-		return r.refuse(r.pod.n, "this is for nodes of "+name+", which have neither "+manifest.ManifestsDir+" nor "+manifest.DefaultPKI+never,
-			"keep kube-vip there")
+	paths := r.hostPaths()
+	name, data := installerOf(r.pod.kind, paths), dataDir(paths)
+	given := r.options.Distribution
+	switch {
+	case name == "" && given == "" && data == "" && slices.ContainsFunc(paths, ofKubeadm):
+		name = manifest.Kubeadm.Name
+	case name == "":
+		name = given
+	case given != "" && name != given:
+		return r.refuse(r.pod.n, "this is for nodes of "+name+", but --distribution is "+given, "omit --distribution")
 	}
+	if name == "" && (r.daemonSet || data != "") {
+		return r.refuse(r.pod.n, "the manifest does not tell whether kubeadm, RKE2 or k3s made the cluster, and so where vipd finds the node's static pods",
+			"add --distribution kubeadm, rke2 or k3s, and migrate again")
+	}
+	d, ok := manifest.DistributionByName(cmp.Or(name, manifest.Kubeadm.Name))
+	if !ok {
+		return r.refuse(r.pod.n, "this is for nodes of "+name+", which have neither "+manifest.ManifestsDir+" nor "+manifest.DefaultPKI+
+			": vipd's pod, which mounts them, could never start", "keep kube-vip there")
+	}
+	if data != "" && d.DataDir != "" {
+		d = d.In(data)
+	}
+	r.out.Distribution = d
+	return r.folder(d)
+}
+
+// folder refuses a static pod that is not in the distribution's folder of static pods, if the folder
+// is one of kubelet's.
+func (r *reader) folder(d manifest.Distribution) error {
 	dir := path.Dir(r.pod.file)
-	if slices.Contains([]string{"manifests", "pod-manifests", "static-pods", "kubelet.d"}, path.Base(dir)) && !strings.HasSuffix(dir, manifest.ManifestsDir) && !placeholder.MatchString(dir) {
-		return r.refuse(r.pod.n, "static pods are in "+dir+" here, not in "+manifest.ManifestsDir+never,
-			"put the output of `vipd manifest pod` there, with that folder in place of "+manifest.ManifestsDir)
+	switch {
+	case r.daemonSet || strings.HasSuffix(dir, d.Manifests) || placeholder.MatchString(dir):
+		return nil
+	case d.DataDir != "" && dir == d.Server()+"/manifests":
+		return r.refuse(r.pod.n, d.Name+" applies what is in "+dir+": this Pod runs on one node, and never on another",
+			"use the output of `vipd manifest daemonset`, or of `vipd manifest pod` in "+d.Manifests)
+	case slices.Contains([]string{"manifests", "pod-manifests", "static-pods", "kubelet.d"}, path.Base(dir)):
+		return r.refuse(r.pod.n, "static pods are in "+dir+" here, not in "+d.Manifests+", which vipd's pod mounts, so that it could never start",
+			"put the output of `vipd manifest pod` there, with that folder in place of "+d.Manifests)
 	}
 	return nil
 }

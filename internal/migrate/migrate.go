@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Options configures Migrate.
@@ -20,6 +22,9 @@ type Options struct {
 	Image string
 	// Timing returns an error if vipd does not accept that lease duration and renew interval.
 	Timing func(lease, renew time.Duration) error
+	// Distribution is the name of the distribution (package manifest) that a manifest is for if its
+	// paths do not tell, "" for kubeadm, and for none of a DaemonSet.
+	Distribution string
 	// Elsewhere tells that kube-vip's manifest is in another file that is migrated together with
 	// this one, for example a class and its template.
 	Elsewhere bool
@@ -75,7 +80,7 @@ func Migrate(src string, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, notYAML(src, err)
 	}
-	m := &migration{options: o}
+	m := &migration{options: o, applied: make(map[*yaml.Node]bool)}
 	for _, doc := range file.docs {
 		if isScript(src) || odd(doc) {
 			return Result{}, script(src)

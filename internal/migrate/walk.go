@@ -24,12 +24,13 @@ type migration struct {
 	dropped, renamed []string
 	// byVariable tells that a class takes the manifest from a variable of each Cluster.
 	byVariable bool
-	indexed    int  // line of a patch that addresses files or commands by index, 0 for none
-	vipd       bool // the file contains vipd's manifest already
-	own        bool // that manifest has its own credentials
-	replaced   bool // a manifest in a file, not in a variable, was replaced
-	kept       bool // a part of kube-vip is left on purpose
-	announcer  bool // that part is a kube-vip for Services
+	indexed    int                 // line of a patch that addresses files or commands by index, 0 for none
+	vipd       bool                // the file contains vipd's manifest already
+	own        bool                // that manifest has its own credentials
+	replaced   bool                // a manifest in a file, not in a variable, was replaced
+	kept       bool                // a part of kube-vip is left on purpose
+	applied    map[*yaml.Node]bool // contents of files that RKE2 or k3s apply, and that keep their names
+	announcer  bool                // that part is a kube-vip for Services
 }
 
 type foundPod struct {
@@ -336,16 +337,15 @@ func kubeVipEnv(container *yaml.Node) bool {
 
 // usesAdmin tells whether a pod uses kubeadm's credentials.
 func usesAdmin(n *yaml.Node) bool {
-	volumes := get(n, "spec", "volumes")
-	return volumes != nil && slices.ContainsFunc(volumes.Content, func(v *yaml.Node) bool {
+	return slices.ContainsFunc(items(get(spec(n), "volumes")), func(v *yaml.Node) bool {
 		return strings.HasSuffix(str(get(v, "hostPath", "path")), "admin.conf")
 	})
 }
 
-// isVipd tells whether a mapping is vipd's pod.
+// isVipd tells whether a mapping is vipd's pod, or its DaemonSet.
 func isVipd(n *yaml.Node) bool {
-	containers := get(n, "spec", "containers")
-	return str(get(n, "kind")) == "Pod" && containers != nil && slices.ContainsFunc(containers.Content, func(c *yaml.Node) bool {
+	kind := str(get(n, "kind"))
+	return (kind == "Pod" || kind == "DaemonSet") && slices.ContainsFunc(items(get(spec(n), "containers")), func(c *yaml.Node) bool {
 		return str(get(c, "name")) == "vipd" || strings.Contains(str(get(c, "image")), "vipd")
 	})
 }
