@@ -125,6 +125,10 @@ func TestField(t *testing.T) {
 
 		// The true reason.
 		"broken YAML beside Jinja of cloud-init": {src: strings.Replace(kcp, "name: edge", "name: '{{ ds.meta_data.x }}'\n  labels: [a", 1), refused: true, says: "this is not YAML"},
+		"an open bracket":                        {src: strings.Replace(kcp, "spec:\n", "  labels: {a: [b, c}\nspec:\n", 1), refused: true, at: "[b, c}", says: "this is not YAML"},
+		"a tab":                                  {src: strings.Replace(kcp, "    files:", "\tx: y\n    files:", 1), refused: true, at: "\tx: y", says: "this is not YAML"},
+		"an indentation":                         {src: strings.Replace(kcp, "  kubeadmConfigSpec:", "  replicas: 3\n   kubeadmConfigSpec:", 1), refused: true, at: "   kubeadmConfigSpec:", says: "this is not YAML"},
+		"broken inside":                          {src: strings.Replace(kcp, "      hostNetwork", "      x: [y\n          hostNetwork", 1), refused: true, at: "x: [y", says: "this is not YAML"},
 		"a Go template's condition":              {src: strings.Replace(kcp, "    files:", "    files:\n    {{- if .vip }}", 1), refused: true, at: "if ", says: "Go template"},
 		"Terraform":                              {src: strings.Replace(kcp, "    files:", "    files:\n%{ if vip }", 1), refused: true, at: "if ", says: "Terraform"},
 		"Jinja in a comment":                     {src: strings.Replace(kubeVip(), "  hostNetwork", "  # {{ a }}\n  hostNetwork", 1), out: "name: vipd"},

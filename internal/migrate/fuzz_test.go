@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -18,6 +19,27 @@ func FuzzMigrate(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, src string) { either(t, src) })
+}
+
+// FuzzHide: a text with hidden placeholders has the same lines and columns, and becomes the text
+// again.
+func FuzzHide(f *testing.F) {
+	for _, s := range []string{"", "${A}", `a: "${B:="c"}"`, "[$${A:=${B}}, {{ .c }}]", "${a\n}", "{{ é }} ${ü}", "\U000f0041", "${\\}", "{{}}}"} {
+		f.Add(s, true)
+		f.Add(s, false)
+	}
+	f.Fuzz(func(t *testing.T, s string, quoted bool) {
+		if !utf8.ValidString(s) {
+			return
+		}
+		h := hide(s, quoted)
+		if !strings.ContainsFunc(s, isHidden) && reveal(h) != s {
+			t.Fatalf("%q became %q", s, reveal(h))
+		}
+		if utf8.RuneCountInString(h) != utf8.RuneCountInString(s) || strings.Count(h, "\n") != strings.Count(s, "\n") {
+			t.Fatalf("%q became %q, of another length", s, h)
+		}
+	})
 }
 
 func either(t *testing.T, src string) {
@@ -43,7 +65,7 @@ func TestMutated(t *testing.T) {
 		all = append(all, src)
 	}
 	slices.Sort(all)
-	extra := []string{"# a comment", "", "    ", "- kube-vip", "x: |", "  y: \"a\n\n b\"", "z: 'it''s'", "\t", "é: ü # ö", "a: &x [1, {b: c}]", "b: *x", "--- # next", "...", "? k\n: v", "w: >-\n  folded\n    more\n", "- - a"}
+	extra := []string{"# a comment", "", "    ", "- kube-vip", "x: |", "  y: \"a\n\n b\"", "z: 'it''s'", "\t", "é: ü # ö", "a: &x [1, {b: c}]", "b: *x", "--- # next", "...", "? k\n: v", "w: >-\n  folded\n    more\n", "- - a", "k: [${A}]", "v: {{ .x }}", `d: ${A:="b"}`}
 	rapid.Check(t, func(rt *rapid.T) {
 		lines := strings.Split(rapid.SampledFrom(all).Draw(rt, "file"), "\n")
 		for range rapid.IntRange(0, 4).Draw(rt, "changes") {

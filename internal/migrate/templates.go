@@ -59,12 +59,27 @@ func notYAML(src string, err error) *Refusal {
 	r := &Refusal{Reason: "this is not YAML: " + errorLine.ReplaceAllString(reason, ""), Way: "correct it, and migrate again"}
 	if at := errorLine.FindStringSubmatch(reason); at != nil {
 		r.Line, _ = strconv.Atoi(at[1])
+		r.Line = brokenLine(src, r.Line)
 	}
 	return r
 }
 
 // errorLine is the line in an error of yaml.v3.
 var errorLine = regexp.MustCompile(`^line (\d+): `)
+
+// brokenLine returns the line from which on a text is not YAML: yaml.v3 names a line at which what
+// contains it begins, or one before.
+func brokenLine(src string, named int) int {
+	const further = 100
+	t := newText(hide(src, false))
+	broken := max(named, 1)
+	for line := max(named-2, 0); line < min(named+further, len(t.lines)); line++ {
+		if _, err := newJob(t.src[:t.lineStart(line+1)]); err == nil {
+			broken = line + 1
+		}
+	}
+	return broken
+}
 
 func isScript(src string) bool { return strings.HasPrefix(src, "#!") }
 
