@@ -91,6 +91,9 @@ const (
 	giveBackBudget = 650 * time.Millisecond
 )
 
+// lookInterval is the maximum time between two reads of the kernel's state: events may be lost.
+const lookInterval = time.Second
+
 // ErrNotWithdrawn means that the process ends while the addresses may still be on this node. The
 // grant was not given back; the fence and the lifetime of the addresses end the holding.
 var ErrNotWithdrawn = errors.New("the address was not removed")
@@ -213,6 +216,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer cancel()
 	var stopBy boottime.Instant
 	m.observe(ctx) // before Stop: an earlier process may have left addresses here
+	looked := m.now()
 	for {
 		select {
 		case <-stop:
@@ -227,8 +231,9 @@ func (m *Manager) Run(ctx context.Context) error {
 		m.turns.Add(1)
 		m.handle(ctx, Tick{}) // the deadline before anything else
 		m.takeInputs(ctx)
-		if m.look.Swap(false) {
+		if m.look.Swap(false) || m.now().Sub(looked) >= lookInterval {
 			m.observe(ctx)
+			looked = m.now()
 		}
 		if m.state.Done {
 			return nil
@@ -237,7 +242,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		if stopBy != 0 && (now >= stopBy || withdrawal.Err() != nil) {
 			return ErrNotWithdrawn
 		}
-		at := nextWake(m.state, now)
+		at := min(nextWake(m.state, now), max(now+1, looked.Add(lookInterval))) // inputs that come more often delay no look
 		timer.Reset(at.Sub(now))
 		m.setAlarm(at)
 	}
