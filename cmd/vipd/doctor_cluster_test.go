@@ -120,7 +120,7 @@ func TestDoctorAsksTheCluster(t *testing.T) {
 		{name: "an API server that starts", fault: func(s *site) {
 			s.objects.starts, s.objects.denied = true, []string{"get", "list", "watch", "create", "update"}
 		},
-			unknown: []string{"D16"}, verdict: []string{"1 of 27 checks could not run"}},
+			unknown: []string{"D16"}, verdict: []string{"1 of 28 checks could not run"}},
 		{name: "no lease", fault: func(s *site) { s.objects.lease = nil }, verdict: []string{"All is well"}},
 		{name: "no API server here", fault: func(s *site) { s.own = server{} },
 			want: []found{{"D16", "error", "refused", "nothing listens"}}, verdict: []string{"The VIP works, and the API server of this node does not"}},

@@ -41,6 +41,8 @@ type Lease struct {
 type Member struct {
 	Name        string
 	InternalIPs []netip.Addr
+	// PodCIDRs are the ranges of the pods on this node, as far as Kubernetes assigns them.
+	PodCIDRs []netip.Prefix
 }
 
 // ErrUntrusted is returned by Queries.Cluster if the credentials, or their CA, belong to

@@ -190,7 +190,7 @@ var Checks = []Check{
 	noDefaultRoute, gatewaySilent, gatewayOffLink, severalDefaults, noSuchInterface, noCarrier, vipOffSubnet, vipReserved,
 	vipTaken, orphanedVIP, poolContainsVIP, addressReuse, nameWrong, vipUnreachable, wrongIdentity, apiServerNotReady, badCredentials,
 	leaseInvalid, portClosed, selinuxDenies, kernelSettings, competingProfile, twoMACs, announcementsUnheard, otherManager, nodeIPIsVIP, clockUnsynchronised, staticPodRefused,
-	bootstrapState, controlPlaneFiles, cloudInitDidNotWait,
+	bootstrapState, controlPlaneFiles, cloudInitDidNotWait, vipInClusterNetwork,
 }
 
 // ByID returns the check with an ID.

@@ -110,6 +110,9 @@ type Queries struct {
 	// Profile returns NetworkManager's state of a link, or nil if NetworkManager does not
 	// manage the link.
 	Profile func(context.Context, Link) (*Managed, error)
+	// ClusterNetworks returns the ranges of Services and pods that are known without an API
+	// server of the cluster.
+	ClusterNetworks func() ([]ClusterNetwork, error)
 	// Clock reports whether the kernel's clock is synchronized, and the maximum error.
 	Clock func() (synchronised bool, off time.Duration, err error)
 	// Slew returns the current slew rate of the kernel's clock.

@@ -31,6 +31,8 @@ type ControlPlane struct {
 	// VSphere is the cluster's VSphereCluster, or nil. Unread is the error of reading it.
 	VSphere *VSphereCluster
 	Unread  error
+	// Networks are the ranges of Services and pods of the cluster.
+	Networks []ClusterNetwork
 	// CertSANs are the certSANs of the API servers' certificates.
 	CertSANs []string
 	// Vipd is vipd's manifest in the files, or nil.
@@ -55,6 +57,14 @@ type VipdFile struct {
 	Path    string
 	Address netip.Addr
 	Port    uint16
+}
+
+// Networks returns the ranges of Services and pods of the cluster, as far as known.
+func (m *ManagementCluster) Networks() ([]ClusterNetwork, error) {
+	if m.ControlPlane == nil {
+		return nil, nil
+	}
+	return m.ControlPlane.Networks, nil
 }
 
 func (p *ControlPlane) name() string { return "KubeadmControlPlane " + p.Namespace + "/" + p.Name }

@@ -48,6 +48,7 @@ var Symptoms = []Symptom{
 	{"the VIP answers only some clients, or only at times", []string{"D09", "D10", "D23", "D04"}, "two machines have the VIP"},
 	{"the VIP fails at times, and recovers by itself", []string{"D23", "D09"}, "another machine claims the VIP at times: an earlier VIP manager, another cluster"},
 	{"after a failover some clients cannot reach the VIP, for up to minutes", []string{"D24"}, "a switch drops gratuitous ARP: SpoofGuard, ARP inspection, another port group"},
+	{"the VIP answers outside of the cluster, and not on nodes or in pods", []string{"D32", "D08"}, "the VIP is in the Service CIDR or the pod CIDR of the cluster"},
 	{"the VIP answers only on the holder itself", []string{"D19"}, "the holder's firewall, which does not filter loopback traffic"},
 	{"the VIP answers nobody, although a node holds the VIP", []string{"D19", "D07", "D08", "D21", "D14"}, "ARP cannot work for this address, or a firewall drops packets"},
 }

@@ -77,6 +77,8 @@ func (e evidence) ownerVerdict() []string {
 		return []string{"This node answers ARP for the VIP at any time: another program than vipd, most likely kube-proxy in IPVS mode, added the VIP to this node."}
 	case e.hasError("D08"), e.hasError("D07"):
 		return []string{"The VIP is not usable: no VIP manager can make this address work here."}
+	case e.hasError("D32"):
+		return []string{"Kubernetes may give the address of the VIP to a Service or a pod: the VIP is in the Service CIDR or the pod CIDR of the cluster."}
 	}
 	return nil
 }

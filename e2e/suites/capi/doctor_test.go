@@ -183,6 +183,16 @@ func TestDoctor(t *testing.T) {
 		{"no endpoint of the Cluster yet", func(m *managed, _ string) { delete(m.cluster.Object["spec"].(object), "controlPlaneEndpoint") }, nil, "All is well"},
 		{"no certificate for the name", func(m *managed, _ string) { m.name = "api.uat.local" }, []string{"D30 name"}, "wrong"},
 		{"VIP is the gateway, and not handed out", func(m *managed, subnet string) { m.pools["gateway"] = subnet + ".100" }, []string{"D11 gateway"}, "The VIP is not usable"},
+		{"VIP in the Service CIDR", func(m *managed, subnet string) {
+			m.cluster.Object["spec"].(object)["clusterNetwork"] = object{"services": object{"cidrBlocks": []any{"fd00::/112", subnet + ".96/27"}}}
+		}, []string{"D32 services"}, "Kubernetes may give the address of the VIP"},
+		{"VIP in the pod CIDR", func(m *managed, subnet string) {
+			m.cluster.Object["spec"].(object)["clusterNetwork"] = object{"services": object{"cidrBlocks": []any{"10.213.0.0/21"}}, "pods": object{"cidrBlocks": []any{subnet + ".0/24"}}}
+		}, []string{"D32 pods"}, "Kubernetes may give the address of the VIP"},
+		{"VIP in kubeadm's default", func(m *managed, subnet string) {
+			endpoint(m.cluster)["host"], endpoint(m.vSphere)["host"] = "10.96.0.10", "10.96.0.10"
+			m.files["content"] = strings.ReplaceAll(m.files["content"].(string), subnet+".100", "10.96.0.10")
+		}, []string{"D32 services"}, "Kubernetes may give the address of the VIP"},
 		{"kube-vip and vipd", func(m *managed, _ string) {
 			m.config["files"] = []any{m.files, object{"path": "/etc/kubernetes/manifests/kube-vip.yaml", "content": kubeVip}}
 			m.config["preKubeadmCommands"] = []any{"sed -i 's#admin#super-admin#' /etc/kubernetes/manifests/kube-vip.yaml"}

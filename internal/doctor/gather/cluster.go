@@ -113,6 +113,11 @@ func memberOf(n corev1.Node) doctor.Member {
 			m.InternalIPs = append(m.InternalIPs, ip)
 		}
 	}
+	for _, text := range n.Spec.PodCIDRs {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			m.PodCIDRs = append(m.PodCIDRs, p)
+		}
+	}
 	return m
 }
 

@@ -162,7 +162,7 @@ func (r *Request) kubernetesVersion() (version string, minor int) {
 	pod, err := staticpod.Read(filepath.Join(r.manifests(), "kube-apiserver.yaml"))
 	if err == nil && len(pod.Spec.Containers) > 0 {
 		_, version, _ = strings.Cut(path.Base(pod.Spec.Containers[0].Image), ":")
-	} else if text, err := os.ReadFile("/run/kubeadm/kubeadm.yaml"); err == nil {
+	} else if text, err := os.ReadFile(kubeadmConfig); err == nil {
 		if m := kubeadmVersion.FindSubmatch(text); m != nil {
 			version = string(m[1])
 		}

@@ -61,7 +61,7 @@ func (r *Request) Input(ctx context.Context, h *Host) (*doctor.Input, error) {
 				f.Name = p.Host
 			}
 		}
-		return &doctor.Input{Mode: r.Mode, Facts: f, Queries: doctor.Queries{Resolvers: resolvers, Lookup: lookup, Dial: (&net.Dialer{}).DialContext,
+		return &doctor.Input{Mode: r.Mode, Facts: f, Queries: doctor.Queries{Resolvers: resolvers, Lookup: lookup, Dial: (&net.Dialer{}).DialContext, ClusterNetworks: f.Management.Networks,
 			Now: time.Now}}, nil //nolint:forbidigo // certificates have times of day
 	}
 	if f.Name == "" {
@@ -87,7 +87,7 @@ func (r *Request) Input(ctx context.Context, h *Host) (*doctor.Input, error) {
 	return &doctor.Input{Mode: r.Mode, Facts: f, Queries: doctor.Queries{
 		AskARP: h.askARP, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
 		KubeVip: r.kubeVip, Clock: kernelClock, Slew: boottime.Slew, Firewall: r.firewall, Cluster: r.clusterQuery(ctx), Peers: r.peers, ListenForClaims: r.listenForClaims(),
-		StaticPods: r.staticPods, Kubernetes: r.kubernetesVersion, SELinux: selinux, Bootstrap: bootstrap,
+		StaticPods: r.staticPods, Kubernetes: r.kubernetesVersion, SELinux: selinux, Bootstrap: bootstrap, ClusterNetworks: r.clusterNetworks,
 		Now: time.Now, //nolint:forbidigo // certificates have times of day
 	}}, nil
 }

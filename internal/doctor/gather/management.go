@@ -154,6 +154,7 @@ func (m managementCluster) controlPlane(ctx context.Context, cluster string) (*d
 		if u.GetNamespace() == p.Namespace && u.GetName() == clusterName(matches[0], clusters) {
 			p.Host, p.Port = endpointOf(u)
 			p.VSphere, p.Unread = m.vSphere(ctx, u)
+			p.Networks = managedNetworks(u, matches[0])
 		}
 	}
 	return p, nil
