@@ -1,11 +1,13 @@
 package main
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -53,6 +55,25 @@ func TestDoctorFirewall(t *testing.T) {
 		{name: "before kubeadm", fault: func(s *site) { preflight(s); rules(input + "accept; tcp dport 6443 reject; }; }")(s) },
 			want: []found{{"D19", "warning", "rule", "rejects"}}, verdict: []string{better}},
 
+		{name: "policy of output", fault: rules("table inet filter { chain output { type filter hook output priority filter; policy drop; oif lo accept; udp dport 53 accept; tcp dport { 443 } accept; tcp dport 6443 accept; }; }"),
+			want:    []found{{"D19", "error", "reply policy", "the policy of the nftables chain inet filter output drops the answers of 6443/tcp by eth0, and no rule accepts them"}},
+			verdict: []string{"The firewall of this node drops the answers of port 6443"}},
+		{name: "policy of output on the holder", fault: func(s *site) {
+			s.hold()
+			rules("table ip f { chain out { type filter hook output priority filter; policy drop; oif lo accept; udp dport 53 accept; }; }")(s)
+		}, want: []found{{"D19", "error", "reply policy", "in ip f out"}}, verdict: []string{"This node holds the VIP, and the firewall of this node drops the answers of port 6443."}},
+		{name: "rule of output", fault: func(s *site) { s.run(s.node, "iptables-nft", "-A", "OUTPUT", "-s", testVIP, "-j", "DROP") },
+			want: []found{{"D19", "error", "reply rule", "in chain ip filter OUTPUT drops the answers of 6443/tcp by eth0"}}, verdict: []string{"The firewall of this node drops the answers of port 6443"}},
+		{name: "keepalived", fault: rules(keepalivedTable),
+			want: []found{{"D19", "error", "keepalived", "keepalived's nftables table ip keepalived drops packets to or from the VIP " + testVIP}}, verdict: []string{"keepalived's rules on this node (vrrp_strict)"}},
+		{name: "keepalived, half removed", fault: func(s *site) { rules(keepalivedTable)(s); s.run(s.node, "nft", "flush chain ip keepalived in") },
+			want: []found{{"D19", "error", "keepalived", "keepalived's"}}, verdict: []string{"keepalived's rules on this node (vrrp_strict)"}},
+		{name: "a worker rejects its own connections", fault: func(s *site) {
+			s.status, s.own, s.args = nil, server{}, []string{"--worker", "--address", testVIP}
+			rules("table inet filter { chain output { type filter hook output priority filter; tcp dport 6443 reject; }; }")(s)
+		}, want: []found{{"D14", "error", "own firewall", "the nftables rule with handle 2 in chain inet filter output"}}, verdict: []string{"The firewall of this machine blocks its own connections to the VIP."}},
+
+		{name: "policy of output with established", fault: rules("table inet filter { chain output { type filter hook output priority filter; policy drop; ct state established accept; oif lo accept; udp dport 53 accept; tcp dport { 443, 6443 } accept; }; }"), verdict: []string{well}},
 		{name: "policy with an accept", fault: rules(input + "drop; ct state established,related accept; iif lo accept; meta l4proto icmp accept; tcp dport { 22, 6443 } accept; }; }"), verdict: []string{well}},
 		{name: "another port", fault: rules(input + "accept; tcp dport 22 reject; }; }"), verdict: []string{well}},
 		{name: "some clients", fault: rules(input + "accept; ip saddr 10.0.0.0/8 tcp dport 6443 drop; }; }"), verdict: []string{well}},
@@ -62,6 +83,61 @@ func TestDoctorFirewall(t *testing.T) {
 			rules(input + "accept; tcp dport 6443 reject; }; }")(s)
 		}, verdict: []string{well}},
 	})
+}
+
+// keepalivedTable is what keepalived makes of vrrp_strict.
+const keepalivedTable = "table ip keepalived { chain out { type filter hook output priority -1; ip saddr " + testVIP + " drop; }; chain in { type filter hook input priority -1; ip daddr " + testVIP + " drop; }; }"
+
+// TestDoctorFirewallMends: what the doctor says to run now lets clients in.
+func TestDoctorFirewallMends(t *testing.T) {
+	t.Parallel()
+	output := "table inet filter { chain output { type filter hook output priority filter; policy "
+	for name, rules := range map[string][]string{
+		"input policy":            {"nft", "table inet filter { chain input { type filter hook input priority filter; policy drop; ct state established accept; iif lo accept; }; }"},
+		"input rule":              {"nft", "table inet filter { chain input { type filter hook input priority filter; iif lo accept; drop; }; }"},
+		"output policy":           {"nft", output + "drop; oif lo accept; tcp dport { 443 } accept; }; }"},
+		"output rule":             {"nft", output + "accept; oif lo accept; tcp sport 6443 drop; }; }"},
+		"output rule of iptables": {"iptables-nft", "-A", "OUTPUT", "-o", "eth0", "-p", "tcp", "--sport", "6443", "-j", "DROP"},
+		"keepalived":              {"nft", keepalivedTable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.noVIP()
+			s.node.AddAddr("eth0", testVIP+"/32")
+			s.args = []string{"--only", "D19"}
+			s.furnish()
+			getsIn := func(within time.Duration) bool {
+				return s.router.Do(func() error {
+					c, err := net.DialTimeout("tcp", testVIP+":6443", within)
+					if err == nil {
+						_ = c.Close()
+					}
+					return err
+				}) == nil
+			}
+			s.await("a client before the rules", func() bool { return getsIn(time.Minute) })
+			s.run(s.node, rules[0], rules[1:]...)
+			if getsIn(300 * time.Millisecond) {
+				t.Fatal("a client gets in, whatever the rules")
+			}
+			_, got := s.examine()
+			if len(got.Results) != 1 || len(got.Results[0].Findings) != 1 {
+				t.Fatalf("%+v; want one finding", got)
+			}
+			for _, line := range got.Results[0].Findings[0].Mend {
+				for _, before := range []string{"now: ", "then, if the table is still there: "} {
+					if command, ok := strings.CutPrefix(line, before); ok {
+						s.run(s.node, "sh", "-c", strings.Replace(command, "iptables ", "iptables-nft ", 1))
+					}
+				}
+			}
+			if _, got := s.examine(); !strings.HasPrefix(got.Verdict[0], "All is well") {
+				t.Errorf("after its own mend: %+v", got)
+			}
+			s.await("a client after the mend", func() bool { return getsIn(time.Minute) })
+		})
+	}
 }
 
 // TestDoctorFirewallD runs Debian's firewalld on the node, on a system bus of its own.

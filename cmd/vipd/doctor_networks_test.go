@@ -24,7 +24,9 @@ func TestDoctorClusterNetworks(t *testing.T) {
 		return func(s *site) { s.staticPod("kube-apiserver.yaml", componentPod("kube-apiserver", options...)) }
 	}
 	manager := func(options ...string) func(*site) {
-		return func(s *site) { s.staticPod("kube-controller-manager.yaml", componentPod("kube-controller-manager", options...)) }
+		return func(s *site) {
+			s.staticPod("kube-controller-manager.yaml", componentPod("kube-controller-manager", options...))
+		}
 	}
 	kubeadm := func(networking string) func(*site) {
 		return func(s *site) {

@@ -174,6 +174,23 @@ func (f Facts) vipLink() (Link, bool) {
 	return f.link(a.Index)
 }
 
+// linkTo returns the interface by which this machine sends to addr.
+func (f Facts) linkTo(addr netip.Addr) (Link, bool) {
+	if a, ok := f.subnet(addr); ok {
+		return f.link(a.Index)
+	}
+	var best Route
+	for _, r := range slices.Backward(f.defaultRoutes()) { // the lowest metric last
+		best = r
+	}
+	for _, r := range f.Routes {
+		if r.Destination.Contains(addr) && r.Destination.Bits() > best.Destination.Bits() {
+			best = r
+		}
+	}
+	return f.link(best.Index)
+}
+
 // defaultRoutes returns the default routes, the lowest metric first.
 func (f Facts) defaultRoutes() []Route {
 	var out []Route

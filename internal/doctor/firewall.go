@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +19,8 @@ type Firewall struct {
 	ZoneClosed bool
 	// Rules are the rules that certainly block clients.
 	Rules []FirewallRule
+	// Outgoing are the rules that certainly block connections of this machine to the VIP.
+	Outgoing []FirewallRule
 }
 
 // FirewallRule is a rule of nftables, or the policy of a chain.
@@ -27,6 +30,8 @@ type FirewallRule struct {
 	Handle uint64
 	// Reject: clients get an ICMP error or a reset. Otherwise packets are dropped.
 	Reject bool
+	// Reply: the rule blocks the answers to clients, and not their packets.
+	Reply bool
 	// UFW: ufw created the rule.
 	UFW bool
 }
@@ -44,8 +49,11 @@ var portClosed = Check{ID: "D19", Title: "firewall of this node", Modes: Node | 
 	if rule, ok := got.firewalld(); ok || got.ZoneClosed {
 		out = append(out, in.closedByFirewalld(l, got.Zone, rule))
 	}
+	if rule, ok := got.keepalived(); ok {
+		out = append(out, in.closedByKeepalived(rule))
+	}
 	for _, r := range got.Rules {
-		if !r.firewalld() {
+		if !r.firewalld() && !r.keepalived() {
 			out = append(out, in.closedByRule(l, r))
 		}
 	}
@@ -57,14 +65,23 @@ var portClosed = Check{ID: "D19", Title: "firewall of this node", Modes: Node | 
 	return out, nil
 }}
 
-func (r FirewallRule) firewalld() bool { return r.Family == "inet" && r.Table == "firewalld" }
+// firewalld reports whether the rule is of a closed port of firewalld.
+func (r FirewallRule) firewalld() bool {
+	return r.Family == "inet" && r.Table == "firewalld" && !r.Reply
+}
+
+// keepalived reports whether the rule is in the table of keepalived's option vrrp_strict.
+func (r FirewallRule) keepalived() bool { return r.Family == "ip" && r.Table == "keepalived" }
 
 // firewalld returns the first blocking rule in firewalld's table.
-func (f Firewall) firewalld() (FirewallRule, bool) {
-	for _, r := range f.Rules {
-		if r.firewalld() {
-			return r, true
-		}
+func (f Firewall) firewalld() (FirewallRule, bool) { return f.first(FirewallRule.firewalld) }
+
+// keepalived returns the first blocking rule in keepalived's table.
+func (f Firewall) keepalived() (FirewallRule, bool) { return f.first(FirewallRule.keepalived) }
+
+func (f Firewall) first(is func(FirewallRule) bool) (FirewallRule, bool) {
+	if i := slices.IndexFunc(f.Rules, is); i >= 0 {
+		return f.Rules[i], true
 	}
 	return FirewallRule{}, false
 }
@@ -95,34 +112,85 @@ func (in *Input) closedByFirewalld(l Link, zone string, r FirewallRule) Finding 
 			"or disable firewalld, as the images of image-builder do: systemctl disable --now firewalld", "on every control-plane node, and in the VM template"}}
 }
 
+// closedByKeepalived reports the table that keepalived makes with vrrp_strict: it drops what is for
+// the VIP, and what comes from the VIP. One finding for all chains: the table goes as a whole.
+func (in *Input) closedByKeepalived(r FirewallRule) Finding {
+	table := r.Family + " " + r.Table
+	return Finding{Severity: Error, Kind: "keepalived", Seen: fmt.Sprintf("keepalived's nftables table %s drops packets to or from the VIP %s (option vrrp_strict)", table, in.Facts.VIP),
+		Why: clientsKeptOut + ": they see no answer. keepalived makes the table for its own virtual addresses; a killed keepalived leaves the table",
+		Remedy: []string{"does keepalived run here? systemctl status keepalived; if it has this VIP, remove it: two managers of one address interfere with each other: systemctl disable --now keepalived",
+			"then, if the table is still there: nft delete table " + table, "on every control-plane node"}}
+}
+
+// closedByRule reports a rule, or the policy of a chain, of a program that is not known.
 func (in *Input) closedByRule(l Link, r FirewallRule) Finding {
-	port := fmt.Sprintf("%d/tcp", in.Facts.Port)
-	how := "no answer"
-	if r.Reject {
-		how = `"no route to host" or "connection refused", at once`
+	f := Finding{Severity: Error, Kind: "rule", Why: clientsKeptOut + ": they see " + r.effect(), Seen: in.seenRule(l, r)}
+	if r.Handle == 0 {
+		f.Kind = "policy"
 	}
-	f := Finding{Severity: Error, Kind: "rule", Why: clientsKeptOut + ": they see " + how}
-	chain := strings.Join([]string{r.Family, r.Table, r.Chain}, " ")
+	chain := r.chain()
+	look := "the rules, with handles: nft -a list chain " + chain
+	switch {
+	case r.UFW && !r.Reply:
+		f.Kind = "ufw"
+		f.Remedy = []string{fmt.Sprintf("ufw allow %d/tcp; ufw allow 10250/tcp; ufw allow 2379:2380/tcp; ufw allow 10257/tcp; ufw allow 10259/tcp", in.Facts.Port), podNetworkPorts, look}
+	case r.Family == "ip" && strings.ToUpper(r.Chain) == r.Chain: // the naming of iptables
+		f.Remedy = []string{look, fmt.Sprintf("now: iptables -t %s -I %s %s -j ACCEPT", r.Table, r.Chain, in.match(r, "-p tcp --dport %d", "-p tcp --sport %d")), "permanently, in the source of those rules (/etc/iptables, /etc/sysconfig/iptables)"}
+	default:
+		add := "add rule " + chain
+		if r.Handle != 0 {
+			add = fmt.Sprintf("insert rule %s handle %d", chain, r.Handle)
+		}
+		f.Remedy = []string{look, "now: nft " + add + " " + in.match(r, "tcp dport %d", "tcp sport %d") + " accept", "permanently, in the source of those rules (/etc/nftables.conf, /etc/sysconfig/nftables.conf)"}
+	}
+	if r.Reply {
+		f.Kind = "reply " + f.Kind
+		f.Why = "the answers of the API server do not leave this node, while packets of clients come in, and the firewall does not filter ARP: vipd holds the VIP here, and clients see no answer"
+		f.Remedy = append(f.Remedy, "a chain of output that drops usually begins with: ct state established,related accept, which permits the answers of all ports")
+	}
+	return f
+}
+
+// chain names the chain as nft does.
+func (r FirewallRule) chain() string {
+	return strings.Join([]string{r.Family, r.Table, r.Chain}, " ")
+}
+
+// effect is what clients see of a rule.
+func (r FirewallRule) effect() string {
+	if r.Reject {
+		return `"no route to host" or "connection refused", at once`
+	}
+	return "no answer"
+}
+
+func (in *Input) seenRule(l Link, r FirewallRule) string {
+	port := fmt.Sprintf("packets to %d/tcp on %s", in.Facts.Port, l.Name)
+	if r.Reply {
+		port = fmt.Sprintf("the answers of %d/tcp by %s", in.Facts.Port, l.Name)
+	}
 	what := "drops"
 	if r.Reject {
 		what = "rejects"
 	}
-	add := fmt.Sprintf("nft insert rule %s handle %d tcp dport %d accept", chain, r.Handle, in.Facts.Port)
 	if r.Handle == 0 {
-		f.Kind, f.Seen = "policy", fmt.Sprintf("the policy of the nftables chain %s drops packets to %s on %s, and no rule accepts them", chain, port, l.Name)
-		add = fmt.Sprintf("nft add rule %s tcp dport %d accept", chain, in.Facts.Port)
-	} else {
-		f.Seen = fmt.Sprintf("the nftables rule with handle %d in chain %s %s packets to %s on %s", r.Handle, chain, what, port, l.Name)
+		return fmt.Sprintf("the policy of the nftables chain %s drops %s, and no rule accepts them", r.chain(), port)
 	}
-	look := "the rules, with handles: nft -a list chain " + chain
-	switch {
-	case r.UFW:
-		f.Kind = "ufw"
-		f.Remedy = []string{"ufw allow " + port + "; ufw allow 10250/tcp; ufw allow 2379:2380/tcp; ufw allow 10257/tcp; ufw allow 10259/tcp", podNetworkPorts, look}
-	case r.Family == "ip" && strings.ToUpper(r.Chain) == r.Chain: // the naming of iptables
-		f.Remedy = []string{look, fmt.Sprintf("now: iptables -t %s -I %s -p tcp --dport %d -j ACCEPT", r.Table, r.Chain, in.Facts.Port), "permanently, in the source of those rules (/etc/iptables, /etc/sysconfig/iptables)"}
-	default:
-		f.Remedy = []string{look, "now: " + add, "permanently, in the source of those rules (/etc/nftables.conf, /etc/sysconfig/nftables.conf)"}
+	return fmt.Sprintf("the nftables rule with handle %d in chain %s %s %s", r.Handle, r.chain(), what, port)
+}
+
+// outgoing describes a rule that blocks connections of this machine.
+func (r FirewallRule) outgoing() string {
+	if r.Handle == 0 {
+		return "the policy of the nftables chain " + r.chain() + " drops, and no rule accepts"
 	}
-	return f
+	return fmt.Sprintf("the nftables rule with handle %d in chain %s", r.Handle, r.chain())
+}
+
+// match matches the packets that a rule blocks: those to the port, or the answers of the port.
+func (in *Input) match(r FirewallRule, to, from string) string {
+	if r.Reply {
+		to = from
+	}
+	return fmt.Sprintf(to, in.Facts.Port)
 }

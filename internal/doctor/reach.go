@@ -41,7 +41,12 @@ var vipUnreachable = Check{ID: "D14", Title: "connection to the VIP", Modes: Nod
 		return nil, nil
 	}
 	f := Finding{Severity: Error}
+	own, blocks := in.ownFirewall(ctx)
 	switch {
+	case blocks:
+		f.Kind, f.Seen = "own firewall", fmt.Sprintf("%s: no connection in %d ms, and the firewall of this machine blocks it: %s", to, took.Milliseconds(), own.outgoing())
+		f.Why = "connections from this machine to the VIP do not leave it. That says nothing about other clients, or about the holder"
+		f.Remedy = []string{"the rules, with handles: nft -a list chain " + own.chain(), fmt.Sprintf("permit connections to port %d/tcp there, before that rule, and the answers: ct state established,related accept", in.Facts.Port)}
 	case errors.Is(err, unix.ENETUNREACH) && !in.Facts.hasRoute(in.Facts.VIP):
 		f.Kind, f.Seen = "no route", fmt.Sprintf("%s: network is unreachable, without delay", to)
 		f.Why = "this machine has no route to the VIP: the VIP is in none of its subnets, or that link is down, and there is no default route"
@@ -85,6 +90,21 @@ var vipUnreachable = Check{ID: "D14", Title: "connection to the VIP", Modes: Nod
 	}
 	return []Finding{f}, nil
 }}
+
+// ownFirewall returns the rule of this machine that certainly blocks connections to the VIP. blocks is
+// false if there is none, or if that is not known.
+func (in *Input) ownFirewall(ctx context.Context) (rule FirewallRule, blocks bool) {
+	local := slices.ContainsFunc(in.Facts.Addresses, func(a Address) bool { return a.Prefix.Addr() == in.Facts.VIP })
+	l, ok := in.Facts.linkTo(in.Facts.VIP)
+	if !ok || local || in.Queries.Firewall == nil { // the loopback leads to a local address
+		return FirewallRule{}, false
+	}
+	got, err := in.Queries.Firewall(ctx, l)
+	if err != nil || len(got.Outgoing) == 0 {
+		return FirewallRule{}, false
+	}
+	return got.Outgoing[0], true
+}
 
 // askPeersReachVIP asks, in the background, which peers reach the VIP by their own status. end
 // cancels the query.

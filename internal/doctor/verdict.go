@@ -83,6 +83,9 @@ func (e evidence) ownerVerdict() []string {
 	return nil
 }
 
+// replies are the kinds of D19 for answers that do not leave.
+var replies = []string{"reply rule", "reply policy"}
+
 // networkVerdict explains errors of this machine's network and of the path to the VIP.
 func (e evidence) networkVerdict() []string {
 	switch {
@@ -96,6 +99,14 @@ func (e evidence) networkVerdict() []string {
 		return e.withSubnetNote("This is neither CAPV nor vipd: CAPV delivered the gateway, and this guest (cloud-init, NetworkManager, netplan) did not apply the gateway.")
 	case e.hasError("D01"), e.hasError("D02"), e.hasError("D03"):
 		return e.withSubnetNote("This is neither Cluster API nor vipd: the way out of this node's subnet is broken (the gateway).")
+	case e.hasError("D19", "keepalived"):
+		return []string{"keepalived's rules on this node (vrrp_strict) drop packets to or from the VIP. ARP and vipd work; remove keepalived and its table from this node."}
+	case e.hasError("D19", replies...) && e.Facts.Holder:
+		return []string{"This node holds the VIP, and the firewall of this node drops the answers of port " + e.port() + ". ARP works, and clients wait in vain."}
+	case e.hasError("D19", replies...):
+		return []string{"The firewall of this node drops the answers of port " + e.port() + ": while this node holds the VIP, clients wait in vain."}
+	case e.hasError("D14", "own firewall"):
+		return []string{"The firewall of this machine blocks its own connections to the VIP. That is no fault of the VIP, of vipd or of the holder."}
 	case e.hasError("D19") && e.Facts.Holder:
 		return []string{"This node holds the VIP, and the firewall of this node blocks clients from port " + e.port() + ". ARP and vipd work."}
 	case e.hasError("D19") && e.hasError("D14", "rejected", "silent"):

@@ -2,10 +2,11 @@
 // changes nothing.
 //
 // Judge reads the nftables ruleset, which contains the rules of firewalld, ufw and iptables-nft as
-// well, and evaluates it for the first packet of a connection. Much of that packet is not known,
-// above all its source, so a rule matches, does not match, or may match. A port is blocked if every
-// path through the rules ends in drop or reject; a port that is open to some clients is not
-// reported, and neither is a result that depends on expressions which this package does not know.
+// well, and evaluates it for the first packet of a connection, and for the reply to that packet.
+// Much of these packets is not known, above all the client's address, so a rule matches, does not
+// match, or may match. A port is blocked if every path through the rules ends in drop or reject; a
+// port that is open to some clients is not reported, and neither is a result that depends on
+// expressions which this package does not know.
 //
 // Judge does not see iptables-legacy, eBPF (Cilium's host firewall), tables of the families netdev
 // and bridge, and filters outside of this machine.
@@ -26,7 +27,8 @@ import (
 
 // Connection is a connection from a client to this machine.
 type Connection struct {
-	// Interface and Index identify the interface on which the packets arrive.
+	// Interface and Index identify the interface on which the packets arrive, and by which the
+	// replies leave.
 	Interface string
 	Index     int
 	// To is the destination, an address of this machine now or later.
@@ -41,6 +43,8 @@ type Block struct {
 	Handle uint64
 	// Reject tells that clients get an ICMP error or a TCP reset; else they wait.
 	Reject bool
+	// Reply tells that the reply is blocked, and not the first packet.
+	Reply bool
 	// UFW tells that ufw created the table.
 	UFW bool
 }
@@ -58,11 +62,15 @@ type Judgement struct {
 	// Blocks are the blocks of the connection, at most one for each base chain; empty if the
 	// connection is not certainly blocked.
 	Blocks []Block
+	// Outgoing are the blocks of connections from this machine to the address and port, by the same
+	// interface.
+	Outgoing []Block
 	// FirewallD tells that the ruleset has firewalld's table.
 	FirewallD bool
 }
 
-// Judge evaluates the ruleset for the first packet of a connection.
+// Judge evaluates the ruleset for the first packet of a connection, for the reply, and for the first
+// packet of a connection in the other direction.
 func Judge(c Connection, opts Options) (out Judgement, err error) {
 	r, err := openRuleset(opts.NetNS)
 	if err != nil {
@@ -79,17 +87,22 @@ func Judge(c Connection, opts Options) (out Judgement, err error) {
 	chains = slices.DeleteFunc(chains, func(c *nftables.Chain) bool {
 		return opts.Ignore != "" && strings.HasPrefix(c.Table.Name, opts.Ignore)
 	})
-	j := &evaluator{ruleset: r, all: chains, packet: firstPacket(c)}
-	out.Blocks, err = j.blocks()
-	if err == nil && (j.rewritten || j.untracked) {
-		// A rule may have changed the packet, which all rules have to consider: evaluate again.
-		j.packet = j.packet.changed(j.rewritten, j.untracked)
-		out.Blocks, err = j.blocks()
+	if out.Blocks, err = r.judge(c, chains); err == nil {
+		out.Outgoing, _, err = r.blocksOf(outgoingPacket(c), toVIP, chains)
 	}
 	if errors.Is(err, errTooMuch) {
-		out.Blocks, err = nil, nil // too many rules to evaluate
+		out.Blocks, out.Outgoing, err = nil, nil, nil // too many rules to evaluate
 	}
 	return out, err
+}
+
+func (r *ruleset) judge(c Connection, chains []*nftables.Chain) ([]Block, error) {
+	out, changed, err := r.blocksOf(firstPacket(c), toPort, chains)
+	if err != nil || changed.rewritten { // another socket, or another machine, may reply
+		return out, err
+	}
+	replies, _, err := r.blocksOf(replyPacket(c).after(changed), fromPort, chains)
+	return append(out, replies...), err
 }
 
 // unsupported returns nil for the errors of a kernel without nftables, which has no rules.

@@ -49,8 +49,11 @@ func (r *rig) load(t rapid.TB, rules string) {
 	}
 }
 
-func (r *rig) tryLoad(rules string) error {
-	return r.node.Do(func() error {
+func (r *rig) tryLoad(rules string) error { return load(r.node, rules) }
+
+// load replaces the ruleset of a namespace.
+func load(ns *nstest.NS, rules string) error {
+	return ns.Do(func() error {
 		cmd := exec.Command("nft", "-f", "-")
 		cmd.Stdin = strings.NewReader("flush ruleset\n" + rules)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -101,6 +104,10 @@ func input(policy string, rules ...string) string {
 	return "table inet filter {\n chain input {\n type filter hook input priority filter; policy " + policy + ";\n" + strings.Join(rules, "\n") + "\n}\n}\n"
 }
 
+func output(policy string, rules ...string) string {
+	return "table inet filter {\n chain output {\n type filter hook output priority filter; policy " + policy + ";\n" + strings.Join(rules, "\n") + "\n}\n}\n"
+}
+
 func rulesets() []rulesetCase {
 	sub := func(rules ...string) string {
 		return "table inet filter {\n chain sub {\n" + strings.Join(rules, "\n") + "\n}\n}\n"
@@ -148,6 +155,39 @@ func rulesets() []rulesetCase {
 		{"output", "table inet filter { chain out { type filter hook output priority filter; tcp dport 6443 drop; }; }", true, ""},
 		{"vipd's fence", "table ip vipd-192.168.35.100 { chain receives { type filter hook input priority filter; ip daddr 10.0.0.1 drop; }; }", true, ""},
 
+		// The reply.
+		{"policy of output without established", output("drop", "tcp dport { 443 } accept"), false, "inet filter output policy drop reply"},
+		{"policy of output with some ports", output("drop", "tcp dport { 22, 53, 443, 10250, 2379-2380 } accept", "tcp dport 1-1023 accept", "tcp dport < 1024 accept"), false, "inet filter output policy drop reply"},
+		{"policy of output with the loopback only", output("drop", "oif lo accept", "oifname lo accept", "udp dport 53 accept"), false, "inet filter output policy drop reply"},
+		{"input that is right, and the policy of output", input("drop", "ct state established,related accept", "tcp dport 6443 accept") + output("drop", "ct state new tcp dport 443 accept"), false, "inet filter output policy drop reply"},
+		{"drop of the source port", output("accept", "tcp sport 6443 drop"), false, "inet filter output rule drop reply"},
+		{"reject of the source port", output("accept", "tcp sport { 22, 6443 } reject"), false, "inet filter output rule drop reply"},
+		{"drop by the interface", output("accept", `oifname "eth*" tcp sport 6000-7000 drop`), false, "inet filter output rule drop reply"},
+		{"drop of SYN-ACK", output("accept", "tcp flags & (syn|ack) == (syn|ack) drop"), false, "inet filter output rule drop reply"},
+		{"drop of established", output("accept", "ct state established drop"), false, "inet filter output rule drop reply"},
+		{"drop of a local source", output("accept", "fib saddr type local tcp sport 6443 drop"), false, "inet filter output rule drop reply"},
+		{"drop in postrouting", "table ip m { chain post { type filter hook postrouting priority mangle; ip saddr " + vip + " drop; }; }", false, "ip m post rule drop reply"},
+		{"drop in a chain of type route", "table ip m { chain out { type route hook output priority mangle; ip saddr " + vip + " drop; }; }", false, "ip m out rule drop reply"},
+		{"keepalived with vrrp_strict", "table ip keepalived { chain out { type filter hook output priority -1; ip saddr " + vip + " drop; }; chain in { type filter hook input priority -1; ip daddr " + vip + " drop; }; }", false,
+			"ip keepalived in rule drop ip keepalived out rule drop reply"},
+		{"keepalived, half removed", "table ip keepalived { set vips { type ipv4_addr; elements = { " + vip + " }; }; chain out { type filter hook output priority -1; ip saddr @vips drop; }; }", false, "ip keepalived out rule drop reply"},
+
+		{"policy of output with established", output("drop", "ct state established,related accept"), true, ""},
+		{"policy of output with the port", output("drop", "tcp sport 6443 accept"), true, ""},
+		{"policy of output with the ports of clients", output("drop", "tcp dport { 22, 1024-65535 } accept"), true, ""},
+		{"policy of output with some ports of clients", output("drop", "tcp dport 40000-65535 accept", "tcp dport < 40000 accept"), true, ""},
+		{"policy of output with the direction", output("drop", "ct direction reply accept"), true, ""},
+		{"drop of new in output", output("accept", "ct state new drop", "ct state invalid drop"), true, ""},
+		{"another source port", output("accept", "tcp sport 22 drop", "ip saddr 192.168.35.11 drop"), true, ""},
+		{"another interface of the reply", output("accept", "oif lo drop", `oifname "eth1" drop`), true, ""},
+		{"nat, which replies do not pass", "table ip nat { chain out { type nat hook output priority -100; drop; }; chain post { type nat hook postrouting priority srcnat; drop; }; }", true, ""},
+		{"drop of SYN in output", output("accept", "tcp flags & (fin|syn|rst|ack) == syn drop"), true, ""},
+		{"not the reply of this client", output("accept", "ip daddr 10.0.0.0/8 drop"), true, ""},
+		{"the reply of this client", output("accept", "ip daddr 192.168.35.50 drop"), false, ""},
+		{"an untracked reply", "table ip raw { chain out { type filter hook output priority raw; notrack; }; }\n" + output("drop", "ct state established accept"), false, ""},
+		{"an untracked connection", "table ip raw { chain pre { type filter hook prerouting priority raw; notrack; }; chain out { type filter hook output priority raw; notrack; }; }\n" + output("drop", "ct state untracked accept"), true, ""},
+		{"a mark that may route it elsewhere", "table ip m { chain out { type route hook output priority mangle; meta mark set 7; }; }\n" + output("drop", `oifname != "eth0" accept`), false, ""},
+
 		// Not judged: rules for some clients only, and rules that are too complex.
 		{"some clients", input("drop", "ct state established,related accept", "ip saddr 192.168.35.0/24 tcp dport 6443 accept"), true, ""},
 		{"other clients", input("accept", "ip saddr 10.0.0.0/8 tcp dport 6443 drop"), true, ""},
@@ -168,7 +208,11 @@ func (b Block) String() string {
 	if b.Reject {
 		how = "reject"
 	}
-	return strings.Join([]string{b.Family, b.Table, b.Chain, what, how}, " ")
+	words := []string{b.Family, b.Table, b.Chain, what, how}
+	if b.Reply {
+		words = append(words, "reply")
+	}
+	return strings.Join(words, " ")
 }
 
 // TestJudge compares the judge with a real client, for each ruleset.
@@ -214,6 +258,17 @@ func TestJudgeIptables(t *testing.T) {
 		{"SYN", "-A INPUT -p tcp --syn --dport 6443 -j DROP", false, "ip filter INPUT rule drop"},
 		{"return to the policy", "-P INPUT DROP\n-A INPUT -m addrtype --dst-type LOCAL -j RETURN\n-A INPUT -j ACCEPT", false, "ip filter INPUT policy drop"},
 		{"ufw", "-P INPUT DROP\n" + ufw + "-A ufw-user-input -p tcp --dport 22 -j ACCEPT", false, "ip filter INPUT policy drop"},
+		{"policy of OUTPUT", "-P OUTPUT DROP\n-A OUTPUT -o lo -j ACCEPT\n-A OUTPUT -p tcp --dport 443 -m conntrack --ctstate NEW,ESTABLISHED -j DROP\n-A OUTPUT -p udp --dport 53 -j ACCEPT", false, "ip filter OUTPUT policy drop reply"},
+		{"source of the VIP", "-A OUTPUT -s " + vip + " -j DROP", false, "ip filter OUTPUT rule drop reply"},
+		{"source port", "-A OUTPUT -p tcp -m tcp --sport 6443 -j DROP", false, "ip filter OUTPUT rule drop reply"},
+		{"source ports", "-A OUTPUT -p tcp -m multiport --sports 22,6000:7000 -j DROP", false, "ip filter OUTPUT rule drop reply"},
+		{"any port", "-A OUTPUT -p tcp -m multiport --ports 22,6443 -j DROP", false, "ip filter OUTPUT rule drop reply"},
+		{"established", "-A OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED -j DROP", false, "ip filter OUTPUT rule drop reply"},
+		{"local source", "-A OUTPUT -p tcp --sport 6443 -m addrtype --src-type LOCAL -j DROP", false, "ip filter OUTPUT rule drop reply"},
+		{"SYN-ACK", "-A OUTPUT -p tcp --tcp-flags SYN,ACK SYN,ACK -j DROP", false, "ip filter OUTPUT rule drop reply"},
+		{"policy of OUTPUT with established", "-P OUTPUT DROP\n-A OUTPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", true, ""},
+		{"policy of OUTPUT with the port", "-P OUTPUT DROP\n-A OUTPUT -p tcp --sport 6443 -j ACCEPT", true, ""},
+		{"source ports that are not it", "-A OUTPUT -p tcp -m multiport --sports 22,6444:7000 -j DROP\n-A OUTPUT -p tcp ! --sport 6443 -j DROP", true, ""},
 
 		{"ufw that lets it in", "-P INPUT DROP\n" + ufw + "-A ufw-user-input -p tcp -m multiport --dports 22,6443 -j ACCEPT", true, ""},
 		{"multiport beside it", "-A INPUT -p tcp -m multiport --dports 22,6444:7000 -j DROP", true, ""},
@@ -236,6 +291,41 @@ func TestJudgeIptables(t *testing.T) {
 			}
 			r.check(t, c.open, c.want)
 		})
+	}
+}
+
+// TestOutgoing compares the judgement of a connection to the address with a real one, which the
+// client opens.
+func TestOutgoing(t *testing.T) {
+	r := newRig(t)
+	c := Connection{Interface: "eth0", Index: r.client.Link("eth0").Attrs().Index, To: netip.MustParseAddr(vip), Port: 6443}
+	for _, test := range []struct {
+		rules string
+		want  int // blocks
+	}{
+		{"", 0},
+		{output("drop", "tcp dport 443 accept", "oif lo accept"), 1},
+		{output("accept", "ip daddr 192.168.35.0/24 tcp dport 6443 reject"), 1},
+		{output("accept", "ct state new tcp dport != 22 drop"), 1},
+		{"table ip nat { chain out { type nat hook output priority -100; ip daddr " + vip + " drop; }; }", 0}, // without conntrack, no packet gets there
+		{output("drop", "ct state established accept", "tcp dport { 443, 6443 } accept"), 0},
+		{output("accept", "tcp sport 6443 drop", "ip daddr 10.0.0.0/8 drop"), 0},
+		{input("drop", "ct state established accept"), 0},
+	} {
+		if err := load(r.client, test.rules); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Judge(c, Options{NetNS: r.client.Fd()})
+		if err != nil || len(got.Outgoing) != test.want {
+			t.Errorf("%s\nblocked by %v, error %v; want %d blocks", test.rules, got.Outgoing, err, test.want)
+		}
+		within := hears
+		if test.want > 0 {
+			within = silence
+		}
+		if err := r.reach(within); (err == nil) != (test.want == 0) {
+			t.Errorf("%s\nconnection: %v", test.rules, err)
+		}
 	}
 }
 
@@ -265,7 +355,8 @@ func TestWhatIsBlockedIsBlocked(t *testing.T) {
 func drawRuleset(t *rapid.T) string {
 	const subs = 3
 	match := rapid.SampledFrom([]string{"", "tcp dport 6443", "tcp dport 22", "tcp dport != 22", "tcp dport { 22, 6443 }", "tcp dport 6000-7000", "tcp dport { 1-100, 6443-6500 }", "tcp dport > 6442",
-		"tcp sport > 1023", "tcp sport 1-1023", "udp dport 6443", "meta l4proto { tcp, udp }", "ip protocol icmp", "ip saddr 192.168.35.0/24", "ip saddr != 192.168.35.50", "ip saddr 10.0.0.0/8",
+		"tcp sport 6443", "tcp sport { 22, 6443 }", "tcp sport > 1023", "ip saddr " + vip, "ip daddr 192.168.35.0/24", "oif eth0", `oifname "e*"`, "oif lo", `oifname != "lo"`, "tcp flags & (syn|ack) == (syn|ack)",
+		"tcp sport > 6500", "tcp sport 1-1023", "udp dport 6443", "meta l4proto { tcp, udp }", "ip protocol icmp", "ip saddr 192.168.35.0/24", "ip saddr != 192.168.35.50", "ip saddr 10.0.0.0/8",
 		"ip daddr " + vip, "ip daddr 192.168.35.11", "ip daddr . tcp dport { " + vip + " . 6443 }", "ip saddr . tcp dport { 192.168.35.0/24 . 6000-7000 }", "ct state new", "ct state established", "ct state != invalid",
 		"ct state { new, related }", "ct status dnat", "ct direction reply", "ct mark 0", "ct mark 1-10", "meta mark 0", "meta mark 1-10", "iif lo", `iifname "eth0"`, `iifname "e*"`, `iifname { "lo", "eth1" }`, "iif != eth0", "iif > 1",
 		"fib daddr type local", "fib saddr type local", "fib saddr . iif oif missing", "tcp flags syn", "tcp flags & (syn|ack) == syn", "tcp flags & ack != 0", "limit rate 100/second", "limit rate over 100/second",
@@ -291,5 +382,14 @@ func drawRuleset(t *rapid.T) string {
 	}
 	before := rapid.SampledFrom([]string{"", "", "", "table ip raw { chain pre { type filter hook prerouting priority raw; tcp dport 6443 notrack; }; }\n",
 		"table ip nat { chain pre { type nat hook prerouting priority dstnat; tcp dport 6443 redirect to :6443; }; }\n", "table ip nat { chain pre { type nat hook prerouting priority dstnat; tcp dport 22 redirect to :6443; }; }\n"}).Draw(t, "before")
-	return before + "table inet filter {\n" + text + "}\n"
+	reply := ""
+	if rapid.Bool().Draw(t, "reply") { // the rules are those of the reply
+		text = strings.Replace(text, "chain input {\ntype filter hook input", "chain output {\ntype filter hook output", 1)
+		if rapid.Bool().Draw(t, "all replies") {
+			text = strings.Replace(text, "ct state established accept\n", "", 1)
+		}
+		reply = rapid.SampledFrom([]string{"", "", "table ip raw { chain out { type filter hook output priority raw; tcp sport 6443 notrack; }; }\n",
+			"table ip m { chain out { type route hook output priority mangle; meta mark set 1; }; }\n"}).Draw(t, "before the reply")
+	}
+	return before + reply + "table inet filter {\n" + text + "}\n"
 }

@@ -25,30 +25,65 @@ const (
 	returns
 )
 
+// way is the way of a packet.
+type way uint8
+
+const (
+	toPort   way = iota // the first packet of a client's connection
+	fromPort            // the reply to that packet
+	toVIP               // the first packet of a connection from this machine to the address
+)
+
 // evaluator evaluates the ruleset for one packet.
 type evaluator struct {
 	ruleset *ruleset
 	all     []*nftables.Chain
 	packet  packet
-	// rewritten and untracked tell that a rule may change the destination of the packet, or may
-	// exclude the packet from conntrack.
-	rewritten, untracked bool
+	way     way
+	changes // by rules of any chain
 
 	steps   int
 	early   bool  // before conntrack
+	routes  bool  // a chain of type route, after which a changed packet is routed again
 	blocker Block // the last rule that certainly blocks when it is evaluated
 }
 
 // ctPriority is NF_IP_PRI_CONNTRACK.
 const ctPriority = -200
 
-// blocks evaluates all base chains for a packet to this machine.
+// blocksOf evaluates all base chains for a packet, and again if a rule may have changed the packet.
+func (r *ruleset) blocksOf(p packet, w way, chains []*nftables.Chain) (out []Block, c changes, err error) {
+	j := &evaluator{ruleset: r, all: chains, packet: p, way: w}
+	out, err = j.blocks()
+	if err == nil && j.changes != (changes{}) {
+		j.packet = j.packet.after(j.changes)
+		out, err = j.blocks()
+	}
+	return out, j.changes, err
+}
+
+// passes tells whether the packet passes a base chain. Chains of type nat have only the first packet
+// of a connection.
+func (j *evaluator) passes(c *nftables.Chain) bool {
+	switch {
+	case c.Hooknum == nil:
+		return false
+	case j.way == toPort:
+		return *c.Hooknum == *nftables.ChainHookPrerouting || *c.Hooknum == *nftables.ChainHookInput
+	case j.way == fromPort && c.Type == nftables.ChainTypeNAT:
+		return false
+	}
+	return *c.Hooknum == *nftables.ChainHookOutput || *c.Hooknum == *nftables.ChainHookPostrouting
+}
+
+// blocks evaluates all base chains that the packet passes.
 func (j *evaluator) blocks() (out []Block, err error) {
 	for _, c := range j.all {
-		if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookPrerouting && *c.Hooknum != *nftables.ChainHookInput {
+		if !j.passes(c) {
 			continue
 		}
-		j.early = *c.Hooknum == *nftables.ChainHookPrerouting && c.Priority != nil && *c.Priority <= ctPriority
+		j.early = (*c.Hooknum == *nftables.ChainHookPrerouting || *c.Hooknum == *nftables.ChainHookOutput) && c.Priority != nil && *c.Priority <= ctPriority
+		j.routes = c.Type == nftables.ChainTypeRoute
 		j.blocker = Block{}
 		e, err := j.walk(keyOf(c), 0)
 		if err != nil {
@@ -63,7 +98,7 @@ func (j *evaluator) blocks() (out []Block, err error) {
 				e |= passes
 			}
 		}
-		if e == blocks {
+		if e == blocks && c.Type != nftables.ChainTypeNAT { // which does not see packets without conntrack
 			out = append(out, j.blocker)
 		}
 	}
@@ -73,7 +108,7 @@ func (j *evaluator) blocks() (out []Block, err error) {
 func keyOf(c *nftables.Chain) chainKey { return chainKey{c.Table.Family, c.Table.Name, c.Name} }
 
 func (j *evaluator) block(k chainKey, handle uint64, reject bool) Block {
-	b := Block{Family: "inet", Table: k.table, Chain: k.name, Handle: handle, Reject: reject}
+	b := Block{Family: "inet", Table: k.table, Chain: k.name, Handle: handle, Reject: reject && j.way != fromPort, Reply: j.way == fromPort}
 	if k.family == nftables.TableFamilyIPv4 {
 		b.Family = "ip"
 	}

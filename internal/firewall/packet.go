@@ -55,64 +55,166 @@ func (b bits) equals(data []byte) truth {
 	return out
 }
 
+// bounds returns the least and the greatest possible value, in the order of memcmp(3).
+func (b bits) bounds() (least, greatest []byte) {
+	for i := range b.value {
+		least = append(least, b.value[i]&b.known[i])
+		greatest = append(greatest, b.value[i]|^b.known[i])
+	}
+	return least, greatest
+}
+
 // within tells whether the value is in a range, in the order of memcmp(3).
 func (b bits) within(from, to []byte) truth {
 	if bytes.Equal(from, to) {
 		return b.equals(from)
 	}
-	if !b.allKnown() {
-		return maybe
+	least, greatest := b.bounds()
+	switch {
+	case bytes.Compare(greatest, from) < 0 || bytes.Compare(least, to) > 0:
+		return no
+	case bytes.Compare(least, from) >= 0 && bytes.Compare(greatest, to) <= 0:
+		return yes
 	}
-	return truthOf(bytes.Compare(b.value, from) >= 0 && bytes.Compare(b.value, to) <= 0)
+	return maybe
 }
 
-// packet is the first packet of an incoming connection, a SYN, as rules see it.
+// less tells whether the value comes before another, in the order of memcmp(3).
+func (b bits) less(than []byte) truth {
+	least, greatest := b.bounds()
+	switch {
+	case bytes.Compare(greatest, than) < 0:
+		return yes
+	case bytes.Compare(least, than) >= 0:
+		return no
+	}
+	return maybe
+}
+
+// packet is a packet of an incoming connection as rules see it: the first one, a SYN, or the reply.
 type packet struct {
 	network, transport bits
-	iif                uint32
-	iifname            string
+	// iif and oif are the indices, iifname and oifname the names of the interfaces.
+	iif, oif, iifname, oifname bits
 	// state and status are conntrack's.
 	state, status bits
-	// local tells that no rule may have changed the destination.
-	local bool
+	// toLocal and fromLocal tell that the destination, or the source, is an address of this machine,
+	// which no rule may have changed.
+	toLocal, fromLocal bool
 }
 
 const (
-	// stateNew is NF_CT_STATE_BIT(IP_CT_NEW), include/uapi/linux/netfilter/nf_conntrack_common.h.
-	stateNew = 8
-	// statusKnown are IPS_EXPECTED, IPS_SEEN_REPLY and IPS_DST_NAT, which are unset for a new
-	// connection unless a rule sets them.
-	statusKnown = 1 | 2 | 1<<5
-	routeLocal  = 2 // RTN_LOCAL
+	// stateNew and stateEstablished are NF_CT_STATE_BIT(IP_CT_NEW) and of IP_CT_ESTABLISHED_REPLY,
+	// include/uapi/linux/netfilter/nf_conntrack_common.h.
+	stateNew, stateEstablished = 8, 2
+	// statusUnset are IPS_EXPECTED and IPS_DST_NAT, which are unset for a new connection unless a
+	// rule sets them; IPS_SEEN_REPLY is unset before the reply.
+	statusUnset, statusSeenReply = 1 | 1<<5, 2
+	routeLocal                   = 2 // RTN_LOCAL
 )
 
-func firstPacket(c Connection) packet {
-	p := packet{network: unknown(20), transport: unknown(20), iif: uint32(c.Index), iifname: c.Interface, state: number(stateNew), local: true}
-	know := func(b bits, at int, value ...byte) {
-		copy(b.value[at:], value)
-		for i := range value {
-			b.known[at+i] = 0xff
-		}
+// The offsets of the addresses in the IP header (RFC 791), and of the ports in the TCP header (RFC
+// 9293).
+const (
+	sourceAddress, destinationAddress = 12, 16
+	sourcePort, destinationPort       = 0, 2
+)
+
+func anyPacket() packet {
+	return packet{network: unknown(20), transport: unknown(20), iif: unknown(4), oif: unknown(4), iifname: unknown(unix.IFNAMSIZ), oifname: unknown(unix.IFNAMSIZ)}
+}
+
+// greater tells whether the value comes after another.
+func (b bits) greater(than []byte) truth {
+	least, greatest := b.bounds()
+	switch {
+	case bytes.Compare(least, than) > 0:
+		return yes
+	case bytes.Compare(greatest, than) <= 0:
+		return no
 	}
-	know(p.network, 0, 0x45)             // version and length: a SYN has no IP options
-	know(p.network, 9, unix.IPPROTO_TCP) // RFC 791
-	to := c.To.As4()
-	know(p.network, 16, to[:]...)
-	know(p.transport, 2, byte(c.Port>>8), byte(c.Port)) // RFC 9293
-	p.transport.value[13], p.transport.known[13] = 0x02, 0x3f
-	p.status = bits{make([]byte, 4), binary.NativeEndian.AppendUint32(nil, statusKnown)}
+	return maybe
+}
+
+// segment returns a TCP segment of which one end is known: its address and port are at these
+// offsets. The client's port is an ephemeral one: Linux uses 32768 and above
+// (ip_local_port_range), others 49152 and above (RFC 6335).
+func segment(c Connection, address, port, client int, flags byte) packet {
+	p := anyPacket()
+	p.network.know(0, 0x45) // version and length: a SYN has no IP options
+	p.network.know(9, unix.IPPROTO_TCP)
+	end := c.To.As4()
+	p.network.know(address, end[:]...)
+	p.transport.know(port, byte(c.Port>>8), byte(c.Port))
+	p.transport.value[client], p.transport.known[client] = 0x80, 0x80
+	p.transport.value[13], p.transport.known[13] = flags, 0x3f
 	return p
 }
 
-// changed returns what is known of the packet after a rule may have changed its destination, or may
-// have excluded it from conntrack.
-func (p packet) changed(rewritten, untracked bool) packet {
-	if rewritten {
-		p.network, p.transport, p.status, p.local = unknown(20), unknown(20), unknown(4), false
-		p.network.value[9], p.network.known[9] = unix.IPPROTO_TCP, 0xff
+func firstPacket(c Connection) packet {
+	const syn = 0x02
+	p := segment(c, destinationAddress, destinationPort, sourcePort, syn)
+	p.iif, p.iifname = number(uint32(c.Index)), name(c.Interface)
+	p.state, p.toLocal = number(stateNew), true
+	p.status = bits{make([]byte, 4), binary.NativeEndian.AppendUint32(nil, statusUnset|statusSeenReply)}
+	return p
+}
+
+// replyPacket is the answer to the first packet. It leaves by the interface on which the first
+// packet arrived, as it does to every client in a subnet of that interface.
+func replyPacket(c Connection) packet {
+	const synAck = 0x12
+	p := segment(c, sourceAddress, sourcePort, destinationPort, synAck)
+	p.oif, p.oifname = number(uint32(c.Index)), name(c.Interface)
+	p.state, p.fromLocal = number(stateEstablished), true
+	p.status = bits{make([]byte, 4), binary.NativeEndian.AppendUint32(nil, statusUnset)}
+	return p
+}
+
+// outgoingPacket is the first packet of a connection from this machine to the address and port.
+func outgoingPacket(c Connection) packet {
+	p := firstPacket(c)
+	p.iif, p.iifname, p.toLocal = unknown(4), unknown(unix.IFNAMSIZ), false
+	p.oif, p.oifname = number(uint32(c.Index)), name(c.Interface)
+	return p
+}
+
+// know sets bytes that are known.
+func (b bits) know(at int, value ...byte) {
+	copy(b.value[at:], value)
+	for i := range value {
+		b.known[at+i] = 0xff
 	}
-	if untracked || rewritten {
+}
+
+// name is the name of an interface in a register.
+func name(of string) bits {
+	b := make([]byte, unix.IFNAMSIZ)
+	copy(b, of)
+	return certain(b)
+}
+
+// changes are what rules may have changed of a packet, which all rules have to consider.
+type changes struct {
+	// rewritten: the destination, or any other part of the headers.
+	rewritten bool
+	// untracked: conntrack does not know the packet.
+	untracked bool
+	// rerouted: the packet leaves by another interface.
+	rerouted bool
+}
+
+// after returns what is known of the packet after changes.
+func (p packet) after(c changes) packet {
+	if c.rewritten {
+		p.network, p.transport, p.toLocal, p.fromLocal = unknown(20), unknown(20), false, false
+		p.network.know(9, unix.IPPROTO_TCP)
+	}
+	if c.untracked || c.rewritten {
 		p.state, p.status = unknown(4), unknown(4)
+	}
+	if c.rerouted {
+		p.oif, p.oifname = unknown(4), unknown(unix.IFNAMSIZ)
 	}
 	return p
 }
@@ -135,19 +237,19 @@ func (p packet) load(e *expr.Payload) bits {
 func (p packet) meta(key expr.MetaKey) bits {
 	switch key {
 	case expr.MetaKeyIIF:
-		return number(p.iif)
+		return p.iif
+	case expr.MetaKeyOIF:
+		return p.oif
 	case expr.MetaKeyIIFNAME:
-		name := make([]byte, unix.IFNAMSIZ)
-		copy(name, p.iifname)
-		return certain(name)
+		return p.iifname
+	case expr.MetaKeyOIFNAME:
+		return p.oifname
 	case expr.MetaKeyNFPROTO:
 		return certain([]byte{unix.NFPROTO_IPV4})
 	case expr.MetaKeyL4PROTO:
 		return certain([]byte{unix.IPPROTO_TCP})
 	case expr.MetaKeyPROTOCOL:
 		return certain([]byte{0x08, 0x00})
-	case expr.MetaKeyOIFNAME:
-		return unknown(unix.IFNAMSIZ)
 	default:
 		return unknown(16)
 	}
@@ -165,7 +267,9 @@ func (p packet) conntrack(key expr.CtKey) bits {
 }
 
 func (p packet) fib(e *expr.Fib) bits {
-	if e.ResultADDRTYPE && e.FlagDADDR && !e.FlagSADDR && !e.FlagOIF && p.local {
+	to := e.FlagDADDR && !e.FlagSADDR && p.toLocal
+	from := e.FlagSADDR && !e.FlagDADDR && p.fromLocal
+	if e.ResultADDRTYPE && !e.FlagOIF && !e.FlagIIF && (to || from) {
 		return number(routeLocal)
 	}
 	return unknown(16)

@@ -1,9 +1,6 @@
 package firewall
 
 import (
-	"bytes"
-	"slices"
-
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -49,9 +46,11 @@ func (m *evaluation) look() (ends, error) {
 func (m *evaluation) one(e any) (t truth, end ends, err error) {
 	switch e := e.(type) {
 	case *expr.Meta:
-		if !e.SourceRegister { // else the expression sets a mark or the like
-			m.put(e.Register, m.packet.meta(e.Key))
+		if e.SourceRegister { // the expression sets a mark or the like
+			m.rerouted = m.rerouted || m.routes
+			break
 		}
+		m.put(e.Register, m.packet.meta(e.Key))
 	case *expr.Payload:
 		if e.OperationType == expr.PayloadWrite {
 			m.rewritten = true
@@ -165,22 +164,19 @@ func (b bits) masked(e *expr.Bitwise) bits {
 
 func (m *evaluation) compare(e *expr.Cmp) truth {
 	b := m.get(e.Register, uint32(len(e.Data)))
-	n := bytes.Compare(b.value, e.Data)
-	switch {
-	case e.Op == expr.CmpOpEq:
+	switch e.Op {
+	case expr.CmpOpEq:
 		return b.equals(e.Data)
-	case e.Op == expr.CmpOpNeq:
+	case expr.CmpOpNeq:
 		return b.equals(e.Data).not()
-	case !b.allKnown():
-		return maybe
-	case e.Op == expr.CmpOpLt:
-		return truthOf(n < 0)
-	case e.Op == expr.CmpOpLte:
-		return truthOf(n <= 0)
-	case e.Op == expr.CmpOpGt:
-		return truthOf(n > 0)
-	case e.Op == expr.CmpOpGte:
-		return truthOf(n >= 0)
+	case expr.CmpOpLt:
+		return b.less(e.Data)
+	case expr.CmpOpGte:
+		return b.less(e.Data).not()
+	case expr.CmpOpLte:
+		return b.greater(e.Data).not()
+	case expr.CmpOpGt:
+		return b.greater(e.Data)
 	}
 	return maybe
 }
@@ -263,22 +259,29 @@ func holds(e nftables.SetElement, key bits) truth {
 	return out
 }
 
+// findInterval finds the intervals that may contain a key. An interval ends before the next element.
 func (s *set) findInterval(key func(n int) bits) (found []nftables.SetElement, t truth) {
-	for _, e := range s.elements {
+	for i, e := range s.elements {
 		if len(e.Key) == 0 {
 			return s.elements, maybe // the element for all other keys is not supported here
 		}
-		k := key(len(e.Key))
-		if !k.allKnown() {
-			return slices.DeleteFunc(slices.Clone(s.elements), func(e nftables.SetElement) bool { return e.IntervalEnd }), maybe
+		if e.IntervalEnd {
+			continue
 		}
-		if bytes.Compare(e.Key, k.value) > 0 {
-			break
+		one := key(len(e.Key)).less(e.Key).not()
+		if i+1 < len(s.elements) {
+			one = min(one, key(len(e.Key)).less(s.elements[i+1].Key))
 		}
-		found = []nftables.SetElement{e}
+		switch one {
+		case no:
+		case yes:
+			return []nftables.SetElement{e}, yes
+		case maybe:
+			found = append(found, e)
+		}
 	}
-	if len(found) == 0 || found[0].IntervalEnd {
+	if len(found) == 0 {
 		return nil, no
 	}
-	return found, yes
+	return found, maybe
 }

@@ -22,10 +22,7 @@ func (m *evaluation) match(e *expr.Match) truth {
 	case *xt.ConntrackMtinfo3:
 		return m.conntrack(info)
 	case *xt.AddrTypeV1:
-		if info.Source != 0 || info.Flags&^(addrTypeInvertDest) != 0 || !m.packet.local {
-			return maybe
-		}
-		return truthOf(xt.AddrTypeFlags(info.Dest)&xt.AddrTypeLocal != 0).invertedIf(info.Flags&addrTypeInvertDest != 0)
+		return m.addressType(info)
 	case *xt.Unknown:
 		if e.Name == "multiport" && e.Rev == 1 {
 			return m.multiport(*info)
@@ -34,21 +31,47 @@ func (m *evaluation) match(e *expr.Match) truth {
 	return maybe
 }
 
-// addrTypeInvertDest is XT_ADDRTYPE_INVERT_DEST (linux/netfilter/xt_addrtype.h).
-const addrTypeInvertDest = 2
+// XT_ADDRTYPE_INVERT_SOURCE and XT_ADDRTYPE_INVERT_DEST (linux/netfilter/xt_addrtype.h); other flags
+// limit the match to an interface.
+const addrTypeInvertSource, addrTypeInvertDest = 1, 2
 
-func (m *evaluation) tcp(t *xt.Tcp) truth {
-	if t.Option != 0 || t.SrcPorts != [2]uint16{0, 65535} {
+func (m *evaluation) addressType(info *xt.AddrTypeV1) truth {
+	if info.Flags&^(addrTypeInvertSource|addrTypeInvertDest) != 0 {
 		return maybe
 	}
-	ports := m.packet.port().within(port(t.DstPorts[0]), port(t.DstPorts[1])).invertedIf(t.InvFlags&xt.TcpInvDestPorts != 0)
+	is := func(types uint16, local, inverted bool) truth {
+		switch {
+		case types == 0:
+			return yes
+		case !local:
+			return maybe
+		}
+		return truthOf(xt.AddrTypeFlags(types)&xt.AddrTypeLocal != 0).invertedIf(inverted)
+	}
+	return min(is(info.Source, m.packet.fromLocal, info.Flags&addrTypeInvertSource != 0), is(info.Dest, m.packet.toLocal, info.Flags&addrTypeInvertDest != 0))
+}
+
+func (m *evaluation) tcp(t *xt.Tcp) truth {
+	if t.Option != 0 {
+		return maybe
+	}
+	ports := min(m.packet.port(sourcePort).inRange(t.SrcPorts).invertedIf(t.InvFlags&xt.TcpInvSrcPorts != 0),
+		m.packet.port(destinationPort).inRange(t.DstPorts).invertedIf(t.InvFlags&xt.TcpInvDestPorts != 0))
 	flags := m.packet.load(&expr.Payload{Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1}).
 		masked(&expr.Bitwise{Len: 1, Mask: []byte{t.FlagsMask}, Xor: []byte{0}}).equals([]byte{t.FlagsCmp}).invertedIf(t.InvFlags&xt.TcpInvFlags != 0)
 	return min(ports, flags)
 }
 
-func (p packet) port() bits {
-	return p.load(&expr.Payload{Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
+// port returns the port at an offset of the TCP header.
+func (p packet) port(at uint32) bits {
+	return p.load(&expr.Payload{Base: expr.PayloadBaseTransportHeader, Offset: at, Len: 2})
+}
+
+func (b bits) inRange(ports [2]uint16) truth {
+	if ports == [2]uint16{0, 65535} { // no option
+		return yes
+	}
+	return b.within(port(ports[0]), port(ports[1]))
 }
 
 func port(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
@@ -58,14 +81,22 @@ func (m *evaluation) conntrack(c *xt.ConntrackMtinfo3) truth {
 	if m.early || !m.packet.state.allKnown() || c.MatchFlags&^uint16(xt.ConntrackStateAlias) != uint16(xt.ConntrackState) {
 		return maybe
 	}
-	return truthOf(c.StateMask&stateNew != 0).invertedIf(c.InvertFlags&uint16(xt.ConntrackState) != 0)
+	state := binary.NativeEndian.Uint32(m.packet.state.value)
+	return truthOf(uint32(c.StateMask)&state != 0).invertedIf(c.InvertFlags&uint16(xt.ConntrackState) != 0)
 }
 
 // multiport evaluates struct xt_multiport_v1 (linux/netfilter/xt_multiport.h).
 func (m *evaluation) multiport(b []byte) truth {
-	const ports, toDestination = 15, 1
-	if len(b) < 2+ports*3+1 || b[0] != toDestination || b[1] > ports {
+	const ports, source, destination, either = 15, 0, 1, 2
+	if len(b) < 2+ports*3+1 || b[0] > either || b[1] > ports {
 		return maybe
+	}
+	var has []bits
+	if b[0] != destination {
+		has = append(has, m.packet.port(sourcePort))
+	}
+	if b[0] != source {
+		has = append(has, m.packet.port(destinationPort))
 	}
 	out := no
 	for i := 0; i < int(b[1]); i++ {
@@ -75,7 +106,9 @@ func (m *evaluation) multiport(b []byte) truth {
 			i++
 			to = at(i)
 		}
-		out = max(out, m.packet.port().within(from, to))
+		for _, one := range has {
+			out = max(out, one.within(from, to))
+		}
 	}
 	return out.invertedIf(b[2+3*ports] != 0)
 }
@@ -92,6 +125,7 @@ func (m *evaluation) target(e *expr.Target) ends {
 	case e.Name == "DROP":
 		return m.blocked(false)
 	case slices.Contains(noTargets, e.Name):
+		m.rerouted = m.rerouted || m.routes
 		return 0
 	case e.Name == "CT", e.Name == "NOTRACK":
 		m.untracked = true

@@ -26,6 +26,9 @@ func (r *Request) firewall(ctx context.Context, l doctor.Link) (out doctor.Firew
 	for _, b := range got.Blocks {
 		out.Rules = append(out.Rules, doctor.FirewallRule(b))
 	}
+	for _, b := range got.Outgoing {
+		out.Outgoing = append(out.Outgoing, doctor.FirewallRule(b))
+	}
 	out.ZoneClosed = zone != nil && zone.Closed && !got.FirewallD
 	if got.FirewallD || len(out.Rules) > 0 {
 		errZone = nil // all is known but the zone's name
