@@ -106,6 +106,8 @@ func TestField(t *testing.T) {
 		"a script as a file":                {src: "#!/bin/sh\necho \"" + strings.ReplaceAll(strings.TrimSpace(daemonSet(kubeVip())), `"`, `\"`) + "\" > /run/vip.yaml\n", refused: true, at: "#!/bin/sh", says: "this is a script"},
 		"a heredoc":                         {src: controlPlane("KubeadmControlPlane", entry("/run/vip.sh", "#!/bin/sh\ncat > /run/vip.yaml <<EOF\n"+kubeVip()+"EOF\n")), refused: true, at: "kind: Pod", says: scripted},
 		"a heredoc in a command":            {src: "kind: KubeadmControlPlane\nspec:\n  kubeadmConfigSpec:\n    preKubeadmCommands:\n" + under("    - |", "cat > /run/vip.yaml <<EOF\n"+kubeVip()+"EOF\n", 6), refused: true, at: "cat >", says: scripted},
+		"a command of RKE2":                 {src: "kind: RKE2ControlPlane\nspec:\n  preRKE2Commands:\n  - kube-vip manifest daemonset --controlplane > /run/vip.yaml\n", refused: true, at: "--controlplane", says: "a command writes"},
+		"a command of cloud-init":           {src: "#cloud-config\nruncmd:\n- kube-vip manifest pod --controlplane | tee /etc/kubernetes/manifests/kube-vip.yaml\n", refused: true, at: "--controlplane", says: "a command writes"},
 		"a script for Services only, stays": {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/run/vip.sh", "#!/bin/sh\ncat > /run/vip.yaml <<EOF\n"+strings.Replace(daemonSet(kubeVip(`svc_enable="true"`)), "cp_enable\n          value: \"true\"", "cp_enable\n          value: \"false\"", 1)+"EOF\n")), out: "manifests/vipd.yaml"},
 
 		// The oldest form.

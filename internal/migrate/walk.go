@@ -73,7 +73,8 @@ func root(doc *yaml.Node) *yaml.Node {
 	return doc
 }
 
-var commandKeys = []string{"preKubeadmCommands", "postKubeadmCommands", "bootCommands"}
+// commandKeys are the keys of commands in Cluster API's objects and in cloud-init.
+var commandKeys = []string{"preKubeadmCommands", "postKubeadmCommands", "bootCommands", "preRKE2Commands", "postRKE2Commands", "preK3sCommands", "postK3sCommands", "runcmd", "bootcmd"}
 
 // place is where walk is.
 type place struct {
