@@ -82,8 +82,11 @@ func Migrate(src string, o Options) (Result, error) {
 	}
 	m := &migration{options: o, applied: make(map[*yaml.Node]bool)}
 	for _, doc := range file.docs {
-		if isScript(src) || odd(doc) {
-			return Result{}, script(src)
+		if r := script(src); r != nil && (isScript(src) || odd(doc)) {
+			return Result{}, r
+		}
+		if odd(doc) {
+			return Result{}, &Refusal{Line: root(doc).Line, Reason: scripted, Way: scriptsWay}
 		}
 		m.kind = str(get(root(doc), "kind"))
 		m.walk(file, doc, place{})
