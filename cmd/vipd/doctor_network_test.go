@@ -3,12 +3,15 @@ package main
 import (
 	"net/netip"
 	"testing"
+
+	"github.com/vipd-io/vipd/internal/status"
 )
 
 // Faults of this machine's network, and of who answers on the link.
 
 func TestDoctorNetwork(t *testing.T) {
 	const gateway, chosen, link = "This is neither Cluster API nor vipd", "The VIP is not usable", "The interface of the VIP does not exist or has no carrier."
+	const lost = "This node has no address in the subnet of the VIP any more, or not yet"
 	vip := func(addr string) func(*site) {
 		return func(s *site) {
 			s.noVIP()
@@ -80,13 +83,36 @@ func TestDoctorNetwork(t *testing.T) {
 			verdict: []string{link},
 		},
 		{
-			name:  "VIP off-subnet",
-			fault: func(s *site) { vip("10.1.2.3")(s); s.silent() },
+			name: "VIP off-subnet",
+			fault: func(s *site) {
+				vip("10.1.2.3")(s)
+				s.status.Interface = status.Interface{} // vipd found none
+				s.silent()
+			},
 			want: []found{
 				{"D07", "error", "", "the VIP 10.1.2.3 is in none of this node's subnets: eth0 (192.168.35.11/24)"},
 				{"D14", "error", "silent", "10.1.2.3:6443: no answer in "},
 			},
 			verdict: []string{chosen},
+		},
+		{
+			name:  "the node lost its address in the VIP's subnet",
+			fault: (*site).loseAddress,
+			want:  []found{{"D07", "error", "lost", "192.168.35.11, the InternalIP of this node, is on no interface of this node any more"}}, verdict: []string{lost},
+		},
+		{
+			name:  "the node lost its address, and the cluster does not tell",
+			fault: func(s *site) { s.loseAddress(); s.objects.nodes[0] = nodeAt("n1", "10.0.0.2") },
+			want:  []found{{"D07", "error", "lost", "eth0 has no address in the subnet of the VIP " + testVIP + " any more; it has no address"}}, verdict: []string{lost},
+		},
+		{
+			name: "the node has no address yet",
+			fault: func(s *site) {
+				s.preflight()
+				s.args = append(s.args, "--only", "D07")
+				s.run(s.node, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
+			},
+			want: []found{{"D07", "error", "no address", "this node has no IPv4 address: eth0"}}, verdict: []string{lost},
 		},
 		{
 			name:    "VIP is the node's address",
@@ -143,6 +169,18 @@ func TestDoctorNetwork(t *testing.T) {
 			verdict: []string{chosen},
 		},
 	})
+}
+
+// loseAddress takes the node's address in the VIP's subnet away, as when DHCP's lease ends. The node
+// reaches the rest by its second link.
+func (s *site) loseAddress() {
+	s.t.Helper()
+	s.secondLink()
+	s.sysctlOf(s.router, "ipv4/conf/all/forwarding", "1")
+	s.route(s.holder, "add default via 192.168.35.1")
+	s.run(s.node, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
+	s.route(s.node, "replace default via 10.0.0.1")
+	s.servers = []string{"10.0.0.1"}
 }
 
 func TestDoctorNeighbours(t *testing.T) {

@@ -211,8 +211,19 @@ func TestDoctorCertificate(t *testing.T) {
 		{
 			name:    "hangs",
 			fault:   func(s *site) { s.atVIP = server{mute: true}; s.silent() },
-			want:    []found{{"D15", "error", "silent", testVIP + ":6443 accepts the connection, and does not answer"}},
+			want:    []found{{"D15", "error", "silent", testVIP + ":6443 accepts the connection, and does not answer: TLS handshake timeout"}},
 			verdict: []string{"The machine with the VIP accepts connections and does not answer"},
+		},
+		{
+			name: "large packets are lost",
+			fault: func(s *site) {
+				s.silent()
+				s.run(s.node, "ip", "link", "set", "eth0", "mtu", "1450")
+				s.run(s.hub, "nft", "table bridge path { chain forward { type filter hook forward priority 0; meta length > 1000 drop; }; }")
+			},
+			want:    []found{{"D15", "error", "silent", testVIP + ":6443 accepts the connection, and does not answer: TLS handshake timeout"}},
+			verdict: []string{"The machine with the VIP accepts connections and does not answer"},
+			mend:    "ping -c 3 -M do -s 1422 " + testVIP + " (the MTU of eth0 is 1450)",
 		},
 	})
 }

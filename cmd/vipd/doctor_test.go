@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -276,6 +277,7 @@ type diagnosis struct {
 	want    []found
 	unknown []string // IDs of checks that cannot look
 	verdict []string // a part of each sentence
+	mend    string   // a part of what to do, "" for any
 }
 
 const (
@@ -314,6 +316,9 @@ func (d diagnosis) compare(t *testing.T, exit int, got examined) {
 				t.Errorf("%s %s: does not say why it matters, or what to do: %+v", f.ID, f.Mark, f)
 			}
 		}
+	}
+	if text := fmt.Sprint(got.Results); !strings.Contains(text, d.mend) {
+		t.Errorf("does not say %q: %s", d.mend, text)
 	}
 	for i := range min(len(d.want), len(findings)) {
 		findings[i].Seen = asWanted(findings[i].Seen, d.want[i].Seen)

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -90,6 +91,11 @@ type Input struct {
 	respondersOnce sync.Once // see vipResponders
 	responders     []net.HardwareAddr
 	respondersErr  error
+
+	proxiesOnce sync.Once // see proxies
+	proxyMACs   []net.HardwareAddr
+	proxyFor    []netip.Addr
+	proxiesErr  error
 }
 
 // Options select checks and bound them.

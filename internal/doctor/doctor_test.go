@@ -126,6 +126,26 @@ func TestReservedAs(t *testing.T) {
 	}
 }
 
+// TestNobodys: the addresses that are asked for are of the subnet, and nobody's as far as known.
+func TestNobodys(t *testing.T) {
+	for prefix, want := range map[string]int{"192.168.35.11/24": nobodys, "192.168.32.1/20": nobodys, "192.168.35.98/29": nobodys, "192.168.35.101/30": 1, "10.0.0.1/8": 0} {
+		f := Facts{VIP: vip, Links: []Link{{Name: "eth0", Index: 2}}, Addresses: onLinkTwo(prefix + " 192.168.35.66/32"), Routes: []Route{{Gateway: netip.MustParseAddr("192.168.35.1")}}}
+		for range 100 {
+			own, got := f.nobodys(Link{Name: "eth0", Index: 2})
+			subnet := netip.MustParsePrefix(prefix)
+			for _, a := range got {
+				known := []string{vip.String(), subnet.Addr().String(), "192.168.35.66", "192.168.35.1", subnet.Masked().Addr().String(), broadcast(subnet.Masked()).String()}
+				if !subnet.Contains(a) || slices.Contains(known, a.String()) || own != subnet.Addr() {
+					t.Fatalf("in %s: asks for %s as %s", prefix, a, own)
+				}
+			}
+			if len(got) > want || want > 0 && subnet.Bits() <= 24 && len(got) < want || len(got) == 2 && got[0] == got[1] {
+				t.Fatalf("in %s: asks for %v", prefix, got)
+			}
+		}
+	}
+}
+
 func TestFailingChecks(t *testing.T) {
 	for body, want := range map[string]string{
 		"": "the answer has no reason", "ok": "the answer has no reason", "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n": "etcd",
@@ -191,6 +211,12 @@ func TestVerdict(t *testing.T) {
 		{"D15/silent", Worker, []string{"The machine with the VIP accepts connections and does not answer"}},
 		{"D14/rejected", Worker, []string{"A firewall rejects port 6443 of the VIP"}},
 		{"D14/silent", Worker, []string{"Packets to the VIP are dropped"}},
+		{"~D09/proxy D14/silent", Node, []string{"A router or a cloud answers ARP for the VIP in place of the holder"}},
+		{"~D09/proxy", Node, []string{"Nothing is broken"}},
+		{"D14/own-firewall", Worker, []string{"The firewall of this machine blocks its own connections to the VIP."}},
+		{"D19/reply-policy D14/own-firewall", Node, []string{"The firewall of this node drops the answers of port 6443"}},
+		{"D19/keepalived", Node, []string{"keepalived's rules on this node"}},
+		{"D32/services", Management, []string{"Kubernetes may give the address of the VIP"}},
 		{"D14/refused", Worker, []string{"A machine has the VIP, and no API server runs on it."}},
 		{"D14/no-route-beyond", Worker, []string{"This machine, or a router on the path, has no route to the VIP."}},
 		{"D20/denied D14/nobody", Node, []string{"SELinux denies vipd access to its files"}},

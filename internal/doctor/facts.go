@@ -21,6 +21,9 @@ type Facts struct {
 	Name string
 	// Interface is the configured interface, or "" if vipd selects the interface by subnet.
 	Interface string
+	// Chosen is the interface that the vipd of this node selected by the subnet of the VIP, or "".
+	// vipd keeps the interface when its address in that subnet is gone.
+	Chosen    string
 	Links     []Link
 	Addresses []Address
 	Routes    []Route
@@ -46,6 +49,8 @@ type Link struct {
 	Name  string
 	Index int
 	MAC   net.HardwareAddr
+	// MTU is the size of the largest packet, in bytes, or 0 if unknown.
+	MTU int
 	// Up: the interface is administratively up and has carrier.
 	Up bool
 	// Loopback: the checks ignore the interface.
@@ -76,6 +81,9 @@ type Queries struct {
 	// AskARP sends ARP probes for an address and returns the MACs that answer. AskARP returns
 	// after enough answers; 0 waits for all.
 	AskARP func(ctx context.Context, link Link, addr netip.Addr, enough int) ([]net.HardwareAddr, error)
+	// AskARPAs sends ARP requests of this machine, with its address sender, for addresses that no
+	// machine is known to have, and returns the MACs that answer for all of these.
+	AskARPAs func(ctx context.Context, link Link, sender netip.Addr, addrs []netip.Addr) ([]net.HardwareAddr, error)
 	// Sysctl reads a file under /proc/sys.
 	Sysctl func(path string) (string, error)
 	// Dial connects as a client does.
@@ -160,18 +168,21 @@ func (f Facts) hasRoute(addr netip.Addr) bool {
 // vipLink returns the interface that vipd uses for the VIP.
 func (f Facts) vipLink() (Link, bool) {
 	if f.Interface != "" {
-		for _, l := range f.Links {
-			if l.Name == f.Interface {
-				return l, true
-			}
+		return f.linkNamed(f.Interface)
+	}
+	if a, ok := f.subnet(f.VIP); ok {
+		return f.link(a.Index)
+	}
+	return f.linkNamed(f.Chosen)
+}
+
+func (f Facts) linkNamed(name string) (Link, bool) {
+	for _, l := range f.Links {
+		if l.Name == name {
+			return l, true
 		}
-		return Link{}, false
 	}
-	a, ok := f.subnet(f.VIP)
-	if !ok {
-		return Link{}, false
-	}
-	return f.link(a.Index)
+	return Link{}, false
 }
 
 // linkTo returns the interface by which this machine sends to addr.

@@ -80,6 +80,19 @@ var vipTaken = Check{ID: "D09", Title: "one machine with the VIP", Modes: Node |
 	if err != nil {
 		return nil, err
 	}
+	found := in.severalOwners(macs)
+	if found == nil {
+		return nil, nil
+	}
+	owners, proxies, err := in.withoutProxies(ctx, l, macs) // a question more, before anybody is accused
+	if len(proxies) == 0 {
+		return found, err
+	}
+	return append(in.severalOwners(owners), in.answersAll(proxies)), err
+}}
+
+// severalOwners reports the machines that answer for the VIP, unless it is the holder alone.
+func (in *Input) severalOwners(macs []net.HardwareAddr) []Finding {
 	at := joinMACs(macs)
 	remedy := []string{"find the machine by its MAC: vipd doctor explain D09 has a command for vSphere; otherwise see the switch's MAC table",
 		"unless the Lease names that machine (vipd status): remove the address there, and exclude the VIP from DHCP and from IPAM pools (spec.excludedAddresses)"}
@@ -87,20 +100,20 @@ var vipTaken = Check{ID: "D09", Title: "one machine with the VIP", Modes: Node |
 	case len(macs) > 1:
 		return []Finding{{Severity: Error, Kind: "several", Seen: fmt.Sprintf("%d machines answer for %s: %s", len(macs), in.Facts.VIP, at),
 			Why:    "clients reach one or the other machine at random",
-			Remedy: append([]string{"are both MACs adapters of one node? Compare with: ip link, on the holder"}, remedy...)}}, nil
+			Remedy: append([]string{"are both MACs adapters of one node? Compare with: ip link, on the holder"}, remedy...)}}
 	case len(macs) == 1 && in.Facts.Holder:
 		return []Finding{{Severity: Error, Kind: "stranger", Seen: fmt.Sprintf("this node holds the VIP, and %s also answers for %s", at, in.Facts.VIP),
-			Why: "clients reach one or the other machine at random; vipd defends the address and cannot silence another machine", Remedy: remedy}}, nil
+			Why: "clients reach one or the other machine at random; vipd defends the address and cannot silence another machine", Remedy: remedy}}
 	case len(macs) == 1 && in.Mode == Preflight:
 		return []Finding{{Severity: Warning, Kind: "answered", Seen: fmt.Sprintf("%s already answers for %s", at, in.Facts.VIP),
 			Why:    "before kubeadm join this is normal: the holder answers. On the first node of a cluster, another machine has the VIP",
-			Remedy: append([]string{"before joining a running cluster: nothing. On the first node of a new cluster:"}, remedy...)}}, nil
+			Remedy: append([]string{"before joining a running cluster: nothing. On the first node of a new cluster:"}, remedy...)}}
 	case len(macs) == 1 && in.Facts.LeaseKnown && in.Facts.LeaseHolder == "":
 		return []Finding{{Severity: Error, Kind: "stranger", Seen: fmt.Sprintf("%s answers for %s, and nobody holds the Lease", at, in.Facts.VIP),
-			Why: "a machine without vipd has the address", Remedy: remedy}}, nil
+			Why: "a machine without vipd has the address", Remedy: remedy}}
 	}
-	return nil, nil
-}}
+	return nil
+}
 
 // vipResponders returns the other machines that answer ARP for the VIP. The probes are sent
 // once for all checks.

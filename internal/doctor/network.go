@@ -105,13 +105,16 @@ var noCarrier = Check{ID: "D06", Title: "carrier", Modes: everywhere, Cheap: tru
 			"outside, in vSphere: check that the network adapter is \"Connected\", and that its port group exists on the VM's host", "on the node: ip link set " + l.Name + " up"}}}, nil
 }}
 
-var vipOffSubnet = Check{ID: "D07", Title: "VIP in a subnet of the node", Modes: Node | Preflight, Cheap: true, Run: func(_ context.Context, in *Input) ([]Finding, error) {
+var vipOffSubnet = Check{ID: "D07", Title: "VIP in a subnet of the node", Modes: Node | Preflight, Cheap: true, Run: func(ctx context.Context, in *Input) ([]Finding, error) {
 	if _, ok := in.Facts.subnet(in.Facts.VIP); ok || in.Facts.reservedAs() != "" {
 		return nil, nil
 	}
+	if f, lost := in.lostAddress(ctx); lost {
+		return []Finding{f}, nil
+	}
 	return []Finding{{Severity: Error, Seen: fmt.Sprintf("the VIP %s is in none of this node's subnets: %s", in.Facts.VIP, in.Facts.describeLinks()),
 		Why: "ARP does not cross routers: no host sends ARP requests on this link for an address of another subnet, so no client reaches the VIP here",
-		Remedy: []string{"is the node's prefix correct? A /32 or /25 from the pool is wrong in a /24: see D03",
+		Remedy: []string{"is the node's prefix correct? A /32 or /25 from the pool is wrong in a /24: see D03", "has the node all of its addresses? DHCP or IPAM may not have answered: ip -4 -brief address",
 			"otherwise choose a VIP in the subnet that all control-plane nodes share, outside of the ranges of DHCP and IPAM"}}}, nil
 }}
 

@@ -179,6 +179,13 @@ func (in *Input) otherClaimants(ctx context.Context, p Peers, l Link) ([]Finding
 	case len(answers) == 1 && answers[0].String() != p.MAC && p.HeldFor > settleTime:
 		by[answers[0].String()] = append(by[answers[0].String()], "this machine answers ARP now, and the holder does not")
 	}
+	if len(by) == 0 {
+		return nil, nil
+	}
+	proxies, _, err := in.proxies(ctx, l)
+	for _, m := range proxies {
+		delete(by, m.String()) // answers for every address; D09 reports it
+	}
 	var out []Finding
 	for _, mac := range slices.Sorted(maps.Keys(by)) {
 		out = append(out, Finding{Severity: Error, Kind: "rival",
@@ -186,7 +193,7 @@ func (in *Input) otherClaimants(ctx context.Context, p Peers, l Link) ([]Finding
 			Why:    "hosts that receive a claim of the other machine send to that machine until the holder's next announcement: clients lose the VIP at times",
 			Remedy: findByMAC})
 	}
-	return out, nil
+	return out, err
 }
 
 // foreignClaims collects, by MAC, the claims of machines other than the holder since the holder

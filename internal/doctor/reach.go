@@ -163,15 +163,27 @@ var wrongIdentity = Check{ID: "D15", Title: "certificate at the VIP", Modes: Nod
 	err = t.HandshakeContext(ctx)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return []Finding{{Severity: Error, Kind: "silent", Seen: to + " accepts the connection, and does not answer", Why: "the API server of the holder hangs, or the server is no API server: clients wait until their timeout",
-			Remedy: []string{"on the node that holds the VIP: crictl ps -a --name kube-apiserver; is the machine overloaded? uptime; vmstat 1 5", "which machine? ip neighbour show " + in.Facts.VIP.String(),
-				"are large packets lost on the path? ping -c 3 -M do -s 1472 " + in.Facts.VIP.String() + " (less than 1472 if the link's MTU is below 1500)"}}}, nil
+		return []Finding{{Severity: Error, Kind: "silent", Seen: to + " accepts the connection, and does not answer: TLS handshake timeout", Why: "the API server of the holder hangs, or large packets are lost on the path (a tunnel, or a switch with another MTU), or the server is no API server: clients wait until their timeout",
+			Remedy: append(in.mtuRemedy(), "on the node that holds the VIP: crictl ps -a --name kube-apiserver; is the machine overloaded? uptime; vmstat 1 5", "which machine? ip neighbour show "+in.Facts.VIP.String())}}, nil
 	case err != nil:
 		return []Finding{{Severity: Error, Kind: "no TLS", Seen: fmt.Sprintf("%s: no TLS: %v", to, err), Why: "the server that answers at the VIP is no API server",
 			Remedy: []string{"which machine? ip neighbour show " + in.Facts.VIP.String(), "see its answer: curl -vk --max-time 5 https://" + to + "/livez"}}}, nil
 	}
 	return in.identity(to, t.ConnectionState().PeerCertificates), nil
 }}
+
+// icmpHeader is the size of the headers of IPv4 and ICMP, which ping -s does not count.
+const icmpHeader = 20 + 8
+
+// mtuRemedy is the test for a path that loses packets of the size that this machine sends.
+func (in *Input) mtuRemedy() []string {
+	l, ok := in.Facts.linkTo(in.Facts.VIP)
+	if !ok || l.MTU <= icmpHeader {
+		return nil
+	}
+	return []string{fmt.Sprintf("are large packets lost on the path? ping -c 3 -M do -s %d %s (the MTU of %s is %d). If only a smaller size gets an answer, the MTU of a link on the path is smaller: set the MTU of the nodes to it, or correct that link",
+		l.MTU-icmpHeader, in.Facts.VIP, l.Name, l.MTU)}
+}
 
 func serverName(f Facts) string {
 	if f.Name != "" {

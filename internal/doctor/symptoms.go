@@ -23,6 +23,7 @@ var Symptoms = []Symptom{
 	{"no route to host, at once", []string{"D14", "D19"}, "the holder's firewall rejects the port, as firewalld does"},
 	{"connection refused", []string{"D14", "D16"}, "a node holds the VIP, and its API server does not run"},
 	{"context deadline exceeded, i/o timeout", []string{"D14", "D01", "D21"}, "packets are dropped on the path, or the holder has no return route (no default route)"},
+	{"net/http: TLS handshake timeout", []string{"D15", "D16"}, "the API server of the holder hangs, or large packets are lost on the path (MTU)"},
 	{"network is unreachable", []string{"D01", "D07"}, "this machine has no route to the VIP"},
 	{"x509: certificate signed by unknown authority", []string{"D15", "D09"}, "another cluster or another machine has the VIP"},
 	{"x509: certificate is valid for X, not Y", []string{"D15"}, "the VIP or its DNS name is missing in certSANs"},

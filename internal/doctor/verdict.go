@@ -32,6 +32,11 @@ func (e evidence) hasError(id string, kinds ...string) bool {
 	})
 }
 
+// has reports whether a check has a finding of a kind, of any severity.
+func (e evidence) has(id, kind string) bool {
+	return slices.ContainsFunc(e.Findings(), func(f Finding) bool { return f.ID == id && f.Kind == kind })
+}
+
 func (e evidence) port() string { return fmt.Sprint(e.Facts.Port) }
 
 // poolVerdict explains errors of IP pools and of Cluster API objects.
@@ -75,6 +80,8 @@ func (e evidence) ownerVerdict() []string {
 		return []string{"This node has the VIP without the Lease; another node holds the Lease."}
 	case e.hasError("D08", "aside"):
 		return []string{"This node answers ARP for the VIP at any time: another program than vipd, most likely kube-proxy in IPVS mode, added the VIP to this node."}
+	case e.hasError("D07", "lost", "no address"):
+		return []string{"This node has no address in the subnet of the VIP any more, or not yet: bring back its own address. The VIP itself is not known to be wrong."}
 	case e.hasError("D08"), e.hasError("D07"):
 		return []string{"The VIP is not usable: no VIP manager can make this address work here."}
 	case e.hasError("D32"):
@@ -155,6 +162,8 @@ func (e evidence) serverVerdict() []string {
 		return []string{"kube-vip is still on this node, and vipd waits until kube-vip is removed."}
 	case e.hasError("D14", "no route", "no route beyond"):
 		return []string{"This machine, or a router on the path, has no route to the VIP. This is a network problem, and neither vipd nor Cluster API."}
+	case e.hasError("D14", "silent") && e.has("D09", "proxy"):
+		return []string{"A router or a cloud answers ARP for the VIP in place of the holder (proxy ARP), and does not forward packets to the holder."}
 	case e.hasError("D14", "silent") && !e.hasError("D16"):
 		return []string{"Packets to the VIP are dropped: by a firewall, on the path, or by the previous holder a moment after a failover."}
 	case e.hasError("D14", "refused"):

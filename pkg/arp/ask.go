@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/packet"
 )
@@ -26,12 +27,19 @@ const (
 // frames are probes: they claim nothing and change nothing. The kernel of this host does not answer
 // them. Ask returns after enough answers; 0 waits for all answers. Ask takes a second at most.
 func Ask(ctx context.Context, index int, mac net.HardwareAddr, addr netip.Addr, enough int) ([]net.HardwareAddr, error) {
+	return AskAs(ctx, index, mac, netip.IPv4Unspecified(), addr, enough)
+}
+
+// AskAs is Ask in the name of a host: the frames are the requests that the kernel of this host sends
+// before it sends to addr. A router with proxy ARP answers only these (Linux: net/ipv4/arp.c,
+// arp_process). sender has to be an address of this host.
+func AskAs(ctx context.Context, index int, mac net.HardwareAddr, sender, addr netip.Addr, enough int) ([]net.HardwareAddr, error) {
 	conn, err := tap(index, []netip.Addr{addr})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	question, err := probe(addr, mac)
+	question, err := frame(arp.OperationRequest, mac, sender, make(net.HardwareAddr, len(mac)), addr)
 	if err != nil {
 		return nil, err
 	}

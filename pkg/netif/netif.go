@@ -46,6 +46,8 @@ type Link struct {
 	AltNames []string
 	Index    int
 	MAC      net.HardwareAddr
+	// MTU is the size of the largest packet, in bytes.
+	MTU int
 	// Up is true when the interface is set up and has carrier.
 	Up bool
 	// Local means that the interface leads nowhere: the loopback, or a dummy, like kube-proxy's
@@ -175,6 +177,7 @@ func toLink(l netlink.Link) Link {
 		AltNames: a.AltNames,
 		Index:    a.Index,
 		MAC:      a.HardwareAddr,
+		MTU:      a.MTU,
 		// Unknown is what drivers without carrier detection report (RFC 2863).
 		Up:    a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown),
 		Local: local(a.RawFlags),

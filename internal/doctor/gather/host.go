@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -76,6 +77,9 @@ func (r *Request) Input(ctx context.Context, h *Host) (*doctor.Input, error) {
 	}
 	if r.Status != nil {
 		f.VipdAnswered, f.Holder = true, r.Status.State == "holding"
+		if r.Status.Configuration["interface"] == "" && r.Interface == "" {
+			f.Chosen = r.Status.Interface.Name
+		}
 		f.LeaseKnown, f.LeaseHolder, f.NodeName = r.Status.Lease.Known, r.Status.Lease.Holder, r.Status.Node
 		if d, err := time.ParseDuration(r.Status.Configuration["lease-duration"]); err == nil {
 			f.LeaseDuration = d
@@ -85,7 +89,7 @@ func (r *Request) Input(ctx context.Context, h *Host) (*doctor.Input, error) {
 		}
 	}
 	return &doctor.Input{Mode: r.Mode, Facts: f, Queries: doctor.Queries{
-		AskARP: h.askARP, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
+		AskARP: h.askARP, AskARPAs: h.askARPAs, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
 		KubeVip: r.kubeVip, Clock: kernelClock, Slew: boottime.Slew, Firewall: r.firewall, Cluster: r.clusterQuery(ctx), Peers: r.peers, ListenForClaims: r.listenForClaims(),
 		StaticPods: r.staticPods, Kubernetes: r.kubernetesVersion, SELinux: selinux, Bootstrap: bootstrap, ClusterNetworks: r.clusterNetworks,
 		Now: time.Now, //nolint:forbidigo // certificates have times of day
@@ -133,7 +137,7 @@ func (h *Host) network(f *doctor.Facts) error {
 		f.Interface = l.Name // the setting may be an alternative name
 	}
 	for _, l := range links {
-		f.Links = append(f.Links, doctor.Link{Name: l.Name, Index: l.Index, MAC: l.MAC, Up: l.Up, Loopback: l.Name == "lo", Local: l.Local})
+		f.Links = append(f.Links, doctor.Link{Name: l.Name, Index: l.Index, MAC: l.MAC, MTU: l.MTU, Up: l.Up, Loopback: l.Name == "lo", Local: l.Local})
 	}
 	for _, a := range addrs {
 		if a.Prefix.Addr().Is4() && a.Global {
@@ -148,6 +152,24 @@ func (h *Host) network(f *doctor.Facts) error {
 
 func (h *Host) askARP(ctx context.Context, l doctor.Link, addr netip.Addr, enough int) ([]net.HardwareAddr, error) {
 	return arp.Ask(ctx, l.Index, l.MAC, addr, enough)
+}
+
+// askARPAs asks for all addresses at once.
+func (h *Host) askARPAs(ctx context.Context, l doctor.Link, sender netip.Addr, addrs []netip.Addr) ([]net.HardwareAddr, error) {
+	answers, errs := make([][]net.HardwareAddr, len(addrs)), make([]error, len(addrs))
+	var all sync.WaitGroup
+	for i, a := range addrs {
+		all.Go(func() { answers[i], errs[i] = arp.AskAs(ctx, l.Index, l.MAC, sender, a, 0) })
+	}
+	all.Wait()
+	var out []net.HardwareAddr
+	for _, m := range answers[0] {
+		same := func(o net.HardwareAddr) bool { return o.String() == m.String() }
+		if !slices.ContainsFunc(answers[1:], func(one []net.HardwareAddr) bool { return !slices.ContainsFunc(one, same) }) {
+			out = append(out, m)
+		}
+	}
+	return out, errors.Join(errs...)
 }
 
 // sysctl reads a setting. Its path has slashes, because interface names may contain dots.
