@@ -182,7 +182,7 @@ func (in *Input) otherClaimants(ctx context.Context, p Peers, l Link) ([]Finding
 	if len(by) == 0 {
 		return nil, nil
 	}
-	proxies, _, err := in.proxies(ctx, l)
+	proxies, err := in.proxies(ctx, l)
 	for _, m := range proxies {
 		delete(by, m.String()) // answers for every address; D09 reports it
 	}

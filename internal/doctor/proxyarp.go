@@ -16,9 +16,9 @@ import (
 // asked for that one by chance.
 const nobodys = 2
 
-// proxies returns the MACs that answer ARP on a link for addresses that nobody has, and these
-// addresses. The questions are sent once for all checks, and only if a check needs the result.
-func (in *Input) proxies(ctx context.Context, l Link) ([]net.HardwareAddr, []netip.Addr, error) {
+// proxies returns the MACs that answer ARP on a link for addresses that nobody has (proxyFor). The
+// questions are sent once for all checks, and only if a check needs the result.
+func (in *Input) proxies(ctx context.Context, l Link) ([]net.HardwareAddr, error) {
 	in.proxiesOnce.Do(func() {
 		own, addrs := in.Facts.nobodys(l)
 		if len(addrs) < nobodys || in.Queries.AskARPAs == nil {
@@ -29,7 +29,7 @@ func (in *Input) proxies(ctx context.Context, l Link) ([]net.HardwareAddr, []net
 			in.proxiesErr = fmt.Errorf("ask %s for addresses that nobody has: %w", l.Name, in.proxiesErr)
 		}
 	})
-	return in.proxyMACs, in.proxyFor, in.proxiesErr
+	return in.proxyMACs, in.proxiesErr
 }
 
 // nobodys returns addresses of the VIP's subnet that this machine knows no use of, by chance, and
@@ -63,7 +63,7 @@ func offset(a netip.Addr, n uint64) netip.Addr {
 
 // withoutProxies separates the machines that answer for every address from the others.
 func (in *Input) withoutProxies(ctx context.Context, l Link, macs []net.HardwareAddr) (owners, proxies []net.HardwareAddr, err error) {
-	all, _, err := in.proxies(ctx, l)
+	all, err := in.proxies(ctx, l)
 	for _, m := range macs {
 		if slices.ContainsFunc(all, func(p net.HardwareAddr) bool { return p.String() == m.String() }) {
 			proxies = append(proxies, m)
