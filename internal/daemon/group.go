@@ -50,7 +50,7 @@ func newGroup(n *node, s GroupSpec, network *network, fence fence, board *status
 	longest := max(n.timing.Lease, most)
 	g := &group{node: n, log: log, network: network, fence: fence, alarm: alarm, server: netip.AddrPortFrom(s.Addresses[0], c.Port).String(),
 		report: &reporter{node: c.Node, board: board, metrics: n.report.metrics}}
-	g.announcer = arp.New(arp.Options{Holds: func() bool { return g.manager.Holds() }, Insist: longest, Observe: as[arp.Event](g.observe), Log: log.Named("arp")})
+	g.announcer = arp.New(arp.Options{Holds: func() bool { return g.manager.Holds() }, RepeatFor: longest, Observe: as[arp.Event](g.observe), Log: log.Named("arp")})
 	g.listener = arp.NewListener(arp.ListenerOptions{Addresses: s.Addresses, Observe: as[arp.Event](g.observe), Log: log.Named("arp")})
 	store := &election.KubeStore{API: n.api, Namespace: s.Namespace, Name: s.Lease, Establish: n.timing.Attempt}
 	g.events = n.api.Events(kubeapi.EventOptions{Namespace: s.Namespace, Lease: s.Lease, UID: store.UID, Node: c.Node})

@@ -29,10 +29,10 @@ type Target struct {
 type Options struct {
 	// Holds is asked before each frame; on false the frame is not sent.
 	Holds func() bool
-	// Insist is how long after Announce frames are sent every second at least, see pause. With the
+	// RepeatFor is how long after Announce frames are sent every second at least, see pause. With the
 	// lease duration, a virtual machine that was paused meanwhile hears of the new holder within a
 	// second of resuming.
-	Insist time.Duration
+	RepeatFor time.Duration
 	// Observe, if set, is called with each Announced. Observe must neither block nor call the
 	// Announcer.
 	Observe func(Event)
@@ -139,7 +139,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 			a.send()
 			step++
 		}
-		timer.Reset(pause(step, a.opts.Insist))
+		timer.Reset(pause(step, a.opts.RepeatFor))
 	}
 }
 

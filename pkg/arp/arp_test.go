@@ -135,14 +135,14 @@ func always() bool { return true }
 var target = Target{MAC: mac, Addresses: []netip.Addr{vip}}
 
 func TestSchedule(t *testing.T) {
-	for insist, want := range map[time.Duration][]int{
+	for repeatFor, want := range map[time.Duration][]int{
 		0:               {0, 100, 300, 1200, 2200, 3200, 4200, 5200, 35200, 65200},
 		8 * time.Second: {0, 100, 300, 1200, 2200, 3200, 4200, 5200, 6200, 7200, 8200, 38200},
 	} {
-		t.Run(insist.String(), func(t *testing.T) {
+		t.Run(repeatFor.String(), func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				var r recorder
-				a := announcer(t, &r, Options{Holds: always, Insist: insist})
+				a := announcer(t, &r, Options{Holds: always, RepeatFor: repeatFor})
 				for range 2 { // the second time as the first
 					a.Announce(target)
 					time.Sleep(time.Duration(want[len(want)-1])*time.Millisecond + time.Second)

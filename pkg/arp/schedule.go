@@ -9,9 +9,9 @@ var opening = []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 90
 const (
 	opened = 1200 * time.Millisecond // sum of opening
 
-	// minInsist is the minimum time for which frames are sent every second: a switch may still be
+	// minRepeat is the minimum time for which frames are sent every second: a switch may still be
 	// learning.
-	minInsist = 5 * time.Second
+	minRepeat = 5 * time.Second
 
 	// Refresh is the time between later frames: switches forget a MAC after 300 s by default, and
 	// many routers keep an ARP entry for longer than that.
@@ -22,13 +22,13 @@ const (
 // step is 0. pause counts steps and reads no clock, so that a delayed announcer continues its
 // schedule instead of sending the missed frames.
 //
-// The last frames at an interval of a second are those at or after insist, so that a machine that
-// begins to listen before insist hears a frame within a second.
-func pause(step int, insist time.Duration) time.Duration {
+// The last frames at an interval of a second are those at or after repeatFor, so that a machine that
+// begins to listen before repeatFor hears a frame within a second.
+func pause(step int, repeatFor time.Duration) time.Duration {
 	if step < len(opening) {
 		return opening[step]
 	}
-	if opened+time.Duration(step-len(opening))*time.Second < max(minInsist, insist) {
+	if opened+time.Duration(step-len(opening))*time.Second < max(minRepeat, repeatFor) {
 		return time.Second
 	}
 	return Refresh

@@ -8,9 +8,9 @@ import (
 func TestPause(t *testing.T) {
 	const ms, s = time.Millisecond, time.Second
 	for _, c := range []struct {
-		step   int
-		insist time.Duration
-		want   time.Duration
+		step      int
+		repeatFor time.Duration
+		want      time.Duration
 	}{
 		{0, 0, 100 * ms},
 		{1, 0, 200 * ms},
@@ -30,25 +30,25 @@ func TestPause(t *testing.T) {
 		{7, 5200 * ms, 30 * s}, // at the end of it, no more is due
 		{2, 60 * s, 900 * ms},
 	} {
-		if got := pause(c.step, c.insist); got != c.want {
-			t.Errorf("pause(%d, %s) = %s, want %s", c.step, c.insist, got, c.want)
+		if got := pause(c.step, c.repeatFor); got != c.want {
+			t.Errorf("pause(%d, %s) = %s, want %s", c.step, c.repeatFor, got, c.want)
 		}
 	}
 }
 
-// TestPauseAddsUp checks the schedule for any value of insist.
+// TestPauseAddsUp checks the schedule for any value of repeatFor.
 func TestPauseAddsUp(t *testing.T) {
-	for insist := time.Duration(0); insist < 20*time.Second; insist += 70 * time.Millisecond {
+	for repeatFor := time.Duration(0); repeatFor < 20*time.Second; repeatFor += 70 * time.Millisecond {
 		at := time.Duration(0)
 		for step := 0; ; step++ {
-			p := pause(step, insist)
+			p := pause(step, repeatFor)
 			if p > time.Second {
 				break
 			}
 			at += p
 		}
-		if least := max(5*time.Second, insist); at < least || at >= least+time.Second {
-			t.Errorf("insisting on %s, frames go out every second until %s", insist, at)
+		if least := max(5*time.Second, repeatFor); at < least || at >= least+time.Second {
+			t.Errorf("with repeatFor %s, frames are sent every second until %s", repeatFor, at)
 		}
 	}
 }

@@ -100,7 +100,7 @@ var mutations = []mutation{
 		edits: []edit{
 			{"pkg/vip/withdraw.go", "m.opts.Announcer.Silence()\n\tm.record(Silenced, \"\")", "m.record(Silenced, \"\")"},
 			{"pkg/arp/arp.go", "if !a.opts.Holds() {", "if !a.opts.Holds() && false {"},
-			{"pkg/arp/arp.go", "timer.Reset(pause(step, a.opts.Insist))", "timer.Reset(min(pause(step, a.opts.Insist), 300*time.Millisecond))"},
+			{"pkg/arp/arp.go", "timer.Reset(pause(step, a.opts.RepeatFor))", "timer.Reset(min(pause(step, a.opts.RepeatFor), 300*time.Millisecond))"},
 		},
 		fault: "move", rule: analyse.Announces,
 	},
@@ -179,7 +179,7 @@ var mutations = []mutation{
 		name: "not defended against a stranger",
 		edits: []edit{{"pkg/vip/rival.go", "return s, []Action{Defend{MAC: r.MAC}}", "return s, nil"},
 			// A new holder announces itself each second anyway, for as long as a lease may be.
-			{"internal/daemon/group.go", "Insist: longest,", "Insist: n.timing.Lease,"}},
+			{"internal/daemon/group.go", "RepeatFor: longest,", "RepeatFor: n.timing.Lease,"}},
 		fault: "conflict", rule: analyse.Reachable,
 	},
 	{
