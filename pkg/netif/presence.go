@@ -18,8 +18,7 @@ type Presence struct {
 	// that is chosen for the VIP, beside the node's own address there.
 	Ours []Address
 	// Own are addresses of the node itself: on another interface, or the only address of the chosen
-	// interface, or the only one in their subnet, or the first one of a subnet with secondary
-	// addresses.
+	// interface, or the first one of a subnet.
 	Own []Address
 	// Aside are single addresses on an interface that leads nowhere. kube-proxy in IPVS mode adds
 	// the external addresses of Services to kube-ipvs0 of every node (pkg/proxy/ipvs), and load
@@ -45,31 +44,17 @@ func (s *Snapshot) Presence(at Place) Presence {
 
 // left tells whether an address without a mark has the form that other VIP managers leave behind: a
 // single address beside other addresses; or, of kube-vip with vip_subnet 24 and of keepalived with
-// VIP/24, an address in a subnet of the node.
+// VIP/24, an address for ever, as no address from DHCP is, that is secondary to the node's own in one
+// subnet. An address with a subnet of its own may be what the node is reached by, whatever is beside
+// it, and its removal removes the addresses that are secondary to it.
 func (s *Snapshot) left(a Address, link int) bool {
 	if link <= 0 || a.Index != link {
 		return false
 	}
-	return a.Prefix.IsSingleIP() && !s.alone(a) || !a.Prefix.IsSingleIP() && s.beside(a)
-}
-
-// beside tells whether an address is for ever, as no address from DHCP is, and in one subnet with an
-// address of the node itself. Where other addresses are secondary to it, the address is the node's:
-// its removal would remove these as well.
-func (s *Snapshot) beside(a Address) (beside bool) {
-	if a.Valid != forEver || a.Peer.IsValid() {
-		return false
+	if a.Prefix.IsSingleIP() {
+		return !s.alone(a)
 	}
-	for _, b := range s.On(a.Index) {
-		if !b.Global || b.Ours || b.Prefix.Addr() == a.Prefix.Addr() || !b.Prefix.Overlaps(a.Prefix) {
-			continue
-		}
-		if b.Prefix.Masked() == a.Prefix.Masked() && b.Secondary && !a.Secondary {
-			return false
-		}
-		beside = true
-	}
-	return beside
+	return a.Secondary && a.Valid == forEver && !a.Peer.IsValid()
 }
 
 // forEver is the lifetime of an address without an end.

@@ -26,7 +26,17 @@ var copies = []struct {
 	{"marked on the loopback", func(t *testing.T, ns *nstest.NS) { marked(t, ns, "lo") }, true, false},
 	{"lone /32 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/32") }, true, false},
 	{"/24 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/24") }, true, false},
-	{"/27 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/27") }, true, false},
+	{"/27 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/27") }, false, false},
+	{"the only /24, beside the /32 of a Service", func(t *testing.T, ns *nstest.NS) {
+		run(t, ns, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
+		ns.AddAddr("eth0", "192.168.35.100/24")
+		ns.AddAddr("eth0", "192.168.35.200/32")
+	}, false, false},
+	{"the only /24, within a /16", func(t *testing.T, ns *nstest.NS) {
+		run(t, ns, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
+		ns.AddAddr("eth0", "192.168.35.100/24")
+		ns.AddAddr("eth0", "192.168.5.5/16")
+	}, false, false},
 	{"/24 from DHCP on the chosen link", func(t *testing.T, ns *nstest.NS) {
 		run(t, ns, "ip", "address", "add", "192.168.35.100/24", "dev", "eth0", "valid_lft", "3600", "preferred_lft", "3600")
 	}, false, false},
@@ -190,19 +200,21 @@ func TestPutRefuses(t *testing.T) {
 
 func TestPresence(t *testing.T) {
 	want := map[string]string{
-		"marked on another link":              "ours on eth1",
-		"marked on the loopback":              "ours on lo",
-		"lone /32 on the chosen link":         "ours on eth0",
-		"/24 on the chosen link":              "ours on eth0",
-		"/27 on the chosen link":              "ours on eth0",
-		"/24 from DHCP on the chosen link":    "own on eth0",
-		"/24 as the first of its subnet":      "own on eth0",
-		"/24 as the only one of its subnet":   "own on eth0",
-		"/24 on another link":                 "own on eth1",
-		"/32 on another link":                 "own on eth1",
-		"/32 on kube-ipvs0":                   "aside on kube-ipvs0",
-		"/32 on the loopback":                 "aside on lo",
-		"/32 as all that the chosen link has": "own on eth0",
+		"marked on another link":                    "ours on eth1",
+		"marked on the loopback":                    "ours on lo",
+		"lone /32 on the chosen link":               "ours on eth0",
+		"/24 on the chosen link":                    "ours on eth0",
+		"/27 on the chosen link":                    "own on eth0",
+		"the only /24, beside the /32 of a Service": "own on eth0",
+		"the only /24, within a /16":                "own on eth0",
+		"/24 from DHCP on the chosen link":          "own on eth0",
+		"/24 as the first of its subnet":            "own on eth0",
+		"/24 as the only one of its subnet":         "own on eth0",
+		"/24 on another link":                       "own on eth1",
+		"/32 on another link":                       "own on eth1",
+		"/32 on kube-ipvs0":                         "aside on kube-ipvs0",
+		"/32 on the loopback":                       "aside on lo",
+		"/32 as all that the chosen link has":       "own on eth0",
 	}
 	for _, c := range copies {
 		t.Run(c.name, func(t *testing.T) {
