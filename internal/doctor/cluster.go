@@ -115,7 +115,7 @@ var leaseInvalid = Check{ID: "D18", Title: "lease", Modes: Node, Run: func(ctx c
 			Remedy: []string{look, "the nodes: kubectl get nodes -l node-role.kubernetes.io/control-plane", "find the machine by the MAC in the Lease's annotation, and stop its vipd; do not delete the Lease"}})
 	}
 	if !l.ByVipd {
-		out = append(out, Finding{Severity: Warning, Kind: "foreign", Seen: lease + ", and no vipd wrote it", Why: "kube-vip on that node holds the Lease, and vipd waits for the Lease to expire. This is normal during a migration; kube-vip has no fencing",
+		out = append(out, Finding{Severity: Warning, Kind: "foreign", Seen: lease + ", and no vipd wrote it", Why: "kube-vip, or another program on that node, holds the Lease, and vipd waits for the Lease to expire. With kube-vip, this is normal during a migration; kube-vip has no fencing",
 			Remedy: []string{"which nodes still have kube-vip: ls /etc/kubernetes/manifests, on each", "remove kube-vip from the KubeadmControlPlane: vipd manifest migrate CLUSTER.yaml"}})
 	}
 	if own := in.Facts.LeaseDuration; l.ByVipd && own > 0 && l.Duration != own && !l.Lengthened {

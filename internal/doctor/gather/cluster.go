@@ -3,6 +3,7 @@ package gather
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -78,9 +79,12 @@ func (r *Request) setting(name, fallback string) string {
 // inspectError classifies errors that other checks report.
 func inspectError(err error) error {
 	var untrusted *tls.CertificateVerificationError
+	var invalid x509.CertificateInvalidError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired: // or not valid yet: a clock, and no other cluster
+		return fmt.Errorf("the certificate of the API server is not valid at this time; compare the clocks (D27): %s", printable.String(err.Error()))
 	case errors.As(err, &untrusted), apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%w: %s", doctor.ErrUntrusted, printable.String(err.Error()))
 	case !clientError(err):
