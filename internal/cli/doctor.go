@@ -69,7 +69,7 @@ Exit status:
 	f.Lookup("address").Usage = "virtual IP address to check (default: of the vipd on this node)"
 	f.Lookup("status-address").Usage = "host:port of the status server of the vipd on this node"
 	f.StringVar(&c.Name, "name", "", "DNS name of the VIP (default: the server name in kubelet's kubeconfig)")
-	f.StringVar(&c.CA, "ca", gather.DefaultCA, "CA certificate of the cluster, to identify the cluster")
+	f.StringVar(&c.CA, "ca", "", "CA certificate of the cluster, to identify the cluster (default: of kubeadm, RKE2 or k3s)")
 	f.BoolVar(&c.worker, "worker", false, "check a node that is only a client of the VIP")
 	f.BoolVar(&c.preflight, "preflight", false, "check a control-plane node before kubeadm")
 	f.StringVar(&c.Management, "management-kubeconfig", "", "kubeconfig of a management cluster: check its objects instead of this machine")

@@ -55,7 +55,7 @@ func (r *Request) kubeconfigs() []string {
 	if r.Status != nil {
 		return strings.FieldsFunc(r.Status.Configuration["kubeconfig"], func(r rune) bool { return r == ':' })
 	}
-	for _, path := range []string{manifest.Kubeconfig, "/etc/kubernetes/admin.conf"} {
+	for _, path := range []string{manifest.Kubeconfig, r.distribution().Kubeconfig} {
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 			return []string{path}
 		}

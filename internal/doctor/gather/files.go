@@ -29,7 +29,7 @@ func (r *Request) manifests() string {
 	if r.Status != nil && r.Status.Configuration["manifests"] != "" {
 		return r.Status.Configuration["manifests"]
 	}
-	return "/etc/kubernetes/manifests"
+	return r.distribution().Manifests
 }
 
 // staticPods reads the manifests of vipd and kube-vip.

@@ -99,10 +99,10 @@ func (r *Request) Input(ctx context.Context, h *Host) (*doctor.Input, error) {
 // caCertificates returns the certificates of the cluster's CA, or nil. vipd's container has them
 // in its kubeconfig only.
 func (r *Request) caCertificates() ([]byte, error) {
-	ca, err := os.ReadFile(r.CA)
+	ca, err := os.ReadFile(r.ca())
 	switch {
 	case err == nil && !x509.NewCertPool().AppendCertsFromPEM(ca):
-		return nil, fmt.Errorf("read the cluster's CA: there is no certificate in %s", r.CA)
+		return nil, fmt.Errorf("read the cluster's CA: there is no certificate in %s", r.ca())
 	case err == nil:
 		return ca, nil
 	case !errors.Is(err, fs.ErrNotExist):

@@ -10,9 +10,6 @@ import (
 	"github.com/vipd-io/vipd/internal/status"
 )
 
-// DefaultCA is the path of the cluster's CA certificate on kubeadm nodes.
-const DefaultCA = "/etc/kubernetes/pki/ca.crt"
-
 // Request selects the subject of the doctor: mode, VIP, sources and timeout.
 type Request struct {
 	Mode      doctor.Mode
@@ -20,7 +17,7 @@ type Request struct {
 	Port      uint16
 	Interface string // "" for the interface with the VIP's subnet
 	Name      string // the DNS name of the VIP, "" for the name in kubelet's kubeconfig
-	CA        string // path of the cluster's CA certificate
+	CA        string // path of the cluster's CA certificate, "" for that of the distribution
 	// Management is the kubeconfig of a management cluster, whose objects are checked instead
 	// of this machine. Cluster is "namespace/name" there, or "" for the only cluster.
 	Management, Cluster string

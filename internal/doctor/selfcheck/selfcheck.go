@@ -43,7 +43,7 @@ func New(c config.Config, board *status.Board, log *zap.Logger) *Checker {
 		}
 		defer h.Close()
 		s := board.Status()
-		request := &gather.Request{Mode: doctor.Node, VIP: c.Addresses[0], Port: c.Port, Interface: c.Interface, CA: gather.DefaultCA, Status: &s}
+		request := &gather.Request{Mode: doctor.Node, VIP: c.Addresses[0], Port: c.Port, Interface: c.Interface, Status: &s}
 		input, err := request.Input(ctx, h)
 		if err != nil {
 			return doctor.Report{}, err
