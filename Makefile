@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Parameters: KEEP=1 with demo, RUNS and AT_MOST with
 # bench, DURATION and SEED with chaos and chaos-kubelet, FUZZTIME with fuzz, SEEDS with simulation,
-# VERSION with build, IMAGE and VERSION with image and docker.
+# VERSION with build, IMAGE and VERSION with image, release and docker.
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the parts of test share the processors
 SHELL := /bin/bash -o pipefail
@@ -17,6 +17,9 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 # Of e2e, what measures times: one package at a time, and nothing beside it but what is as nice as
 # test-beside, as lab.Exclusive has it.
 MEASURES = /e2e/(lab|observe|measure/.*|suites/(chaos|kubeadm|lone|status))$$
+
+# For which binaries and images are made.
+ARCHITECTURES = amd64 arm64
 
 # The version comes from VERSION alone, so nothing else of git enters a binary.
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
@@ -140,19 +143,28 @@ simulation: ## play SEEDS=10000 scenarios of whole nodes in fake time, and as ma
 	go test -v -count=1 -timeout 0 ./internal/simulation -run '^Test(Nodes|(Fence|Lifetime|Process)Alone)$$' -seeds $(SEEDS)
 
 .PHONY: image
-image: ## write the container image, as an OCI archive; needs no engine and no registry
-	GOOS=linux GOARCH=amd64 $(GOBUILD) -o bin/linux-amd64/vipd ./cmd/vipd
+image: $(ARCHITECTURES:%=build-%) ## write the container image for all architectures, as an OCI archive; needs no engine and no registry
 	@mkdir -p $(DIST)
-	@cd e2e && go run ./cmd/image -name $(IMAGE) -version $(VERSION) -binary ../bin/linux-amd64/vipd \
-		-output $(abspath $(DIST))/vipd-$(VERSION)-linux-amd64.tar
+	@cd e2e && go run ./cmd/image -name $(IMAGE) -version $(VERSION) $(foreach a,$(ARCHITECTURES),-binary $(a)=../bin/linux-$(a)/vipd) \
+		-output $(abspath $(DIST))/vipd-$(VERSION)-image.tar
+
+.PHONY: $(ARCHITECTURES:%=build-%)
+$(ARCHITECTURES:%=build-%): build-%:
+	GOOS=linux GOARCH=$* $(GOBUILD) -o bin/linux-$*/vipd ./cmd/vipd
+
+.PHONY: release
+release: ## write a release: binaries and image for all architectures, checksums, SBOMs, notes from the CHANGELOG
+	rm -rf $(DIST)/release && mkdir -p $(DIST)/release
+	@$(MAKE) --no-print-directory image DIST=$(abspath $(DIST))/release
+	@hack/release $(VERSION) $(IMAGE) $(abspath $(DIST))/release
 
 .PHONY: docker
 docker: ## build the container image from the Dockerfile, with DOCKER=docker
 	$(DOCKER) build --build-arg VERSION=$(VERSION) -t $(IMAGE):$(VERSION) .
 
 .PHONY: repro
-repro: build ## build again elsewhere with an empty cache, and compare
-	hack/repro bin/vipd $(VERSION)
+repro: release ## write a release, again elsewhere with an empty cache, and compare; some minutes
+	hack/repro $(abspath $(DIST))/release $(VERSION)
 
 .PHONY: clean
 clean: ## remove what was built here; caches stay (go clean -cache, lab down --all)

@@ -46,7 +46,7 @@ func images(ctx context.Context, l *lab.Lab, bin lab.Binaries) ([]oci.Image, err
 	if len(programs) > 0 {
 		return nil, fmt.Errorf("kubeadm asks for no image of %v, but for:\n%s", programs, names)
 	}
-	vipd := oci.Vipd(vipdImage, "lab", bin.Vipd, "")
+	vipd := oci.Vipd(vipdImage, "lab", oci.Architecture, bin.Vipd, "")
 	vipd.Files = vipd.Files[:1] // the license is no matter here
 	vipd.Plain = true
 	return append(all, vipd), nil
@@ -71,7 +71,8 @@ func writeImages(l *lab.Lab, all []oci.Image) (paths []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := errors.Join(oci.Write(f, image), f.Close()); err != nil {
+		_, err = oci.Write(f, image)
+		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, err
 		}
 		paths = append(paths, archive)

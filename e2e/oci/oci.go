@@ -5,8 +5,10 @@
 package oci
 
 import (
+	"cmp"
 	_ "crypto/sha256" // go-digest computes with what is linked in
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -20,9 +22,10 @@ import (
 
 // An Image is what Write writes.
 type Image struct {
-	Name   string // as in a pod, with its tag
-	Config ocispec.ImageConfig
-	Files  []File
+	Name         string // as in a pod, with its tag
+	Architecture string // as Go names it, "" for that of the lab
+	Config       ocispec.ImageConfig
+	Files        []File
 	// Plain leaves the layer uncompressed: faster for who unpacks it on this machine.
 	Plain bool
 }
@@ -34,7 +37,7 @@ type File struct {
 	Mode int64
 }
 
-// Architecture is of all images: what the lab runs on, and is built for.
+// Architecture is what the lab runs on, and is built for.
 const Architecture = "amd64"
 
 // epoch is the time of everything, for the same bytes each time.
@@ -44,30 +47,49 @@ var epoch = time.Unix(0, 0).UTC()
 // standard one next to it holds the tag alone.
 const imageName = "io.containerd.image.name"
 
-// Write writes an image as an archive of an OCI image layout.
-func Write(w io.Writer, image Image) error {
-	if err := write(w, image); err != nil {
-		return fmt.Errorf("write image %s: %w", image.Name, err)
+// Write writes an image as an archive of an OCI image layout, and returns its digest. Several
+// images of one name are those of several architectures, and the digest is that of their index.
+func Write(w io.Writer, images ...Image) (digest.Digest, error) {
+	sum, err := write(w, images)
+	if err != nil {
+		return "", fmt.Errorf("write image %s: %w", images[0].Name, err)
 	}
-	return nil
+	return sum, nil
 }
 
-func write(w io.Writer, image Image) error {
-	name, err := reference.ParseNormalizedNamed(image.Name)
+func write(w io.Writer, images []Image) (digest.Digest, error) {
+	name, err := reference.ParseNormalizedNamed(images[0].Name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	tagged, ok := reference.TagNameOnly(name).(reference.NamedTagged)
 	if !ok {
-		return fmt.Errorf("want a name with a tag")
+		return "", errors.New("want a name with a tag")
 	}
 	l := layout{blobs: make(map[digest.Digest][]byte)}
-	manifest, err := l.addImage(image)
-	if err != nil {
-		return err
+	var all []ocispec.Descriptor
+	for _, image := range images {
+		if image.Name != images[0].Name {
+			return "", fmt.Errorf("%s is another image", image.Name)
+		}
+		manifest, err := l.addImage(image)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, manifest)
 	}
-	manifest.Annotations = map[string]string{imageName: tagged.String(), ocispec.AnnotationRefName: tagged.Tag()}
-	return l.write(w, manifest)
+	named := all[0]
+	if len(all) > 1 {
+		if named, err = l.addJSON(ocispec.MediaTypeImageIndex, index(all...)); err != nil {
+			return "", err
+		}
+	}
+	named.Annotations = map[string]string{imageName: tagged.String(), ocispec.AnnotationRefName: tagged.Tag()}
+	return named.Digest, l.write(w, named)
+}
+
+func index(manifests ...ocispec.Descriptor) ocispec.Index {
+	return ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: manifests}
 }
 
 // A layout is the blobs of an image layout.
@@ -85,9 +107,10 @@ func (l layout) addImage(image Image) (ocispec.Descriptor, error) {
 		}
 		mediaType = ocispec.MediaTypeImageLayerGzip
 	}
+	platform := ocispec.Platform{Architecture: cmp.Or(image.Architecture, Architecture), OS: "linux"}
 	config, err := l.addJSON(ocispec.MediaTypeImageConfig, ocispec.Image{
 		Created:  &epoch,
-		Platform: ocispec.Platform{Architecture: Architecture, OS: "linux"},
+		Platform: platform,
 		Config:   image.Config,
 		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(plain)}},
 		History:  []ocispec.History{{Created: &epoch, CreatedBy: "vipd e2e/oci"}},
@@ -101,7 +124,7 @@ func (l layout) addImage(image Image) (ocispec.Descriptor, error) {
 		Config:    config,
 		Layers:    []ocispec.Descriptor{l.add(mediaType, packed)},
 	})
-	manifest.Platform = &ocispec.Platform{Architecture: Architecture, OS: "linux"}
+	manifest.Platform = &platform
 	return manifest, err
 }
 
@@ -117,10 +140,8 @@ func (l layout) addJSON(mediaType string, v any) (ocispec.Descriptor, error) {
 }
 
 // write writes the layout's files, sorted by name.
-func (l layout) write(w io.Writer, manifest ocispec.Descriptor) error {
-	index, err := json.Marshal(ocispec.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{manifest},
-	})
+func (l layout) write(w io.Writer, named ocispec.Descriptor) error {
+	top, err := json.Marshal(index(named))
 	if err != nil {
 		return err
 	}
@@ -128,7 +149,7 @@ func (l layout) write(w io.Writer, manifest ocispec.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	files := map[string]entry{ocispec.ImageIndexFile: {index, 0o644}, ocispec.ImageLayoutFile: {version, 0o644}}
+	files := map[string]entry{ocispec.ImageIndexFile: {top, 0o644}, ocispec.ImageLayoutFile: {version, 0o644}}
 	for sum, blob := range l.blobs {
 		files[path.Join(ocispec.ImageBlobsDir, sum.Algorithm().String(), sum.Encoded())] = entry{blob, 0o644}
 	}

@@ -70,7 +70,7 @@ func TestNames(t *testing.T) {
 		"vipd:v1+2":                  "",
 	} {
 		var out bytes.Buffer
-		err := Write(&out, Image{Name: name})
+		_, err := Write(&out, Image{Name: name})
 		if want == "" {
 			if err == nil {
 				t.Errorf("%q is taken for a name", name)
@@ -88,9 +88,37 @@ func TestNames(t *testing.T) {
 }
 
 func TestMissingFile(t *testing.T) {
-	err := Write(io.Discard, Image{Name: "a", Files: []File{{From: filepath.Join(t.TempDir(), "none"), To: "/a"}}})
+	_, err := Write(io.Discard, Image{Name: "a", Files: []File{{From: filepath.Join(t.TempDir(), "none"), To: "/a"}}})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestArchitectures: the index names each architecture's own program, and each has the same name.
+func TestArchitectures(t *testing.T) {
+	dir := t.TempDir()
+	var images []Image
+	for _, a := range []string{"amd64", "arm64"} {
+		images = append(images, Image{Name: "a:v1", Architecture: a, Files: []File{{From: save(t, dir, a, "for "+a, 0o600), To: "/b", Mode: 0o755}}})
+	}
+	var out bytes.Buffer
+	sum, err := Write(&out, images...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := readAll(t, out.Bytes())
+	if len(all) != 2 || all[0].index != sum || all[1].index != sum {
+		t.Fatalf("digest %s of %+v", sum, all)
+	}
+	for i, a := range []string{"amd64", "arm64"} {
+		got := all[i]
+		if got.name != "docker.io/library/a:v1" || got.platform != "linux/"+a || got.config.Architecture != a || string(got.files["b"].content) != "for "+a {
+			t.Errorf("image %d: %+v", i, got)
+		}
+	}
+	images[1].Name = "a:v2"
+	if _, err := Write(io.Discard, images...); err == nil {
+		t.Error("two images get one name")
 	}
 }
 
@@ -106,27 +134,41 @@ func save(t *testing.T, dir, name, text string, mode os.FileMode) string {
 func written(t *testing.T, image Image) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if err := Write(&out, image); err != nil {
+	if _, err := Write(&out, image); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
 }
 
-// contents are what an archive holds.
+// contents are what an archive holds for one architecture.
 type contents struct {
 	name, ref string
+	index     digest.Digest // of what has the name
+	platform  string
 	config    ocispec.Image
 	files     map[string]entry
 }
 
-// read follows the digests from the index down, and checks each.
-func read(t *testing.T, archive []byte) (c contents) {
+// read reads an archive with one image.
+func read(t *testing.T, archive []byte) contents {
+	t.Helper()
+	all := readAll(t, archive)
+	if len(all) != 1 {
+		t.Fatalf("%d images", len(all))
+	}
+	return all[0]
+}
+
+// readAll follows the digests from the index down, and checks each.
+func readAll(t *testing.T, archive []byte) (out []contents) {
 	t.Helper()
 	all := untar(t, archive)
 	if got := string(all["oci-layout"].content); got != `{"imageLayoutVersion":"1.0.0"}` {
 		t.Errorf("oci-layout: %s", got)
 	}
+	seen := make(map[digest.Digest]bool)
 	blob := func(d ocispec.Descriptor) []byte {
+		seen[d.Digest] = true
 		b := all["blobs/sha256/"+d.Digest.Encoded()].content
 		if digest.FromBytes(b) != d.Digest || int64(len(b)) != d.Size {
 			t.Fatalf("blob %s has %d bytes of %d, digest %s", d.Digest, len(b), d.Size, digest.FromBytes(b))
@@ -138,22 +180,33 @@ func read(t *testing.T, archive []byte) (c contents) {
 	if len(index.Manifests) != 1 {
 		t.Fatalf("%d manifests", len(index.Manifests))
 	}
-	c.name, c.ref = index.Manifests[0].Annotations[imageName], index.Manifests[0].Annotations[ocispec.AnnotationRefName]
-	var manifest ocispec.Manifest
-	decode(t, blob(index.Manifests[0]), &manifest)
-	decode(t, blob(manifest.Config), &c.config)
-	layer := blob(manifest.Layers[0])
-	if manifest.Layers[0].MediaType == ocispec.MediaTypeImageLayerGzip {
-		layer = unzip(t, layer)
+	named := index.Manifests[0]
+	manifests := []ocispec.Descriptor{named}
+	if named.MediaType == ocispec.MediaTypeImageIndex {
+		var inner ocispec.Index
+		decode(t, blob(named), &inner)
+		manifests = inner.Manifests
 	}
-	if ids := c.config.RootFS.DiffIDs; len(ids) != 1 || ids[0] != digest.FromBytes(layer) {
-		t.Errorf("layers %v, want %s", ids, digest.FromBytes(layer))
+	for _, d := range manifests {
+		c := contents{name: named.Annotations[imageName], ref: named.Annotations[ocispec.AnnotationRefName], index: named.Digest,
+			platform: d.Platform.OS + "/" + d.Platform.Architecture}
+		var manifest ocispec.Manifest
+		decode(t, blob(d), &manifest)
+		decode(t, blob(manifest.Config), &c.config)
+		layer := blob(manifest.Layers[0])
+		if manifest.Layers[0].MediaType == ocispec.MediaTypeImageLayerGzip {
+			layer = unzip(t, layer)
+		}
+		if ids := c.config.RootFS.DiffIDs; len(ids) != 1 || ids[0] != digest.FromBytes(layer) {
+			t.Errorf("layers %v, want %s", ids, digest.FromBytes(layer))
+		}
+		c.files = untar(t, layer)
+		out = append(out, c)
 	}
-	if len(all) != 7 { // two folders, two files, three blobs
+	if len(all) != 4+len(seen) { // two folders, two files, and the blobs
 		t.Errorf("%d files in the archive", len(all))
 	}
-	c.files = untar(t, layer)
-	return c
+	return out
 }
 
 func decode(t *testing.T, b []byte, to any) {

@@ -5,9 +5,10 @@ import (
 )
 
 // Vipd is the image of vipd, as the Dockerfile describes it.
-func Vipd(name, version, binary, license string) Image {
+func Vipd(name, version, architecture, binary, license string) Image {
 	return Image{
-		Name: name,
+		Name:         name,
+		Architecture: architecture,
 		Config: ocispec.ImageConfig{
 			User:       "0:0",
 			Entrypoint: []string{"/vipd"},

@@ -3,10 +3,12 @@ package oci
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +21,7 @@ const dockerfile = "../../Dockerfile"
 // The image is what the last stage of the Dockerfile describes, each instruction of
 // which is compared.
 func TestDockerfile(t *testing.T) {
-	image := Vipd("vipd:v1", "v1", "bin/vipd", "LICENSE")
+	image := Vipd("vipd:v1", "v1", "", "bin/vipd", "LICENSE")
 	want := Image{Name: image.Name, Config: ocispec.ImageConfig{Labels: make(map[string]string)}}
 	for _, line := range lastStage(t) {
 		instruction, rest, _ := strings.Cut(line, " ")
@@ -88,7 +90,7 @@ func list(t *testing.T, text string) (items []string) {
 	return items
 }
 
-// `make image` writes the same bytes each time.
+// `make image` writes the same bytes each time, and a vipd for each architecture that runs.
 func TestMakeImage(t *testing.T) {
 	var archives [2][]byte
 	for i := range archives {
@@ -98,7 +100,7 @@ func TestMakeImage(t *testing.T) {
 			t.Fatalf("make image: %v\n%s", err, out)
 		}
 		files, err := os.ReadDir(dist)
-		if err != nil || len(files) != 1 || files[0].Name() != "vipd-v1.2.3-linux-amd64.tar" {
+		if err != nil || len(files) != 1 || files[0].Name() != "vipd-v1.2.3-image.tar" {
 			t.Fatalf("in the folder: %v, %v", files, err)
 		}
 		if archives[i], err = os.ReadFile(filepath.Join(dist, files[0].Name())); err != nil {
@@ -108,11 +110,62 @@ func TestMakeImage(t *testing.T) {
 	if !bytes.Equal(archives[0], archives[1]) {
 		t.Error("the second archive is another one")
 	}
-	got := read(t, archives[0])
-	if got.name != "ghcr.io/vipd-io/vipd:v1.2.3" || got.config.Config.Labels[ocispec.AnnotationVersion] != "v1.2.3" {
-		t.Errorf("image %s of version %s", got.name, got.config.Config.Labels[ocispec.AnnotationVersion])
+	all := readAll(t, archives[0])
+	if len(all) != len(emulators) {
+		t.Fatalf("%d architectures", len(all))
 	}
-	if vipd := got.files["vipd"]; vipd.mode != 0o755 || !bytes.HasPrefix(vipd.content, []byte("\x7fELF")) {
-		t.Errorf("/vipd has mode %o, %d bytes", vipd.mode, len(vipd.content))
+	for _, got := range all {
+		t.Run(got.platform, func(t *testing.T) {
+			if got.name != "ghcr.io/vipd-io/vipd:v1.2.3" || got.config.Config.Labels[ocispec.AnnotationVersion] != "v1.2.3" {
+				t.Errorf("image %s of version %s", got.name, got.config.Config.Labels[ocispec.AnnotationVersion])
+			}
+			vipd := got.files["vipd"]
+			if vipd.mode != 0o755 {
+				t.Errorf("/vipd has mode %o", vipd.mode)
+			}
+			runs(t, emulators[got.platform], vipd.content)
+		})
+	}
+}
+
+// emulators run a program of an architecture that is not this machine's.
+var emulators = map[string][]string{"linux/amd64": nil, "linux/arm64": {"qemu-aarch64-static"}}
+
+// runs runs a vipd as far as it goes without a control plane: its version, a manifest that names
+// its image, and the checks of a machine before kubeadm.
+func runs(t *testing.T, emulator []string, vipd []byte) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "vipd")
+	if err := os.WriteFile(program, vipd, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) (stdout string, status int) {
+		t.Helper()
+		command := append(append(slices.Clone(emulator), program), args...)
+		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		var exit *exec.ExitError
+		if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+			t.Fatalf("%v (make deps installs what runs it): %v", command, err)
+		}
+		if errs.Len() > 0 {
+			t.Errorf("vipd %v: status %d: %s", args, cmd.ProcessState.ExitCode(), errs.String())
+		}
+		return out.String(), cmd.ProcessState.ExitCode()
+	}
+	if out, status := run("version"); status != 0 || !strings.Contains(out, "v1.2.3") {
+		t.Errorf("vipd version: status %d: %s", status, out)
+	}
+	if out, status := run("manifest", "pod", "--address", "192.168.35.100"); status != 0 || !strings.Contains(out, "image: ghcr.io/vipd-io/vipd:v1.2.3\n") {
+		t.Errorf("vipd manifest pod: status %d: %s", status, out)
+	}
+	// What it finds depends on this machine.
+	out, status := run("doctor", "--preflight", "--address", "192.168.35.100", "--output", "json", "--timeout", "60s")
+	var report struct {
+		Results []struct{ ID string }
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil || status > 2 || len(report.Results) < 10 {
+		t.Errorf("vipd doctor --preflight: status %d, %v: %s", status, err, out)
 	}
 }
