@@ -137,7 +137,7 @@ func TestDoctorNetwork(t *testing.T) {
 				s.node.AddAddr("kube-ipvs0", testVIP+"/32")
 				s.sysctl("ipv4/conf/eth0/arp_ignore", "0")
 			},
-			want:    []found{{"D08", "error", "aside", "the VIP " + testVIP + " is also on kube-ipvs0, added by another program than vipd, and arp_ignore of eth0 is 0"}},
+			want:    []found{{"D08", "error", "aside", "the VIP " + testVIP + " is also on kube-ipvs0, added by kube-proxy in IPVS mode, and arp_ignore of eth0 is 0"}},
 			verdict: []string{"This node answers ARP for the VIP at any time"},
 		},
 		{
@@ -147,8 +147,48 @@ func TestDoctorNetwork(t *testing.T) {
 				s.node.AddAddr("kube-ipvs0", testVIP+"/32")
 				s.sysctl("ipv4/conf/eth0/arp_ignore", "1")
 			},
-			want:    []found{{"D08", "info", "aside", "the VIP " + testVIP + " is also on kube-ipvs0, added by another program than vipd"}},
+			want:    []found{{"D08", "info", "aside", "the VIP " + testVIP + " is also on kube-ipvs0, added by kube-proxy in IPVS mode"}},
 			verdict: []string{better},
+		},
+		{
+			name: "VIP on kube-ipvs0 before kubeadm",
+			fault: func(s *site) {
+				s.preflight()
+				s.node.Dummy("kube-ipvs0")
+				s.node.AddAddr("kube-ipvs0", testVIP+"/32")
+				s.sysctl("ipv4/conf/eth0/arp_ignore", "0")
+			},
+			want:    []found{{"D08", "error", "aside", "the VIP " + testVIP + " is also on kube-ipvs0, added by kube-proxy in IPVS mode, and arp_ignore of eth0 is 0"}},
+			verdict: []string{"This node answers ARP for the VIP at any time"},
+		},
+		{
+			name: "VIP on the loopback, for this host only",
+			fault: func(s *site) {
+				s.run(s.node, "ip", "address", "add", testVIP+"/32", "dev", "lo", "scope", "host")
+				s.sysctl("ipv4/conf/eth0/arp_ignore", "1")
+			},
+			want:    []found{{"D08", "info", "aside", "the VIP " + testVIP + " is also on lo, added by another program than vipd"}},
+			verdict: []string{better},
+		},
+		{
+			name:    "VIP with the prefix of the subnet, of another VIP manager, before kubeadm",
+			fault:   func(s *site) { s.preflight(); s.node.AddAddr("eth0", testVIP+"/24") },
+			want:    []found{{"D08", "warning", "leftover", "the VIP is on eth0 as " + testVIP + "/24 beside 192.168.35.11/24, without vipd's mark"}},
+			verdict: []string{better},
+		},
+		{
+			name: "VIP before the node's own address",
+			fault: func(s *site) {
+				s.preflight()
+				s.node.AddAddr("eth0", "192.168.36.11/24")
+				s.run(s.node, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
+				s.node.AddAddr("eth0", testVIP+"/24")
+				s.node.AddAddr("eth0", "192.168.35.11/24")
+				s.route(s.node, "replace default via 192.168.35.1")
+				s.args = append(s.args, "--interface", "eth0")
+			},
+			want:    []found{{"D08", "error", "", "the VIP " + testVIP + " is this node's own address on eth0 (" + testVIP + "/24, not left over by another VIP manager"}},
+			verdict: []string{chosen},
 		},
 		{
 			name:    "VIP is the network",
@@ -212,9 +252,21 @@ func TestDoctorNeighbours(t *testing.T) {
 			verdict: []string{better},
 		},
 		{
-			name:    "the VIP was left behind",
-			fault:   func(s *site) { s.node.AddAddr("eth0", testVIP+"/32") },
-			want:    []found{{"D10", "error", "", testVIP + "/32 is on eth0 of this node, and n2 holds the Lease"}},
+			name:  "the VIP was left behind",
+			fault: func(s *site) { s.node.AddAddr("eth0", testVIP+"/32") },
+			want: []found{
+				{"D08", "info", "leftover", "the VIP is on eth0 as " + testVIP + "/32 beside 192.168.35.11/24"},
+				{"D10", "error", "", testVIP + "/32 is on eth0 of this node, and n2 holds the Lease"},
+			},
+			verdict: []string{"This node has the VIP without the Lease"},
+		},
+		{
+			name:  "the VIP was left behind with the prefix of the subnet",
+			fault: func(s *site) { s.node.AddAddr("eth0", testVIP+"/24") },
+			want: []found{
+				{"D08", "info", "leftover", "the VIP is on eth0 as " + testVIP + "/24 beside 192.168.35.11/24"},
+				{"D10", "error", "", testVIP + "/24 is on eth0 of this node, and n2 holds the Lease"},
+			},
 			verdict: []string{"This node has the VIP without the Lease"},
 		},
 	})

@@ -103,10 +103,12 @@ func TestBroadcast(t *testing.T) {
 	}
 }
 
-// onLinkTwo parses addresses of the interface with index 2.
+// onLinkTwo parses addresses of the interface with index 2. A single address behind another is left
+// over, as netif.Presence has it.
 func onLinkTwo(text string) (out []Address) {
 	for p := range strings.FieldsSeq(text) {
-		out = append(out, Address{Prefix: netip.MustParsePrefix(p), Index: 2})
+		a := netip.MustParsePrefix(p)
+		out = append(out, Address{Prefix: a, Index: 2, Leftover: a.IsSingleIP() && len(out) > 0})
 	}
 	return out
 }

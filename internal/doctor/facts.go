@@ -66,6 +66,8 @@ type Address struct {
 	Index  int
 	// ByVipd: the address has vipd's protocol mark.
 	ByVipd bool
+	// Leftover: another VIP manager left the address on the interface of the VIP, see netif.Presence.
+	Leftover bool
 }
 
 // Route is an IPv4 route of the main table.

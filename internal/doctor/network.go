@@ -124,7 +124,7 @@ func (f Facts) reservedAs() string {
 		p := a.Prefix.Masked()
 		switch {
 		case f.ownerOf(a) == ownedByNode:
-			return fmt.Sprintf("this node's own address on %s (%s)", f.linkName(a.Index), a.Prefix)
+			return fmt.Sprintf("this node's own address on %s (%s%s)", f.linkName(a.Index), a.Prefix, f.beside(a))
 		case p.Bits() < 31 && p.Addr() == f.VIP:
 			return "the address of the network " + p.String()
 		case p.Bits() < 31 && broadcast(p) == f.VIP:
@@ -139,10 +139,18 @@ func (f Facts) reservedAs() string {
 	return ""
 }
 
+// beside describes why a copy of the VIP with the prefix of a subnet is the node's own, although the
+// interface has other addresses.
+func (f Facts) beside(a Address) string {
+	if others := f.describeAddresses(a.Index); others != "" && !a.Prefix.IsSingleIP() {
+		return ", not left over by another VIP manager: it has a lifetime, is the only address in its subnet, or " + others + " is secondary to it"
+	}
+	return ""
+}
+
 // ownerOf determines the owner of a copy of the VIP, as vipd does (pkg/netif, Presence).
 func (f Facts) ownerOf(a Address) owner {
 	on, _ := f.link(a.Index)
-	vipLink, ok := f.vipLink()
 	switch {
 	case a.Prefix.Addr() != f.VIP:
 		return notVIP
@@ -150,7 +158,7 @@ func (f Facts) ownerOf(a Address) owner {
 		return ownedByVipd
 	case on.Local && a.Prefix.IsSingleIP():
 		return onLocalLink
-	case ok && a.Prefix.IsSingleIP() && a.Index == vipLink.Index && f.describeAddresses(a.Index) != "":
+	case a.Leftover:
 		return leftover
 	}
 	return ownedByNode
@@ -179,12 +187,36 @@ func broadcast(p netip.Prefix) netip.Addr {
 var vipReserved = Check{ID: "D08", Title: "VIP not in other use", Modes: everywhere, Cheap: true, Run: func(_ context.Context, in *Input) ([]Finding, error) {
 	what := in.Facts.reservedAs()
 	if what == "" {
-		return in.vipOnLocalLink()
+		aside, err := in.vipOnLocalLink()
+		return append(in.Facts.leftOver(in.Mode), aside...), err
 	}
 	return []Finding{{Severity: Error, Seen: fmt.Sprintf("the VIP %s is %s", in.Facts.VIP, what), Why: "a VIP moves from node to node, so no host may have the address as its own",
 		Remedy: []string{"if the address was added by hand: remove it from the profile (nmtui, netplan); vipd manages the address",
 			"otherwise choose another VIP in the same subnet; exclude the VIP from DHCP and from IPAM pools (spec.excludedAddresses)"}}}, nil
 }}
+
+// leftOver reports a copy of the VIP that another VIP manager left, or has. Whether such a copy has
+// to go now is what D10 tells.
+func (f Facts) leftOver(m Mode) []Finding {
+	i := slices.IndexFunc(f.Addresses, func(a Address) bool { return f.ownerOf(a) == leftover })
+	if i < 0 {
+		return nil
+	}
+	a := f.Addresses[i]
+	on := f.linkName(a.Index)
+	out := Finding{Severity: Info, Kind: "leftover", Seen: fmt.Sprintf("the VIP is on %s as %s beside %s, without vipd's mark: another VIP manager (kube-vip, keepalived) left it there, or runs", on, a.Prefix, f.describeAddresses(a.Index)),
+		Why: "this node answers for the VIP whoever holds it. vipd waits while a kube-vip manifest is on the node, takes the address over when this node takes the VIP, and removes it while another node holds the VIP",
+		Remedy: []string{"stop the other VIP manager for good: remove its manifest, or systemctl disable --now keepalived",
+			fmt.Sprintf("vipd removes the address; without vipd: ip address delete %s dev %s", a.Prefix, on)}}
+	if m == Preflight {
+		out.Severity = Warning
+	}
+	return []Finding{out}
+}
+
+// kubeProxyLink is the interface to which kube-proxy in IPVS mode adds the addresses of Services
+// (pkg/proxy/ipvs).
+const kubeProxyLink = "kube-ipvs0"
 
 // vipOnLocalLink reports the VIP on a local interface. That is harmless unless this node
 // answers ARP for the VIP on the VIP's network, which happens at any time.
@@ -199,20 +231,35 @@ func (in *Input) vipOnLocalLink() ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	on := f.linkName(f.Addresses[i].Index)
-	out := Finding{Severity: Info, Kind: "aside", Seen: fmt.Sprintf("the VIP %s is also on %s, added by another program than vipd", f.VIP, on),
-		Why: "this is harmless: arp_ignore keeps this node from answering ARP for that copy, and vipd does not touch the copy. kube-proxy in IPVS mode adds the external addresses of Services to kube-ipvs0 of every node: " +
-			"a Service with the VIP among its addresses takes over the Service's ports from the API server",
-		Remedy: []string{"find a Service with the VIP: kubectl get services -A | grep " + f.VIP.String(),
-			"remove the VIP from the Service (spec.externalIPs, or the pool of the load balancer): kube-proxy then removes the VIP from kube-ipvs0"}}
-	if !slices.Contains([]int{1, 2, 8}, ignore) { // net/ipv4/arp.c, arp_ignore
-		out.Severity = Error
-		out.Seen += fmt.Sprintf(", and arp_ignore of %s is %d", l.Name, ignore)
-		out.Why = "this node answers ARP for the VIP at any time, even while another node is the holder: clients reach this node or the holder at random. vipd does not remove the address, because vipd did not add it"
-		out.Remedy = append([]string{fmt.Sprintf("at once: sysctl -w net/ipv4/conf/all/arp_ignore=1 net/ipv4/conf/%s/arp_ignore=1", l.Name),
-			"permanently, with kube-proxy in IPVS mode: ipvs.strictARP: true in the ConfigMap kube-system/kube-proxy"}, out.Remedy...)
+	out := localFinding(f.VIP, f.linkName(f.Addresses[i].Index), f.Addresses[i].Prefix)
+	if slices.Contains([]int{1, 2, 8}, ignore) { // net/ipv4/arp.c, arp_ignore
+		out.Why = "this is harmless for ARP: arp_ignore keeps this node from answering for that copy. vipd does not touch the copy, because vipd did not add it. " + out.Why
+		return []Finding{out}, nil
 	}
+	out.Severity = Error
+	out.Seen += fmt.Sprintf(", and arp_ignore of %s is %d", l.Name, ignore)
+	out.Why = "this node answers ARP for the VIP at any time, even while another node is the holder: clients reach this node or the holder at random. vipd does not remove the address, because vipd did not add it. " + out.Why
+	out.Remedy = append([]string{fmt.Sprintf("at once: sysctl -w net/ipv4/conf/all/arp_ignore=1 net/ipv4/conf/%s/arp_ignore=1", l.Name)}, out.Remedy...)
 	return []Finding{out}, nil
+}
+
+// localFinding says who has the VIP on a local interface, and how it is removed.
+func localFinding(vip netip.Addr, on string, a netip.Prefix) Finding {
+	out := Finding{Severity: Info, Kind: "aside"}
+	switch on {
+	case kubeProxyLink:
+		out.Seen = fmt.Sprintf("the VIP %s is also on %s, added by kube-proxy in IPVS mode", vip, on)
+		out.Why = "kube-proxy adds the external addresses of Services to kube-ipvs0 of every node: a Service with the VIP among its addresses takes over the Service's ports from the API server"
+		out.Remedy = []string{"permanently against ARP answers: ipvs.strictARP: true in the ConfigMap kube-system/kube-proxy",
+			"find a Service with the VIP: kubectl get services -A | grep " + vip.String(),
+			"remove the VIP from the Service (spec.externalIPs, or the pool of the load balancer): kube-proxy then removes the VIP from kube-ipvs0"}
+	default:
+		out.Seen = fmt.Sprintf("the VIP %s is also on %s, added by another program than vipd", vip, on)
+		out.Why = "this node's own programs reach the VIP on this node, not at the holder. Load balancers with direct server return (LVS) need such an address; a VIP of vipd does not"
+		out.Remedy = []string{"find what adds the address: grep -r " + vip.String() + " /etc",
+			fmt.Sprintf("remove the address there, and then here: ip address delete %s dev %s", a, on)}
+	}
+	return out
 }
 
 var orphanedVIP = Check{ID: "D10", Title: "leftover VIP", Modes: Node, Run: func(_ context.Context, in *Input) ([]Finding, error) {

@@ -79,7 +79,7 @@ func (e evidence) ownerVerdict() []string {
 	case e.hasError("D10"):
 		return []string{"This node has the VIP without the Lease; another node holds the Lease."}
 	case e.hasError("D08", "aside"):
-		return []string{"This node answers ARP for the VIP at any time: another program than vipd, most likely kube-proxy in IPVS mode, added the VIP to this node."}
+		return []string{"This node answers ARP for the VIP at any time: another program than vipd added the VIP to this node; the finding says which."}
 	case e.hasError("D07", "lost", "no address"):
 		return []string{"This node has no address in the subnet of the VIP any more, or not yet: bring back its own address. The VIP itself is not known to be wrong."}
 	case e.hasError("D08"), e.hasError("D07"):

@@ -121,11 +121,7 @@ func (r *Request) caCertificates() ([]byte, error) {
 }
 
 func (h *Host) network(f *doctor.Facts) error {
-	links, err := h.handle.Links()
-	if err != nil {
-		return err
-	}
-	addrs, err := h.handle.Addresses()
+	now, err := h.handle.Snapshot()
 	if err != nil {
 		return err
 	}
@@ -133,21 +129,32 @@ func (h *Host) network(f *doctor.Facts) error {
 	if err != nil {
 		return err
 	}
-	if l, err := h.handle.Link(f.Interface); err == nil {
+	if l, err := now.Link(f.Interface); err == nil {
 		f.Interface = l.Name // the setting may be an alternative name
 	}
-	for _, l := range links {
+	for _, l := range now.Links() {
 		f.Links = append(f.Links, doctor.Link{Name: l.Name, Index: l.Index, MAC: l.MAC, MTU: l.MTU, Up: l.Up, Loopback: l.Name == "lo", Local: l.Local})
 	}
-	for _, a := range addrs {
-		if a.Prefix.Addr().Is4() && a.Global {
-			f.Addresses = append(f.Addresses, doctor.Address{Prefix: a.Prefix, Index: a.Index, ByVipd: a.Ours})
+	ours := now.Presence(netif.Place{Addr: f.VIP, Link: linkOf(now, f)}).Ours
+	for _, a := range now.Addresses() {
+		if a.Prefix.Addr().Is4() && (a.Global || a.Prefix.Addr() == f.VIP) {
+			f.Addresses = append(f.Addresses, doctor.Address{Prefix: a.Prefix, Index: a.Index, ByVipd: a.Ours, Leftover: !a.Ours && slices.Contains(ours, a)})
 		}
 	}
 	for _, r := range routes {
 		f.Routes = append(f.Routes, doctor.Route{Destination: r.Destination, Gateway: r.Gateway, Index: r.Index, Metric: r.Metric})
 	}
 	return nil
+}
+
+// linkOf returns the index of the interface that vipd uses for the VIP, 0 for none.
+func linkOf(now *netif.Snapshot, f *doctor.Facts) int {
+	name := f.Interface
+	if name == "" {
+		name, _ = now.Choose(f.VIP) // the checks report that there is none
+	}
+	l, _ := now.Link(name)
+	return l.Index
 }
 
 func (h *Host) askARP(ctx context.Context, l doctor.Link, addr netip.Addr, enough int) ([]net.HardwareAddr, error) {
