@@ -30,6 +30,11 @@ func kubeVip(env ...string) string {
 	return b.String()
 }
 
+// started returns the pod with a command in place of its args.
+func started(command string) string {
+	return strings.Replace(kubeVip(), "- args:\n    - manager\n", "- command: "+command+"\n", 1)
+}
+
 // under returns a text indented by n spaces, behind its heading.
 func under(heading, text string, n int) string {
 	return heading + "\n" + strings.Repeat(" ", n) + indented(strings.TrimSuffix(text, "\n"), n) + "\n"
@@ -114,6 +119,18 @@ func TestField(t *testing.T) {
 		"start":            {src: strings.Replace(strings.Replace(kubeVip(`vip_leaderelection="true"`), "- manager", "- start", 1), "    - name: cp_enable\n      value: \"true\"\n", "", 1), refused: true, at: "start", says: "oldest form"},
 		"start, DaemonSet": {src: strings.Replace(daemonSet(kubeVip()), "- manager", "- start", 1), refused: true, says: "oldest form"},
 		"start with Raft":  {src: strings.Replace(kubeVip("vip_localpeer=n1:192.168.35.11:10000"), "- manager", "- start", 1), refused: true, says: "Raft"},
+
+		// The words with which the container starts.
+		"command, etcd":          {src: started("[/kube-vip, manager, --leaderElectionType=etcd]"), refused: true, at: "command", says: "etcd for its election"},
+		"command, etcd apart":    {src: started("[/usr/bin/kube-vip, manager, --leaderElectionType, etcd]"), refused: true, at: "command", says: "etcd for its election"},
+		"command, start":         {src: started("[/kube-vip, start]"), refused: true, at: "command", says: "oldest form"},
+		"command, an argument":   {src: started("[/kube-vip, manager, --vip, 10.0.0.9]"), refused: true, at: "command", says: "argument --vip is not known"},
+		"command, with args":     {src: strings.Replace(kubeVip(), "- args:", "- command: [/kube-vip]\n    args:", 1), out: "name: vipd"},
+		"command, a shell":       {src: started(`[/bin/sh, -c, "vip_interface=$(cat /run/nic) /kube-vip manager"]`), refused: true, at: "command", says: "from a shell"},
+		"command, a wrapper":     {src: started("[/opt/wrap, /kube-vip, manager]"), refused: true, at: "command", says: "starts /opt/wrap"},
+		"command, a placeholder": {src: started("[\"${BIN}\", manager]"), refused: true, at: "command", says: "starts ${BIN}"},
+		"command, a string":      {src: started("/kube-vip manager"), refused: true, at: "command", says: "command is not a list"},
+		"command, DaemonSet":     {src: daemonSet(started("[/kube-vip, start]")), refused: true, says: "oldest form"},
 
 		// Placeholders.
 		"in a flow list":   {src: "keys: [${VM_SSH_KEYS}]\n---\n" + kcp, out: "keys: [${VM_SSH_KEYS}]\n"},

@@ -164,13 +164,38 @@ func resolve(value string) (resolved string, known bool) {
 	return resolved, !strings.Contains(resolved, "${") && !jinjaSign.MatchString(resolved)
 }
 
+// words returns the words with which the container starts, command and args, without the program
+// kube-vip. The error is a Refusal if another program starts.
+func (r *reader) words() ([]*yaml.Node, error) {
+	for _, key := range []string{"command", "args"} {
+		if n := get(r.n, key); n != nil && n.Kind != yaml.SequenceNode && n.Tag != "!!null" {
+			return nil, r.refuse(n, key+" is not a list of words here", "write the words, and migrate again")
+		}
+	}
+	command, args := items(get(r.n, "command")), items(get(r.n, "args"))
+	if len(command) == 0 {
+		return args, nil
+	}
+	switch program := str(command[0]); path.Base(program) {
+	case "kube-vip", "vipd":
+		return append(command[1:], args...), nil
+	case "sh", "bash", "ash", "dash", "busybox", "env":
+		return nil, r.refuse(command[0], "kube-vip starts from a shell or another program ("+program+"), which may change its settings",
+			"write the settings as env, let the container start /kube-vip manager, and migrate again")
+	default:
+		return nil, r.refuse(command[0], "the container starts "+program+", which is not known to be kube-vip",
+			"write /kube-vip, if that is what it is, and migrate again")
+	}
+}
+
 // oldest refuses the form that kube-vip had before v0.3.
 func (r *reader) oldest() error {
-	args := get(r.n, "args")
-	if args == nil || !slices.ContainsFunc(args.Content, func(n *yaml.Node) bool { return str(n) == "start" }) {
-		return nil
+	words, err := r.words()
+	at := slices.IndexFunc(words, func(n *yaml.Node) bool { return str(n) == "start" })
+	if err != nil || at < 0 {
+		return err
 	}
-	return r.refuse(args, "this is kube-vip's oldest form (start), which holds the address of the control plane only: it elects by the Lease plunder-lock, "+
+	return r.refuse(words[at], "this is kube-vip's oldest form (start), which holds the address of the control plane only: it elects by the Lease plunder-lock, "+
 		"or by Raft without vip_leaderelection, so it would not know of vipd, and two nodes would have the address",
 		"stop kube-vip on all nodes before the first vipd starts, and use the output of `vipd manifest pod` with the address and the interface of this manifest; "+
 			"or bring kube-vip to v0.4 or later first (args manager, cp_enable), and migrate that")
@@ -254,22 +279,26 @@ func (r *reader) arguments() error {
 			return r.refuse(c, "the pod has another container, "+str(get(c, "name")), "move that container to another pod, and migrate again")
 		}
 	}
-	args := get(r.n, "args")
-	if args == nil {
-		return nil
+	words, err := r.words()
+	if err != nil {
+		return err
 	}
-	for i := 0; i < len(args.Content); i++ {
-		name, _, inOne := strings.Cut(str(args.Content[i]), "=")
+	for i := 0; i < len(words); i++ {
+		word := str(words[i])
+		name, value, inOne := strings.Cut(word, "=")
+		if !inOne && i+1 < len(words) {
+			value = str(words[i+1])
+		}
 		switch {
-		case name == "manager" || name == "start":
+		case name == "manager":
 			continue
-		case name == "--leaderElectionType" && strings.Contains(str(args.Content[i])+str(at(args, i+1)), "etcd"):
-			return r.refuse(args.Content[i], "kube-vip uses etcd for its election here; vipd uses a Lease, so the two would not know of each other",
+		case name == "--leaderElectionType" && strings.Contains(value, "etcd"):
+			return r.refuse(words[i], "kube-vip uses etcd for its election here; vipd uses a Lease, so the two would not know of each other",
 				"stop kube-vip on all nodes before the first vipd starts: write the output of `vipd manifest pod` to "+vipdPath)
 		case name == "--prometheusHTTPServer" || name == "--log":
-			r.note(r.line(args.Content[i]), name+" removed: vipd has no such argument")
+			r.note(r.line(words[i]), name+" removed: vipd has no such argument")
 		default:
-			return r.refuse(args.Content[i], "argument "+str(args.Content[i])+" is not known to vipd",
+			return r.refuse(words[i], "argument "+word+" is not known to vipd",
 				"use the environment variable of kube-vip instead, or remove the argument, and migrate again")
 		}
 		if !inOne {
@@ -284,13 +313,6 @@ func items(n *yaml.Node) []*yaml.Node {
 		return nil
 	}
 	return slices.Clip(n.Content)
-}
-
-func at(n *yaml.Node, i int) *yaml.Node {
-	if i >= len(n.Content) {
-		return nil
-	}
-	return n.Content[i]
 }
 
 // settings translates the environment, and notes what is lost.
