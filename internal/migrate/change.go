@@ -184,10 +184,13 @@ func (m *migration) editFile(f *foundFile) error {
 			m.note(line, "the path of this manifest is "+name+" and was not changed, although the manifest is vipd's now")
 			return nil
 		}
-		renamed := path.Join(path.Dir(name), "vipd.yaml")
+		renamed := inVipd(name)
+		if err := m.free(f, name, renamed); err != nil {
+			return err
+		}
 		m.renamed = append(m.renamed, name)
 		m.note(line, fmt.Sprintf("%s is now %s", name, renamed))
-		return f.job.substitute(at, path.Base(name), path.Base(renamed))
+		return f.job.substitute(at, []string{name}, inVipd)
 	case inManifests && kubeVipName.MatchString(name):
 		return m.emptyManifest(f, content)
 	case m.keepsHelpers(f.kind):
@@ -196,6 +199,27 @@ func (m *migration) editFile(f *foundFile) error {
 		return m.drop(f, line, name, "it made the name kubernetes known to kube-vip; vipd needs no name")
 	case kubeVipName.MatchString(path.Base(name)) && strings.Contains(str(content), "super-admin.conf"), onlyPrepares(str(content), nil):
 		return m.drop(f, line, name, "it gave kube-vip super-admin.conf; vipd makes its own credentials")
+	}
+	return nil
+}
+
+// inVipd returns the path of vipd's manifest in the place of kube-vip's.
+func inVipd(name string) string { return path.Join(path.Dir(name), path.Base(vipdPath)) }
+
+// free refuses to rename a manifest if another file of the object has that path, or would get it.
+func (m *migration) free(f *foundFile, name, renamed string) error {
+	for _, other := range m.files {
+		taken := str(get(other.entry, "path"))
+		content := get(other.entry, "content")
+		switch {
+		case other.object != f.object || taken == name:
+			continue
+		case taken == renamed:
+			return f.job.refuse(f.entry, name+" would become "+renamed+", which is another file here", "keep one of the two files, and migrate again")
+		case m.hasPod(other.job, content) && !m.applied[content] && inVipd(taken) == renamed:
+			return f.job.refuse(f.entry, "two manifests of kube-vip, "+taken+" and "+name+", would both become "+renamed+", and their pods would both be called vipd",
+				"keep one of them here, and migrate again: vipd needs one manifest for all nodes, also for the first one, and holds one address")
+		}
 	}
 	return nil
 }
@@ -241,13 +265,25 @@ func (m *migration) editScript(f foundFile) error {
 	if m.hasPod(f.job, content) || m.keepsHelpers(f.kind) || slices.Contains(m.dropped, name) {
 		return nil
 	}
-	for _, old := range m.renamed {
-		if strings.Contains(str(content), old) {
-			m.note(f.job.fileLine(content.Line), name+" refers to "+old+" and was changed to "+path.Base(vipdPath)+": check the result")
-			return f.job.substitute(content, old, path.Join(path.Dir(old), "vipd.yaml"))
+	old, err := m.rename(f.job, content)
+	if old != "" {
+		m.note(f.job.fileLine(content.Line), name+" refers to "+old+" and was changed to "+path.Base(vipdPath)+": check the result")
+	}
+	return err
+}
+
+// rename changes a text that refers to renamed manifests, and returns the old names.
+func (m *migration) rename(j *job, n *yaml.Node) (string, error) {
+	var old []string
+	for _, name := range m.renamed {
+		if len(mentioned(str(n), []string{name})) > 0 && !slices.Contains(old, name) {
+			old = append(old, name)
 		}
 	}
-	return nil
+	if len(old) == 0 {
+		return "", nil
+	}
+	return strings.Join(old, " and "), j.substitute(n, old, inVipd)
 }
 
 // remove removes the dropped items, and what would be empty without them.
@@ -325,11 +361,9 @@ func (m *migration) editCommand(c foundCommand) error {
 			m.note(line, "this command refers to "+name+", which is removed, and does more: remove the reference by hand")
 		}
 	}
-	for _, old := range m.renamed {
-		if strings.Contains(text, old) {
-			m.note(line, "this command refers to "+old+" and was changed to "+path.Base(vipdPath)+": check the result, and apply it together with the manifest")
-			return c.job.substitute(c.n, old, path.Join(path.Dir(old), "vipd.yaml"))
-		}
+	if old, err := m.rename(c.job, c.n); old != "" || err != nil {
+		m.note(line, "this command refers to "+old+" and was changed to "+path.Base(vipdPath)+": check the result, and apply it together with the manifest")
+		return err
 	}
 	if strings.Contains(text, "/etc/hosts") && strings.Contains(text, " kubernetes\"") {
 		m.note(line, "this command makes the name kubernetes known on the node; vipd does not need that, and the command was not changed")

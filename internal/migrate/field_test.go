@@ -54,6 +54,15 @@ func controlPlane(kind string, entries ...string) string {
 	return s
 }
 
+// classWith returns a ClusterClass with a patch for each entry of files.
+func classWith(entries ...string) string {
+	s := "kind: ClusterClass\nspec:\n  patches:\n  - definitions:\n    - jsonPatches:\n"
+	for _, e := range entries {
+		s += "      - op: add\n        path: /spec/template/spec/kubeadmConfigSpec/files/-\n        valueFrom:\n" + under("          template: |", e, 12)
+	}
+	return s
+}
+
 // daemonSet turns the pod into a DaemonSet.
 func daemonSet(pod string) string {
 	pod = strings.Replace(pod, "apiVersion: v1\nkind: Pod", "apiVersion: apps/v1\nkind: DaemonSet", 1)
@@ -131,6 +140,19 @@ func TestField(t *testing.T) {
 		"command, a placeholder": {src: started("[\"${BIN}\", manager]"), refused: true, at: "command", says: "starts ${BIN}"},
 		"command, a string":      {src: started("/kube-vip manager"), refused: true, at: "command", says: "command is not a list"},
 		"command, DaemonSet":     {src: daemonSet(started("[/kube-vip, start]")), refused: true, says: "oldest form"},
+
+		// Several manifests, and names.
+		"two manifests in one folder":       {src: controlPlane("KubeadmControlPlane", entry("/etc/kubernetes/manifests/kube-vip-a.yaml", kubeVip()), entry("/etc/kubernetes/manifests/kube-vip-b.yaml", kubeVip("vip_leasename=b"))), refused: true, says: "kube-vip-b.yaml and /etc/kubernetes/manifests/kube-vip-a.yaml, would both become /etc/kubernetes/manifests/vipd.yaml"},
+		"one for the first node":            {src: controlPlane("KubeadmControlPlane", entry("/srv/first-vip.yml", kubeVip()), entry("/srv/next-vip.yml", kubeVip())), refused: true, at: "/srv/first-vip.yml", says: "would both become /srv/vipd.yaml"},
+		"one of them in a patch of a class": {src: classWith(entry("/srv/a.yaml", kubeVip()), entry("/srv/b.yaml", kubeVip())), refused: true, says: "would both become /srv/vipd.yaml"},
+		"another file is in the way":        {src: controlPlane("KubeadmControlPlane", entry("/etc/kubernetes/manifests/vipd.yaml", "x: y\n"), entry(onNode, kubeVip())), refused: true, at: onNode, says: "would become /etc/kubernetes/manifests/vipd.yaml, which is another file"},
+		"one name twice":                    {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry(onNode, kubeVip())), out: "manifests/vipd.yaml"},
+		"two folders": {src: controlPlane("KubeadmControlPlane", entry("/srv/a/kube-vip.yaml", kubeVip()), entry("/srv/b/kube-vip.yaml", kubeVip())) + "    preKubeadmCommands:\n    - cp /srv/a/kube-vip.yaml /root/1; cp '/srv/b/kube-vip.yaml' /root/2\n",
+			says: "refers to /srv/a/kube-vip.yaml and /srv/b/kube-vip.yaml and was changed", out: "cp /srv/a/vipd.yaml /root/1; cp '/srv/b/vipd.yaml' /root/2\n"},
+		"two objects":    {src: controlPlane("KubeadmControlPlane", entry("/srv/kube-vip-a.yaml", kubeVip())) + "---\n" + controlPlane("KubeadmControlPlane", entry("/srv/kube-vip-b.yaml", kubeVip())), out: "path: /srv/vipd.yaml"},
+		"a list of two":  {src: "kind: List\nitems:\n- " + indented(controlPlane("KubeadmControlPlane", entry("/srv/kube-vip-a.yaml", kubeVip())), 2) + "\n- " + indented(controlPlane("KubeadmControlPlane", entry("/srv/kube-vip-b.yaml", kubeVip())), 2), out: "path: /srv/vipd.yaml"},
+		"a longer name":  {src: kcp + "    preKubeadmCommands:\n    - \"mv " + onNode + ".in " + onNode + "\\n\"\n", says: "was changed to vipd.yaml", out: "mv " + onNode + ".in /etc/kubernetes/manifests/vipd.yaml\\n"},
+		"a sentence end": {src: kcp + "    preKubeadmCommands:\n    - echo wrote " + onNode + ".\n", out: "echo wrote /etc/kubernetes/manifests/vipd.yaml.\n"},
 
 		// Placeholders.
 		"in a flow list":   {src: "keys: [${VM_SSH_KEYS}]\n---\n" + kcp, out: "keys: [${VM_SSH_KEYS}]\n"},

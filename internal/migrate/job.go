@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -209,33 +210,53 @@ func (j *job) removeEmpty(parent, seq *yaml.Node) error {
 	return errors.New("a list without a key")
 }
 
-// substitute replaces a string in a scalar, as written in the source.
-func (j *job) substitute(n *yaml.Node, old, with string) error {
+// substitute replaces paths in a scalar, as written in the source.
+func (j *job) substitute(n *yaml.Node, paths []string, with func(string) string) error {
 	start := j.start(n)
 	end, err := j.end(n)
 	if err != nil {
 		return j.refuse(n, err.Error(), "write it in one line")
 	}
-	raw := j.src[start:end]
-	if strings.Contains(n.Value, hide(old, true)) {
-		old, with = hide(old, true), hide(with, true)
+	for _, p := range paths {
+		paths = append(paths, hide(p, true))
 	}
-	if strings.Count(raw, old) != strings.Count(n.Value, old) {
-		return j.refuse(n, "the value is written with escapes", "write "+old+" without escapes")
+	raw, inValue := j.src[start:end], mentioned(n.Value, paths)
+	inRaw := mentioned(raw, paths)
+	if len(inRaw) != len(inValue) {
+		return j.refuse(n, "the value is written with escapes", "write "+paths[0]+" without escapes")
 	}
-	for at := 0; ; {
-		i := strings.Index(raw[at:], old)
-		if i < 0 {
-			break
-		}
-		at += i
-		j.edits = append(j.edits, Edit{Start: start + at, End: start + at + len(old), Text: with})
-		at += len(old)
+	var edits []Edit
+	for _, at := range inValue {
+		edits = append(edits, Edit{Start: at[0], End: at[1], Text: with(n.Value[at[0]:at[1]])})
 	}
-	result := strings.ReplaceAll(n.Value, old, with)
+	result, err := apply(n.Value, edits)
+	if err != nil {
+		return err
+	}
+	for _, at := range inRaw {
+		j.edits = append(j.edits, Edit{Start: start + at[0], End: start + at[1], Text: with(raw[at[0]:at[1]])})
+	}
 	j.expect = append(j.expect, func() { n.Value = result })
 	return nil
 }
+
+// mentioned returns where one of the paths is in a text, and not only the beginning of a longer name.
+func mentioned(text string, paths []string) (out [][]int) {
+	sorted := slices.Clone(paths)
+	slices.SortFunc(sorted, func(a, b string) int { return len(b) - len(a) })
+	for i, p := range sorted {
+		sorted[i] = regexp.QuoteMeta(p)
+	}
+	for _, at := range regexp.MustCompile(strings.Join(sorted, "|")).FindAllStringIndex(text, -1) {
+		if !longer.MatchString(text[at[1]:]) {
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
+// longer matches what continues a file name.
+var longer = regexp.MustCompile(`^(?:[\w-]|\.\w)`)
 
 // refuse returns a Refusal for a node.
 func (j *job) refuse(n *yaml.Node, reason, way string) error {

@@ -88,7 +88,7 @@ func Migrate(src string, o Options) (Result, error) {
 		if odd(doc) {
 			return Result{}, &Refusal{Line: root(doc).Line, Reason: scripted, Way: scriptsWay}
 		}
-		m.kind = str(get(root(doc), "kind"))
+		m.kind, m.object = str(get(root(doc), "kind")), doc
 		m.walk(file, doc, place{})
 	}
 	if err := m.edit(); err != nil {

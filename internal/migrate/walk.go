@@ -12,7 +12,8 @@ import (
 type migration struct {
 	options Options
 	notes   []Note
-	kind    string // of the document
+	kind    string     // of the document
+	object  *yaml.Node // the object that contains what is walked, or its document
 
 	pods     []foundPod
 	files    []foundFile
@@ -48,6 +49,8 @@ type foundFile struct {
 	entry *yaml.Node
 	list  list
 	kind  string
+	// object is the object, or the document, whose files reach the same nodes.
+	object *yaml.Node
 }
 
 type foundCommand struct {
@@ -96,6 +99,10 @@ func (m *migration) walk(j *job, n *yaml.Node, at place) {
 			}
 			m.pods = append(m.pods, p)
 			return
+		}
+		if str(get(n, "kind")) != "" && get(n, "spec") != nil {
+			defer func(before *yaml.Node) { m.object = before }(m.object)
+			m.object = n
 		}
 		if isVipd(n) {
 			m.vipd = true
@@ -151,7 +158,7 @@ func (m *migration) walkItems(j *job, parent, seq *yaml.Node, key string, at pla
 			m.patch(l)
 			continue
 		case key == "files":
-			m.files = append(m.files, foundFile{job: j, entry: item, list: l, kind: m.kind})
+			m.files = append(m.files, foundFile{job: j, entry: item, list: l, kind: m.kind, object: m.object})
 		case slices.Contains(commandKeys, key):
 			m.commands = append(m.commands, foundCommand{job: j, n: item, list: l, kind: m.kind})
 		case key == "definitions":
@@ -284,7 +291,7 @@ func (m *migration) patchItems(l list, j *job, parent, n *yaml.Node, path []stri
 
 func (m *migration) patchItem(l list, j *job, n *yaml.Node, key string) {
 	if key == "files" {
-		m.files = append(m.files, foundFile{job: j, entry: n, list: l, kind: m.kind})
+		m.files = append(m.files, foundFile{job: j, entry: n, list: l, kind: m.kind, object: m.object})
 		return
 	}
 	m.commands = append(m.commands, foundCommand{job: j, n: n, list: l, kind: m.kind})
