@@ -36,7 +36,7 @@ type network struct {
 	place         atomic.Pointer[place] // what the last Look found
 	chosen        string                // the last chosen interface, used when its subnet is gone
 	undestroyable bool                  // the kernel cannot destroy sockets, which was logged
-	outside       bool                  // the VIP is in no subnet of the interface, which was logged
+	service       service
 }
 
 // place is the interface of the addresses.
@@ -64,11 +64,12 @@ func (n *network) changed(c netif.Change) {
 	at := n.at()
 	matters := c.All
 	for _, l := range c.Links {
+		// The interface in use, or the one that has another in its place because it is a port.
 		matters = matters || l.Index == at.index || l.Name == at.name || slices.Contains(l.AltNames, at.name)
 	}
 	for _, a := range c.Addresses {
-		// The address, a subnet by which the interface is chosen, or another address of the
-		// interface.
+		// The address, a subnet by which the interface or its master is chosen, or another address
+		// of the interface.
 		matters = matters || a.Index == at.index || slices.ContainsFunc(n.addresses, a.Prefix.Contains)
 	}
 	if matters {
@@ -92,18 +93,27 @@ func (n *network) Look() (vip.Observation, error) {
 		return vip.Observation{}, err
 	}
 	link, err := n.link(now)
+	why := ""
+	if err == nil {
+		link, why = n.serves(now, link)
+	}
 	n.place.Store(&place{name: cmp.Or(n.configured, n.chosen), index: link.Index})
 	if n.listen != nil {
 		n.listen(link.Index, link.MAC)
 	}
 	seen, orderErr := n.seen(now, link)
-	if err = cmp.Or(err, orderErr); err != nil {
-		return seen, err
+	switch {
+	case err != nil:
+		why = err.Error()
+	case why != "":
+		err = fmt.Errorf("%w: %s", vip.ErrNoLink, why)
+	default:
+		err = orderErr
 	}
-	if !link.Up {
-		return seen, fmt.Errorf("%w: %s is down or has no carrier", vip.ErrNoLink, link.Name)
+	for i := range seen.Places {
+		seen.Places[i].Link.Up, seen.Places[i].Link.Why = why == "", why
 	}
-	return seen, nil
+	return seen, err
 }
 
 // seen returns the state of the addresses on this node.
@@ -115,7 +125,7 @@ func (n *network) seen(now *netif.Snapshot, link netif.Link) (seen vip.Observati
 		}
 	}
 	for _, a := range n.addresses {
-		seen.Places = append(seen.Places, vip.Place{Addr: a, Link: vip.Link{Index: link.Index, MAC: link.MAC.String(), Name: link.Name, Up: link.Up}})
+		seen.Places = append(seen.Places, vip.Place{Addr: a, Link: vip.Link{Index: link.Index, MAC: link.MAC.String(), Name: link.Name}})
 		at := netif.Place{Addr: a, Link: link.Index}
 		present, ours := now.Presence(at), 0
 		for _, p := range present.Ours {
@@ -162,24 +172,7 @@ func (n *network) link(now *netif.Snapshot) (netif.Link, error) {
 	if err != nil {
 		return netif.Link{}, fmt.Errorf("%w: %w", vip.ErrNoLink, err)
 	}
-	n.warnOutside(link, now)
 	return link, nil
-}
-
-// warnOutside logs once that the VIP is in no subnet of the interface.
-func (n *network) warnOutside(link netif.Link, now *netif.Snapshot) {
-	for _, a := range now.On(link.Index) {
-		if !a.Ours && !a.Prefix.IsSingleIP() && a.Prefix.Contains(n.addresses[0]) && a.Prefix.Addr() != n.addresses[0] {
-			n.outside = false
-			return
-		}
-	}
-	if !n.outside {
-		n.log.Warn("the VIP is in no subnet of its interface",
-			zap.Stringer("vip", n.addresses[0]), zap.String("interface", link.Name),
-			zap.String("consequence", "hosts on that network send no ARP requests for the VIP unless they have a route to the VIP"))
-	}
-	n.outside = true
 }
 
 func linkNames(links []netif.Link) string {

@@ -25,11 +25,22 @@ import (
 // nudges.
 func observedNetwork(t testing.TB) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
 	t.Helper()
-	return observedBeside(t, nstest.New(t))
+	return observed(t, nstest.New(t), "")
 }
 
 // observedBeside is observedNetwork with a peer at 192.168.35.50.
 func observedBeside(t testing.TB, peer *nstest.NS) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
+	t.Helper()
+	return observed(t, peer, "")
+}
+
+// observedInterface is observedNetwork with a configured interface.
+func observedInterface(t testing.TB, configured string) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
+	t.Helper()
+	return observed(t, nstest.New(t), configured)
+}
+
+func observed(t testing.TB, peer *nstest.NS, configured string) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
 	t.Helper()
 	ns = nstest.New(t)
 	nstest.Pair(t, ns, peer, "192.168.35.11/24", "192.168.35.50/24")
@@ -40,7 +51,7 @@ func observedBeside(t testing.TB, peer *nstest.NS) (ns *nstest.NS, n *network, n
 	t.Cleanup(handle.Close)
 	nudged = new(atomic.Int64)
 	began := make(chan struct{}, 1)
-	observer, networks := newNetworks(handle, []GroupSpec{{Addresses: []netip.Addr{netip.MustParseAddr(testVIP)}}}, zap.NewNop())
+	observer, networks := newNetworks(handle, []GroupSpec{{Interface: configured, Addresses: []netip.Addr{netip.MustParseAddr(testVIP)}}}, zap.NewNop())
 	n = networks[0]
 	n.nudge = func() {
 		nudged.Add(1)

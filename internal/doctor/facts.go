@@ -53,6 +53,8 @@ type Link struct {
 	MTU int
 	// Up: the interface is administratively up and has carrier.
 	Up bool
+	// PortOf is the name of the bridge, bond or switch that the interface is a port of, or "".
+	PortOf string
 	// Loopback: the checks ignore the interface.
 	Loopback bool
 	// Local: no network is behind the interface, as with loopback and dummy interfaces

@@ -97,6 +97,9 @@ var noSuchInterface = Check{ID: "D05", Title: "configured interface", Modes: Nod
 
 var noCarrier = Check{ID: "D06", Title: "carrier", Modes: everywhere, Cheap: true, Run: func(_ context.Context, in *Input) ([]Finding, error) {
 	l, ok := in.Facts.vipLink()
+	if ok && l.PortOf != "" {
+		return []Finding{portFinding(in.Facts, l)}, nil
+	}
 	if !ok || l.Up {
 		return nil, nil
 	}
@@ -104,6 +107,15 @@ var noCarrier = Check{ID: "D06", Title: "carrier", Modes: everywhere, Cheap: tru
 		Remedy: []string{"see the state: ip -brief link show " + l.Name + " (NO-CARRIER: the cause is outside of the node)",
 			"outside, in vSphere: check that the network adapter is \"Connected\", and that its port group exists on the VM's host", "on the node: ip link set " + l.Name + " up"}}}, nil
 }}
+
+// portFinding is about an interface that was made a port of another one, which vipd cannot follow.
+func portFinding(f Facts, l Link) Finding {
+	return Finding{Severity: Error, Kind: "port", Seen: fmt.Sprintf("%s is a port of %s, and no subnet of %s contains the VIP %s; this node has %s", l.Name, l.PortOf, l.PortOf, f.VIP, f.describeLinks()),
+		Why: fmt.Sprintf("packets and ARP requests that arrive at %s go to %s: an address on %s is not answered there, and vipd does not hold the VIP", l.Name, l.PortOf, l.Name),
+		Remedy: []string{fmt.Sprintf("give the node's address to %s, and remove it from %s: vipd then follows to %s", l.PortOf, l.Name, l.PortOf),
+			"or remove the setting (--interface, VIPD_INTERFACE, vip_interface): vipd then selects the interface whose subnet contains the VIP",
+			"or take the interface out of the bridge or bond: ip link set " + l.Name + " nomaster"}}
+}
 
 var vipOffSubnet = Check{ID: "D07", Title: "VIP in a subnet of the node", Modes: Node | Preflight, Cheap: true, Run: func(ctx context.Context, in *Input) ([]Finding, error) {
 	if _, ok := in.Facts.subnet(in.Facts.VIP); ok || in.Facts.reservedAs() != "" {

@@ -302,6 +302,10 @@ func problems(s Status, f Facts, now boottime.Instant) []string {
 		add("the VIP is also an address of %s itself (%s), which vipd does not change: remove that address, or choose a VIP that no host has", s.Node, f.Own)
 	case f.Own != "":
 		add("%s would not take the VIP: the VIP is an address of %s itself (%s); remove that address, or choose a VIP that no host has", s.Node, s.Node, f.Own)
+	case s.Interface.Reason != "" && s.State == "holding":
+		add("%s cannot serve the VIP, and gives it to another node within a second: %s", s.Node, s.Interface.Reason)
+	case s.State == "standby" && !s.Candidate && s.Interface.Reason != "":
+		add("%s would not take the VIP: %s; mend the interface, or name another one with --interface", s.Node, s.Interface.Reason)
 	case s.State == "standby" && !s.Candidate:
 		add("%s would not take the VIP: the node has no interface for the VIP, or defers to others; vipd's log there says why", s.Node)
 	}

@@ -84,11 +84,18 @@ func TestProblems(t *testing.T) {
 			func(_ *clock, f *Facts) { standby(f); f.Candidate, f.Own = false, "192.168.35.100/24 on eth1" }},
 		"the node's own, holding": {Degraded, "the VIP is also an address of n1 itself (192.168.35.100/24 on eth1)", func(_ *clock, f *Facts) { f.Own = "192.168.35.100/24 on eth1" }},
 		"no candidate":            {Degraded, "n1 would not take the VIP", func(_ *clock, f *Facts) { standby(f); f.Candidate = false }},
-		"stuck":                   {Degraded, "was not removed from n1", func(_ *clock, f *Facts) { f.State = "withdrawing" }},
-		"not there":               {Degraded, "the VIP is not on eth0", func(_ *clock, f *Facts) { f.Present = false }},
-		"not there yet":           {Healthy, "", func(c *clock, f *Facts) { f.Present, f.Since = false, c.now() }},
-		"peer":                    {Degraded, "API server of n2 (192.168.35.12:6443) is not ready: refused", func(_ *clock, f *Facts) { f.APIServers[1].State, f.APIServers[1].Reason = "not ready", "refused" }},
-		"alone":                   {Healthy, "", func(_ *clock, f *Facts) { f.APIServers, f.ControlPlane.Read = f.APIServers[:1], true }},
+		"no candidate, its interface": {Degraded, "n1 would not take the VIP: eth0 is a port of br-ex", func(_ *clock, f *Facts) {
+			standby(f)
+			f.Candidate, f.Interface.Up, f.Interface.Reason = false, false, "eth0 is a port of br-ex, which has no subnet of the VIP"
+		}},
+		"cannot serve, holding": {Degraded, "n1 cannot serve the VIP, and gives it to another node within a second: eth0 has", func(_ *clock, f *Facts) {
+			f.Interface.Reason = "eth0 has no address in a subnet of the VIP any more"
+		}},
+		"stuck":         {Degraded, "was not removed from n1", func(_ *clock, f *Facts) { f.State = "withdrawing" }},
+		"not there":     {Degraded, "the VIP is not on eth0", func(_ *clock, f *Facts) { f.Present = false }},
+		"not there yet": {Healthy, "", func(c *clock, f *Facts) { f.Present, f.Since = false, c.now() }},
+		"peer":          {Degraded, "API server of n2 (192.168.35.12:6443) is not ready: refused", func(_ *clock, f *Facts) { f.APIServers[1].State, f.APIServers[1].Reason = "not ready", "refused" }},
+		"alone":         {Healthy, "", func(_ *clock, f *Facts) { f.APIServers, f.ControlPlane.Read = f.APIServers[:1], true }},
 		"alone, unread": {Degraded, "the cluster could not be asked (EndpointSlices: Forbidden, Nodes: Forbidden): if the API server of n1 fails", func(_ *clock, f *Facts) {
 			f.APIServers, f.ControlPlane.Reason = f.APIServers[:1], "EndpointSlices: Forbidden, Nodes: Forbidden"
 		}},

@@ -86,8 +86,10 @@ type Interface struct {
 	// Name and MAC are "" while no interface fits.
 	Name string `json:"name"`
 	MAC  string `json:"mac"`
-	// Up tells whether the interface is set up and has carrier.
-	Up bool `json:"up"`
+	// Up tells whether the interface can serve the VIP: it is set up, has carrier, is no port of
+	// another interface, and has not lost its subnet of the VIP. Reason is why it cannot.
+	Up     bool   `json:"up"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Lease is the coordination.k8s.io Lease as this node observes it.

@@ -53,6 +53,11 @@ type Link struct {
 	// Local means that the interface leads nowhere: the loopback, or a dummy, like kube-proxy's
 	// kube-ipvs0.
 	Local bool
+	// Kind is the kernel's kind of interface, such as "bridge"; "device" for hardware.
+	Kind string
+	// Master is the index of the interface that this one was made a port of, 0 for none, see
+	// Snapshot.PortOf.
+	Master int
 }
 
 // Address is an IPv4 or IPv6 address on an interface.
@@ -179,8 +184,10 @@ func toLink(l netlink.Link) Link {
 		MAC:      a.HardwareAddr,
 		MTU:      a.MTU,
 		// Unknown is what drivers without carrier detection report (RFC 2863).
-		Up:    a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown),
-		Local: local(a.RawFlags),
+		Up:     a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown),
+		Local:  local(a.RawFlags),
+		Kind:   l.Type(),
+		Master: a.MasterIndex,
 	}
 }
 

@@ -317,7 +317,8 @@ func (s *Snapshot) update(l Link, gone bool) {
 }
 
 func (l Link) equal(b Link) bool {
-	return l.Name == b.Name && slices.Equal(l.AltNames, b.AltNames) && l.Index == b.Index && slices.Equal(l.MAC, b.MAC) && l.Up == b.Up && l.Local == b.Local
+	return l.Name == b.Name && slices.Equal(l.AltNames, b.AltNames) && l.Index == b.Index && slices.Equal(l.MAC, b.MAC) && l.Up == b.Up && l.Local == b.Local &&
+		l.Kind == b.Kind && l.Master == b.Master
 }
 
 func (s *subscription) address(m syscall.NetlinkMessage, dumped bool, c *Change) {

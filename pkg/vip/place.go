@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -11,8 +12,10 @@ type Link struct {
 	MAC   string
 	// Name is for people.
 	Name string
-	// Up means that the interface is set up and has carrier.
-	Up bool
+	// Up means that the interface can serve the address: it is set up, has carrier, is no port of
+	// another interface, and its network is the address's. Why is the reason if it cannot.
+	Up  bool
+	Why string
 }
 
 // Place is an address and the link that the address belongs on.
@@ -27,6 +30,16 @@ type Places []Place
 
 // Up tells whether all links are up.
 func (p Places) Up() bool { return p.all(func(l Link) bool { return l.Up }) }
+
+// why returns why a link cannot serve, "" if all can.
+func (p Places) why() string {
+	for _, at := range p {
+		if !at.Link.Up {
+			return cmp.Or(at.Link.Why, "it is down")
+		}
+	}
+	return ""
+}
 
 // found tells whether there is a link for each address.
 func (p Places) found() bool { return p.all(func(l Link) bool { return l.Index != 0 }) }

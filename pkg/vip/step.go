@@ -129,7 +129,7 @@ func reconcileHolding(s State, now boottime.Instant) (State, []Action) {
 	case now >= s.Grant.Until:
 		return withdraw(s, "the deadline passed")
 	case s.DownSince != 0 && now >= s.DownSince.Add(linkDownTimeout):
-		return handOver(s, "the interface is down", s.Serving.successor())
+		return handOver(s, "the interface cannot serve: "+s.Places.why(), s.Serving.successor())
 	case to != "" && now >= s.LeaveAt:
 		return handOver(s, why, to)
 	case s.Broken != "" && s.Places.Up() && now >= s.RepairAt:
@@ -149,7 +149,7 @@ func reconcileStandby(s State, now boottime.Instant) (State, []Action) {
 	case g.Held && now < g.Until && s.Own != "":
 		return handOver(s, "granted, but the VIP is an address of this node itself: "+s.Own, s.Serving.successor())
 	case g.Held && now < g.Until:
-		return handOver(s, "granted, but the interface is not usable", s.Serving.successor())
+		return handOver(s, "granted, but the interface cannot serve: "+s.Places.why(), s.Serving.successor())
 	case (s.Present != Absent || s.Stray) && g.Known && !g.Held && g.Holder != "" && g.Holder != s.Node:
 		return withdraw(s, "address left on this node while "+g.Holder+" holds the lease")
 	}

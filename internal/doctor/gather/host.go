@@ -131,9 +131,16 @@ func (h *Host) network(f *doctor.Facts) error {
 	}
 	if l, err := now.Link(f.Interface); err == nil {
 		f.Interface = l.Name // the setting may be an alternative name
+		if to, ok := now.Follow(l, f.VIP); ok {
+			f.Interface = to.Name // as vipd does
+		}
 	}
 	for _, l := range now.Links() {
-		f.Links = append(f.Links, doctor.Link{Name: l.Name, Index: l.Index, MAC: l.MAC, MTU: l.MTU, Up: l.Up, Loopback: l.Name == "lo", Local: l.Local})
+		link := doctor.Link{Name: l.Name, Index: l.Index, MAC: l.MAC, MTU: l.MTU, Up: l.Up, Loopback: l.Name == "lo", Local: l.Local}
+		if master, is := now.PortOf(l); is {
+			link.PortOf = master.Name
+		}
+		f.Links = append(f.Links, link)
 	}
 	ours := now.Presence(netif.Place{Addr: f.VIP, Link: linkOf(now, f)}).Ours
 	for _, a := range now.Addresses() {
