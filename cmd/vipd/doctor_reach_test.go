@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vipd-io/vipd/internal/nstest"
+	"github.com/vipd-io/vipd/internal/status"
 )
 
 // Faults of the name, of the way to the VIP, and of what answers there.
@@ -115,6 +116,15 @@ func TestDoctorConnection(t *testing.T) {
 			fault:   (*site).free,
 			want:    []found{{"D14", "error", "nobody", testVIP + ":6443: no route to host, after "}},
 			verdict: []string{"No node holds the VIP."},
+		},
+		{
+			name: "the holder is not heard",
+			fault: func(s *site) {
+				s.noVIP()
+				s.status.Health = status.Healthy // n2 holds and renews, and its answers are lost
+			},
+			want:    []found{{"D14", "error", "mute", testVIP + ":6443: no route to host, after "}},
+			verdict: []string{"n2 holds the VIP by the Lease, and does not answer for the VIP on this link."},
 		},
 		{
 			name:    "firewalld rejects",

@@ -110,8 +110,12 @@ func (s *site) route(ns *nstest.NS, words string) {
 	s.run(ns, "ip", append([]string{"route"}, strings.Fields(words)...)...)
 }
 
+// noVIP has nobody hold the VIP, and vipd says so.
 func (s *site) noVIP() {
 	s.t.Helper()
+	if s.status != nil {
+		s.status.Health = status.NoHolder
+	}
 	s.run(s.holder, "ip", "address", "delete", testVIP+"/32", "dev", "eth0")
 }
 

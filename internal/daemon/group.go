@@ -70,7 +70,7 @@ func newGroup(n *node, s GroupSpec, network *network, fence fence, board *status
 	})
 	network.nudge, network.listen = g.manager.Changed, g.listener.Watch
 	if c.ProbeInterval > 0 {
-		g.prober = reach.New(reach.Options{Ask: g.ask, Every: c.ProbeInterval, Idle: g.manager.Holds, Observe: as[reach.Outage](g.observe)})
+		g.prober = reach.New(reach.Options{Ask: g.ask, Every: c.ProbeInterval, Idle: g.manager.Holds, Expected: g.report.heldByAnother, Observe: as[reach.Outage](g.observe)})
 	}
 	return g, nil
 }

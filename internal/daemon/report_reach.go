@@ -27,6 +27,13 @@ func (r *reporter) outageChanged(o reach.Outage) {
 		Phases: r.board.Steps(status.Step{What: "first probe without an answer", At: o.Began}, status.Step{What: "answered", At: o.Ended})})
 }
 
+// heldByAnother tells whether the newest Lease names another node as the holder.
+func (r *reporter) heldByAnother() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last.Holder != "" && r.last.Holder != r.node && r.vacated == 0
+}
+
 // shortError returns why a request had no answer, without the method and URL.
 func shortError(err error) string {
 	var outer *url.Error

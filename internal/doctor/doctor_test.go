@@ -175,7 +175,7 @@ func TestDefaultRoutes(t *testing.T) {
 
 // TestVerdict: the verdict for combinations of findings.
 func TestVerdict(t *testing.T) {
-	facts := Facts{VIP: vip, Port: 6443, Addresses: []Address{{Prefix: netip.MustParsePrefix("192.168.35.11/24")}}}
+	facts := Facts{VIP: vip, Port: 6443, LeaseHolder: "n1", Addresses: []Address{{Prefix: netip.MustParsePrefix("192.168.35.11/24")}}}
 	const fine = "The VIP itself works inside 192.168.35.0/24."
 	for _, c := range []struct {
 		found string // ID, or ID/kind; ~ID for a warning, ?ID for a check that could not run
@@ -223,6 +223,7 @@ func TestVerdict(t *testing.T) {
 		{"D14/no-route-beyond", Worker, []string{"This machine, or a router on the path, has no route to the VIP."}},
 		{"D20/denied D14/nobody", Node, []string{"SELinux denies vipd access to its files"}},
 		{"D28/references D14/nobody", Node, []string{"kubelet does not run the VIP manager"}},
+		{"D14/mute", Node, []string{"n1 holds the VIP by the Lease, and does not answer for the VIP on this link."}},
 		{"D14/nobody D16/refused", Node, []string{"No node holds the VIP."}},
 		{"D14/refused D16/refused", Node, []string{"The VIP is held, and the API server behind it does not run."}},
 		{"D19/rule", Node, []string{"The VIP works until this node takes the VIP: the firewall"}},

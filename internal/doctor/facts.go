@@ -34,6 +34,8 @@ type Facts struct {
 	// if that vipd could not read the Lease. NodeName is the name of this node in the Lease.
 	LeaseHolder, NodeName string
 	LeaseKnown            bool
+	// LeaseRenewed reports whether that holder keeps renewing the Lease, as that vipd sees it.
+	LeaseRenewed bool
 	// LeaseDuration is the setting of this node's vipd, or 0 if unknown.
 	LeaseDuration time.Duration
 	// Kubeconfigs are the kubeconfigs of this node's vipd.

@@ -81,6 +81,7 @@ var vipUnreachable = Check{ID: "D14", Title: "connection to the VIP", Modes: Nod
 		f.Remedy = []string{"on the node that holds the VIP: vipd doctor", "from a host in the VIP's own subnet: curl -k https://" + to + "/livez; if that works, the return route is missing",
 			"Ubuntu with ufw, on each control-plane node: ufw status; ufw allow " + fmt.Sprint(in.Facts.Port) + "/tcp"}
 	}
+	in.nameHolder(&f)
 	select {
 	case nodes := <-elsewhere:
 		if len(nodes) > 0 {
@@ -104,6 +105,23 @@ func (in *Input) ownFirewall(ctx context.Context) (rule FirewallRule, blocks boo
 		return FirewallRule{}, false
 	}
 	return got.Outgoing[0], true
+}
+
+// nameHolder names the node that holds the Lease, and that renews it: the holder is there, and does
+// not answer on this link.
+func (in *Input) nameHolder(f *Finding) {
+	by := in.Facts.LeaseHolder
+	if !in.Facts.LeaseRenewed || by == "" || by == in.Facts.NodeName {
+		return
+	}
+	if f.Kind != "nobody" {
+		f.Why += fmt.Sprintf(". %s holds the Lease", by)
+		return
+	}
+	f.Kind = "mute"
+	f.Why = fmt.Sprintf("%s holds the Lease and renews it, and no machine answers ARP for the VIP on this link: the answers of %s, or the requests, are lost on the way", by, by)
+	f.Remedy = []string{"on " + by + ": vipd status; vipd doctor", "between this node and " + by + ": the VLAN, the port group, a filter of ARP or of MACs (port security, anti-spoofing)",
+		"until the cause is found, on a node that clients reach: vipd move --to NODE"}
 }
 
 // askPeersReachVIP asks, in the background, which peers reach the VIP by their own status. end

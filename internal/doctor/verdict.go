@@ -143,6 +143,8 @@ func (e evidence) vipdVerdict() []string {
 		return []string{"SELinux denies vipd access to its files, so this node cannot hold the VIP."}
 	case e.hasError("D28") && !e.vipReachable:
 		return []string{"kubelet does not run the VIP manager on this node: kubelet refuses the manifest."}
+	case e.hasError("D14", "mute"):
+		return []string{fmt.Sprintf("%s holds the VIP by the Lease, and does not answer for the VIP on this link.", e.Facts.LeaseHolder)}
 	case e.hasError("D14", "nobody"):
 		return []string{"No node holds the VIP. On a control-plane node, `vipd status` says why."}
 	}

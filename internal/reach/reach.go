@@ -29,6 +29,9 @@ type Options struct {
 	Every time.Duration
 	// Idle, if set, tells whether probes are unnecessary, because the VIP is on this node.
 	Idle func() bool
+	// Expected, if set, tells whether an answer is to be expected even if there never was one: some
+	// node holds the VIP. Else there is no outage before the first answer.
+	Expected func() bool
 	// Observe is called when an outage begins, and once more when it ends. Observe must
 	// not block.
 	Observe func(Outage)
@@ -62,6 +65,9 @@ func New(opts Options) *Prober {
 	}
 	if opts.Idle == nil {
 		opts.Idle = func() bool { return false }
+	}
+	if opts.Expected == nil {
+		opts.Expected = func() bool { return false }
 	}
 	return &Prober{opts: opts, wake: make(chan struct{}, 1)}
 }
@@ -99,7 +105,7 @@ func (p *Prober) Run(ctx context.Context) error {
 			return nil
 		case a := <-answers:
 			pending--
-			if r.answered(a) {
+			if r.answered(a, p.opts.Expected()) {
 				p.opts.Observe(r.outage)
 			}
 		case <-p.wake:

@@ -21,7 +21,7 @@ type client struct {
 	prober *Prober
 	asked  atomic.Int32
 	// How the address behaves.
-	dark, mute, idle, unknown atomic.Bool
+	dark, mute, idle, unknown, held atomic.Bool
 
 	observed []Outage
 	end      func()
@@ -31,7 +31,7 @@ var errDark = errors.New("connection refused")
 
 func run(t *testing.T) *client {
 	c := &client{start: time.Now()}
-	c.prober = New(Options{Every: time.Second, Idle: c.idle.Load, Now: c.now, Observe: func(o Outage) { c.observed = append(c.observed, o) },
+	c.prober = New(Options{Every: time.Second, Idle: c.idle.Load, Expected: c.held.Load, Now: c.now, Observe: func(o Outage) { c.observed = append(c.observed, o) },
 		Ask: func(ctx context.Context) (bool, error) {
 			c.asked.Add(1)
 			switch {
@@ -129,6 +129,23 @@ func TestNothingToAsk(t *testing.T) {
 		time.Sleep(time.Second)
 		c.end()
 		if len(c.observed) != 2 || c.observed[1].Ended == 0 {
+			t.Errorf("outages %+v", c.observed)
+		}
+	})
+}
+
+// TestStartedIntoAnOutage: an address that some node holds is dark from the first probe on.
+func TestStartedIntoAnOutage(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		c := run(t)
+		c.dark.Store(true)
+		time.Sleep(2500 * time.Millisecond) // who holds is not known yet
+		c.held.Store(true)
+		time.Sleep(10 * time.Second)
+		c.dark.Store(false)
+		time.Sleep(2 * time.Second)
+		c.end()
+		if len(c.observed) != 2 || c.observed[0].Began != at(3*time.Second) || c.observed[0].Ended != 0 || c.observed[1].Ended < at(12500*time.Millisecond) {
 			t.Errorf("outages %+v", c.observed)
 		}
 	})

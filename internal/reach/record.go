@@ -13,7 +13,8 @@ type record struct {
 	// good are the answers that may end an outage which is not known yet, in the order of their
 	// arrival.
 	good []answer
-	// up is true after the first answer: before that, there is no outage.
+	// up is true after the first answer: before that, there is an outage only if an answer is
+	// expected.
 	up bool
 }
 
@@ -21,15 +22,16 @@ type record struct {
 func (r *record) ongoing() bool { return r.outage.Began != 0 && r.outage.Ended == 0 }
 
 // answered records the outcome of a probe, and tells whether the outage changed. A probe that was
-// sent before the end of an outage is ignored: it tells nothing about the time after.
-func (r *record) answered(a answer) bool {
+// sent before the end of an outage is ignored: it tells nothing about the time after. expected:
+// there is a reason to expect an answer even before the first one.
+func (r *record) answered(a answer, expected bool) bool {
 	switch {
 	case !a.known || a.sent < r.outage.Ended:
 		return false
 	case a.err == nil:
 		r.up = true
 		return r.succeeded(a)
-	case !r.up:
+	case !r.up && !expected:
 		return false
 	case r.ongoing():
 		r.outage.Began = min(r.outage.Began, a.sent)

@@ -276,6 +276,8 @@ const (
 	expiryWarning = 24 * time.Hour
 	// settleTime is how long the addition or the removal of an address may take.
 	settleTime = time.Second
+	// outageTime is how long an outage counts as part of a move of the VIP.
+	outageTime = 3 * time.Second
 	// discoveryTime is how long a new holder may take to learn the other nodes.
 	discoveryTime = 10 * time.Second
 )
@@ -308,6 +310,9 @@ func problems(s Status, f Facts, now boottime.Instant) []string {
 		add("%s would not take the VIP: %s; mend the interface, or name another one with --interface", s.Node, s.Interface.Reason)
 	case s.State == "standby" && !s.Candidate:
 		add("%s would not take the VIP: the node has no interface for the VIP, or defers to others; vipd's log there says why", s.Node)
+	}
+	if o := f.Outage; o.Began != 0 && o.Ended == 0 && s.Lease.Holder != "" && now.Sub(o.Began) >= outageTime {
+		add("the VIP has not answered %s for %.0f s (%s), and %s holds the lease: see `vipd doctor` on %s, and on %s", s.Node, now.Sub(o.Began).Seconds(), o.Error, s.Lease.Holder, s.Node, s.Lease.Holder)
 	}
 	for _, a := range s.APIServers {
 		if a.State == "not ready" {

@@ -91,6 +91,18 @@ func TestProblems(t *testing.T) {
 		"cannot serve, holding": {Degraded, "n1 cannot serve the VIP, and gives it to another node within a second: eth0 has", func(_ *clock, f *Facts) {
 			f.Interface.Reason = "eth0 has no address in a subnet of the VIP any more"
 		}},
+		"dark": {Degraded, "the VIP has not answered n1 for 5 s (no answer in time), and n2 holds the lease", func(c *clock, f *Facts) {
+			standby(f)
+			f.Outage = OutageFacts{Began: c.ago(5 * time.Second), Error: "no answer in time"}
+		}},
+		"dark for a moment": {Healthy, "", func(c *clock, f *Facts) {
+			standby(f)
+			f.Outage = OutageFacts{Began: c.ago(2 * time.Second), Error: "no answer in time"}
+		}},
+		"dark before": {Healthy, "", func(c *clock, f *Facts) {
+			standby(f)
+			f.Outage = OutageFacts{Began: c.ago(9 * time.Second), Ended: c.ago(time.Second)}
+		}},
 		"stuck":         {Degraded, "was not removed from n1", func(_ *clock, f *Facts) { f.State = "withdrawing" }},
 		"not there":     {Degraded, "the VIP is not on eth0", func(_ *clock, f *Facts) { f.Present = false }},
 		"not there yet": {Healthy, "", func(c *clock, f *Facts) { f.Present, f.Since = false, c.now() }},

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/vipd-io/vipd/internal/doctor"
+	"github.com/vipd-io/vipd/internal/status"
 	"github.com/vipd-io/vipd/internal/staticpod"
 	"github.com/vipd-io/vipd/pkg/arp"
 	"github.com/vipd-io/vipd/pkg/boottime"
@@ -81,6 +82,7 @@ func (r *Request) Input(ctx context.Context, h *Host) (*doctor.Input, error) {
 			f.Chosen = r.Status.Interface.Name
 		}
 		f.LeaseKnown, f.LeaseHolder, f.NodeName = r.Status.Lease.Known, r.Status.Lease.Holder, r.Status.Node
+		f.LeaseRenewed = r.Status.Health != status.NoHolder
 		if d, err := time.ParseDuration(r.Status.Configuration["lease-duration"]); err == nil {
 			f.LeaseDuration = d
 		}
