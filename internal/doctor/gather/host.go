@@ -23,8 +23,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/vipd-io/vipd/internal/doctor"
-	"github.com/vipd-io/vipd/internal/status"
 	"github.com/vipd-io/vipd/internal/staticpod"
+	"github.com/vipd-io/vipd/internal/status"
 	"github.com/vipd-io/vipd/pkg/arp"
 	"github.com/vipd-io/vipd/pkg/boottime"
 	"github.com/vipd-io/vipd/pkg/kubeapi"
