@@ -25,22 +25,23 @@ import (
 // nudges.
 func observedNetwork(t testing.TB) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
 	t.Helper()
-	return observed(t, nstest.New(t), "")
+	return observedOn(t, nstest.New(t), "")
 }
 
 // observedBeside is observedNetwork with a peer at 192.168.35.50.
 func observedBeside(t testing.TB, peer *nstest.NS) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
 	t.Helper()
-	return observed(t, peer, "")
+	return observedOn(t, peer, "")
 }
 
 // observedInterface is observedNetwork with a configured interface.
 func observedInterface(t testing.TB, configured string) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
 	t.Helper()
-	return observed(t, nstest.New(t), configured)
+	return observedOn(t, nstest.New(t), configured)
 }
 
-func observed(t testing.TB, peer *nstest.NS, configured string) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
+// observedOn is observedNetwork with a peer and a configured interface.
+func observedOn(t testing.TB, peer *nstest.NS, configured string) (ns *nstest.NS, n *network, nudged *atomic.Int64) {
 	t.Helper()
 	ns = nstest.New(t)
 	nstest.Pair(t, ns, peer, "192.168.35.11/24", "192.168.35.50/24")
