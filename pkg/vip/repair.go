@@ -28,7 +28,7 @@ func (s State) broken(e Observation) string {
 	if e.Unfenced {
 		return "another program changed the fence in nftables"
 	}
-	return cmp.Or(e.Places.difference(s.Places), e.Present.missing(), e.order())
+	return cmp.Or(e.order(), e.Places.difference(s.Places), e.Present.missing())
 }
 
 // order describes a wrong order of the addresses, "" for none.
