@@ -197,7 +197,7 @@ func (m *migration) editFile(f *foundFile) error {
 		return nil
 	case path.Base(name) == "kube-vip.hosts":
 		return m.drop(f, line, name, "it made the name kubernetes known to kube-vip; vipd needs no name")
-	case kubeVipName.MatchString(path.Base(name)) && strings.Contains(str(content), "super-admin.conf"), onlyPrepares(str(content), nil):
+	case onlyPrepares(str(content), nil):
 		return m.drop(f, line, name, "it gave kube-vip super-admin.conf; vipd makes its own credentials")
 	}
 	return nil
@@ -369,44 +369,6 @@ func (m *migration) editCommand(c foundCommand) error {
 		m.note(line, "this command makes the name kubernetes known on the node; vipd does not need that, and the command was not changed")
 	}
 	return nil
-}
-
-var (
-	statements = regexp.MustCompile(`\n|;|&&|\|\|`)
-	keyword    = regexp.MustCompile(`^(?:if|then|elif|else|do|!|\{|\(|function \w+|\w+\(\))(?:\s+|$)`)
-	harmless   = regexp.MustCompile(`^(?:#.*|fi|done|\}|\)|exit 0|set [-+]\w+( pipefail)?|(?:export |readonly |declare -r |local )?[A-Za-z_]\w*=(?:"[^"]*"|'[^']*'|\$\([^()]*\)|[^\s"']*)|\[.*|test .*|grep -q.*|sleep [0-9]+)?$`)
-	aboutAdmin = regexp.MustCompile(`^sed .*admin\.conf.*`)
-)
-
-// onlyPrepares tells whether a script only gives super-admin.conf to kube-vip's manifest or takes
-// it away again, or only runs such scripts.
-func onlyPrepares(script string, scripts []string) bool {
-	found := false
-	for _, s := range statements.Split(strings.ReplaceAll(script, "\\\n", " "), -1) {
-		s = strings.TrimSpace(s)
-		for keyword.MatchString(s) {
-			s = strings.TrimSpace(keyword.ReplaceAllString(s, ""))
-		}
-		switch {
-		case harmless.MatchString(s):
-		case aboutAdmin.MatchString(s) && kubeVipName.MatchString(s):
-			found = true
-		case runs(s, scripts):
-			found = true
-		default:
-			return false
-		}
-	}
-	return found
-}
-
-// runs tells whether a statement runs one of the scripts, or makes it executable.
-func runs(statement string, scripts []string) bool {
-	words := strings.Fields(statement)
-	for len(words) > 0 && slices.Contains([]string{"/bin/bash", "bash", "/bin/sh", "sh", "sudo", "chmod", "+x", "0700", "0755", "700", "755"}, words[0]) {
-		words = words[1:]
-	}
-	return len(words) > 0 && slices.Contains(scripts, words[0])
 }
 
 var placeholder = regexp.MustCompile(`\$+\{[^}]*\}`)

@@ -154,6 +154,9 @@ func TestField(t *testing.T) {
 		"a longer name":  {src: kcp + "    preKubeadmCommands:\n    - \"mv " + onNode + ".in " + onNode + "\\n\"\n", says: "was changed to vipd.yaml", out: "mv " + onNode + ".in /etc/kubernetes/manifests/vipd.yaml\\n"},
 		"a sentence end": {src: kcp + "    preKubeadmCommands:\n    - echo wrote " + onNode + ".\n", out: "echo wrote /etc/kubernetes/manifests/vipd.yaml.\n"},
 
+		// Scripts that do more than prepare kube-vip's manifest.
+		"a script with a route": {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/opt/kube-vip-first.sh", "sed -i 's#admin.conf#super-admin.conf#' "+onNode+"\nip route add 10.8.0.0/16 dev eth1\n")), says: "/opt/kube-vip-first.sh refers to", out: "ip route add 10.8.0.0/16 dev eth1\n"},
+
 		// Placeholders.
 		"in a flow list":   {src: "keys: [${VM_SSH_KEYS}]\n---\n" + kcp, out: "keys: [${VM_SSH_KEYS}]\n"},
 		"in a flow map":    {src: "labels: {a: ${A}, b: ${B:=x}}\n---\n" + kcp, out: "{a: ${A}, b: ${B:=x}}"},
