@@ -12,6 +12,7 @@ import (
 	"github.com/vipd-io/vipd/internal/config"
 	"github.com/vipd-io/vipd/internal/manifest"
 	"github.com/vipd-io/vipd/internal/version"
+	"github.com/vipd-io/vipd/pkg/election"
 )
 
 func newManifestCommand() *cobra.Command {
@@ -116,7 +117,11 @@ func (f *podFlags) read(cmd *cobra.Command) (manifest.Pod, error) {
 	if p.Address == "" && !f.addressOptional {
 		delete(checked, "address")
 	}
-	if _, err := config.Parse(checked); err != nil {
+	c, err := config.Parse(checked)
+	if err == nil && (checked["lease-duration"] != nil || values["lease-duration"] == nil) && (checked["renew-interval"] != nil || values["renew-interval"] == nil) {
+		_, err = election.NewTiming(c.LeaseDuration, c.RenewInterval)
+	}
+	if err != nil {
 		errs = append(errs, err)
 	}
 	if strings.ContainsAny(p.Image, " \t\n") || p.Image == "" {

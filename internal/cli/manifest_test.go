@@ -132,6 +132,8 @@ func TestDistributionUsage(t *testing.T) {
 	}{
 		{`--distribution: "rke" is not one of kubeadm, rke2, k3s`, []string{"pod", "--distribution", "rke"}},
 		{"--data-dir: kubeadm has none", []string{"pod", "--data-dir", "/data"}},
+		{"renew", []string{"pod", "--lease-duration", "12s", "--renew-interval", "11s"}},
+		{"lease", []string{"kcp", "--lease-duration", "3m"}},
 		{`--data-dir: "data" is not an absolute path`, []string{"pod", "--distribution", "k3s", "--data-dir", "data"}},
 		{"--distribution: missing: one of kubeadm, rke2, k3s", []string{"daemonset"}},
 	} {

@@ -157,6 +157,12 @@ func TestField(t *testing.T) {
 		// Scripts that do more than prepare kube-vip's manifest.
 		"a script with a route": {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/opt/kube-vip-first.sh", "sed -i 's#admin.conf#super-admin.conf#' "+onNode+"\nip route add 10.8.0.0/16 dev eth1\n")), says: "/opt/kube-vip-first.sh refers to", out: "ip route add 10.8.0.0/16 dev eth1\n"},
 
+		// Templates that write their own quotes.
+		"quote":     {src: classWith(entry(onNode, kubeVip("vip_interface={{ .nic | quote }}"))), refused: true, at: ".nic", says: "writes quotes of its own"},
+		"squote":    {src: classWith(entry(onNode, kubeVip("vip_leaseduration={{ squote .d }}"))), refused: true, at: ".d", says: "writes quotes of its own"},
+		"toJson":    {src: classWith(entry(onNode, kubeVip("vip_interface={{ .nic | toJson }}"))), refused: true, at: ".nic", says: "writes quotes of its own"},
+		"no quotes": {src: classWith(entry(onNode, kubeVip(`vip_interface="{{ .quoted }}"`))), out: `value: "{{ .quoted }}"`},
+
 		// Placeholders.
 		"in a flow list":   {src: "keys: [${VM_SSH_KEYS}]\n---\n" + kcp, out: "keys: [${VM_SSH_KEYS}]\n"},
 		"in a flow map":    {src: "labels: {a: ${A}, b: ${B:=x}}\n---\n" + kcp, out: "{a: ${A}, b: ${B:=x}}"},

@@ -43,6 +43,10 @@ func (m *migration) read(p foundPod, raw string) (r *reader, kept bool, err erro
 	if at, reason := unrendered(raw); reason != "" && !p.job.templated {
 		return r, false, &Refusal{Line: p.job.fileLine(p.n.Line + at), Reason: reason, Way: rendered}
 	}
+	if at := quoting.FindStringIndex(raw); at != nil && p.job.templated {
+		return r, false, &Refusal{Line: p.job.fileLine(p.n.Line + lineAt(raw, at[0]) - 1), Reason: "this expression writes quotes of its own, which would be within those of vipd's manifest",
+			Way: "write the expression without quote, toJson and the like, in quotes: \"{{ .name }}\", and migrate again"}
+	}
 	if err := r.variables(); err != nil {
 		return r, false, err
 	}

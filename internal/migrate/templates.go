@@ -14,6 +14,8 @@ var (
 	control   = regexp.MustCompile(`(\{\{-?\s*(?:if |else|end\b|range |with |include |template |define |/\*))|(\{%|\{#)|(%\{)`)
 	generated = regexp.MustCompile(`kube-?vip\S*(?:\s+\S+)*?\s+manifest\s+(?:pod|daemonset)\b`)
 	heredoc   = regexp.MustCompile(`(?:<<-?\s*['"]?\w+|\btee\b.*manifests/\S*vip\S*\.ya?ml|>\s*\S*manifests/\S*vip\S*\.ya?ml)`)
+	// quoting is an expression whose result has quotes, or is YAML.
+	quoting = regexp.MustCompile(`\{\{[^}]*\b(?:quote|squote|to\w*Json|toYaml|%q)\b[^}]*\}\}|\{\{[^}]*%q`)
 	// workload is the kind of a manifest in a script, and cpEnable the value of the variable there,
 	// with whatever quotes and escapes.
 	workload = regexp.MustCompile(`kind[\\"']*:[\s\\"']*(?:Pod|DaemonSet|Deployment)\b`)
