@@ -60,6 +60,39 @@ echo "nice $(nice) $2"
 	}
 }
 
+// TestOnceMore: a test that failed while it gave way may pass when it runs alone, and is told.
+func TestOnceMore(t *testing.T) {
+	for _, c := range []struct {
+		name, failed, goes string
+		want               []string
+		ok                 bool
+	}{
+		{"passes", "TestX TestX/y TestZ", "exit 0", []string{"FLAKY: m/pkg/b: TestX TestX/y TestZ\n", "-race -run ^(TestX|TestZ)$ m/pkg/b"}, true},
+		{"fails again", "TestX", "exit 1", []string{"FAIL: m/pkg/b: TestX\n"}, false},
+		{"is not built", "", "exit 0", []string{"FAIL: m/pkg/b\n"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			env, _ := standIn(t, map[string]string{
+				"make": `[ $2 = test-unit ] || exit 0
+printf '61.0\tpass\tm/pkg/a\t\n6.0\tfail\tm/pkg/b\t` + c.failed + `\n' >>"$TEST_TIMES"
+exit 3`,
+				"go": `echo "$@"; ` + c.goes,
+			})
+			cmd := exec.CommandContext(t.Context(), "./test", "lint,test-unit+test-lab")
+			cmd.Env = append(os.Environ(), env...)
+			out, err := cmd.CombinedOutput()
+			if (err == nil) != c.ok {
+				t.Errorf("%v, want success: %t", err, c.ok)
+			}
+			for _, want := range append(c.want, "1.0  m/pkg/a\n", "  make lint\n") {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("it does not say %q:\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
 // TestModelSearchedBefore: what was searched is not searched again, and whatever changed is.
 func TestModelSearchedBefore(t *testing.T) {
 	dir, cache := t.TempDir(), t.TempDir()
