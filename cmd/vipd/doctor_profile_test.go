@@ -243,6 +243,7 @@ func TestDoctorProfiles(t *testing.T) {
 			s.networkManager(&standInNetworkManager{state: 120})
 			s.node.Down("eth0")
 			s.run(s.node, "ip", "link", "set", "eth0", "name", "net0", "up")
+			s.awaitCarrier("net0")
 			s.route(s.node, "replace default via 192.168.35.1")
 		}, verdict: []string{well}},
 		{name: "a bus that is gone", fault: func(s *site) {
