@@ -14,9 +14,8 @@ DIST     ?= dist
 DOCKER   ?= docker
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-# Of e2e, what measures times: one package at a time, and nothing beside it but what is as nice as
-# test-beside, as lab.Exclusive has it.
-MEASURES = /e2e/(lab|observe|measure/.*|suites/(chaos|kubeadm|lone|status))$$
+# Of e2e, what measures times: one package at a time, and nothing beside it, as lab.Exclusive has it.
+MEASURES = /e2e/(lab|observe|measure/.*|suites/(chaos|kubeadm|lone|status|undone))$$
 
 # For which binaries and images are made.
 ARCHITECTURES = amd64 arm64
@@ -69,7 +68,7 @@ chaos-replay: ## judge a report of chaos again, REPORT=e2e/reports/...
 
 .PHONY: test
 test: deps-all ## all that CI does: style, units, model, lab; ends with a table of minutes (root)
-	@hack/test lint,model,test-unit,test-beside+test-measures
+	@hack/test lint model test-unit+test-beside test-measures
 
 .PHONY: nightly
 nightly: deps-all ## what takes longer: all searches, faults, broken promises and scenarios; hours (root)

@@ -34,7 +34,7 @@ func TestUndone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = lab.WithBeside(t.Context(), failover.LabOptions, func(l *lab.Lab) error {
+	err = lab.With(t.Context(), failover.LabOptions, func(l *lab.Lab) error {
 		for _, m := range list {
 			t.Run(m.name, func(t *testing.T) {
 				binary := m.build(t)
