@@ -14,7 +14,9 @@ DIST     ?= dist
 DOCKER   ?= docker
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-# Of e2e, what measures times: one package at a time, and nothing beside it, as lab.Exclusive has it.
+# Of e2e, what measures times: one package at a time, and nothing beside it, as lab.Exclusive has it. A
+# nice value is not enough: all network namespaces share the kernel's rtnl mutex, so a test at nice
+# 19 that waits for a processor keeps the netlink calls of a lab waiting for seconds.
 MEASURES = /e2e/(lab|observe|measure/.*|suites/(chaos|kubeadm|lone|status|undone))$$
 
 # For which binaries and images are made.
