@@ -38,21 +38,21 @@ esac`})
 	}
 }
 
-// TestTwoAtOnce: all of the parts that run at once are run to their end, and each may fail.
+// TestTwoAtOnce: both of two parts that run at once are run to their end, and either may fail.
 func TestTwoAtOnce(t *testing.T) {
-	for _, failing := range []string{"lint", "test-unit", "test-lab"} {
+	for _, failing := range []string{"test-unit", "test-lab"} {
 		env, _ := standIn(t, map[string]string{"make": `case $2 in
 test-*) printf '60.0\t%s\tpkg/%s\t\n' "$([ $2 = ` + failing + ` ] && echo fail || echo pass)" $2 >>"$TEST_TIMES" ;;
 esac
 echo "nice $(nice) $2"
 [ $2 != ` + failing + ` ] || exit 3`})
-		cmd := exec.CommandContext(t.Context(), "./test", "first", "lint,test-unit+test-lab", "never")
+		cmd := exec.CommandContext(t.Context(), "./test", "first", "test-unit+test-lab", "never")
 		cmd.Env = append(os.Environ(), env...)
 		out, err := cmd.CombinedOutput()
 		if err == nil || err.Error() != "exit status 3" {
 			t.Errorf("%s fails: %v, want the status of what failed", failing, err)
 		}
-		for _, want := range []string{"  make lint", "1.0  pkg/test-unit", "1.0  pkg/test-lab", "FAIL: make " + failing, "nice 19 lint", "nice 19 test-unit"} {
+		for _, want := range []string{"1.0  pkg/test-unit", "1.0  pkg/test-lab", "FAIL: make " + failing, "nice 19 test-unit"} {
 			if !strings.Contains(string(out), want) || strings.Contains(string(out), "never") {
 				t.Errorf("%s fails: it does not say %q, or goes on:\n%s", failing, want, out)
 			}
@@ -63,22 +63,25 @@ echo "nice $(nice) $2"
 // TestOnceMore: a test that failed while it gave way may pass when it runs alone, and is told.
 func TestOnceMore(t *testing.T) {
 	for _, c := range []struct {
-		name, failed, goes string
-		want               []string
-		ok                 bool
+		name, rows, goes string
+		want             []string
+		ok               bool
 	}{
-		{"passes", "TestX TestX/y TestZ", "exit 0", []string{"FLAKY: m/pkg/b: TestX TestX/y TestZ\n", "-race -run ^(TestX|TestZ)$ m/pkg/b"}, true},
-		{"fails again", "TestX", "exit 1", []string{"FAIL: m/pkg/b: TestX\n"}, false},
-		{"is not built", "", "exit 0", []string{"FAIL: m/pkg/b\n"}, false},
+		{"passes", "fail\\tm/pkg/b\\tTestX TestX/y TestZ", "exit 0", []string{"FLAKY: m/pkg/b: TestX TestX/y TestZ\n", "-race -run ^(TestX|TestZ)$ m/pkg/b"}, true},
+		{"fails again", "fail\\tm/pkg/b\\tTestX", "exit 1", []string{"FAIL: m/pkg/b: TestX\n"}, false},
+		{"runs only without the race detector, and fails", "fail\\tm/pkg/b\\tTestX", "[[ $* == *-race* ]]", []string{"FAIL: m/pkg/b: TestX\n"}, false},
+		{"is not built", "fail\\tm/pkg/b\\t", "exit 0", []string{"FAIL: m/pkg/b\n"}, false},
+		{"is ended", "ended\\tm/pkg/b\\tTestX", "exit 0", []string{"ENDED: m/pkg/b: TestX\n"}, false},
+		{"is not a test", "pass\\tm/pkg/b\\t", "exit 0", []string{"FAIL: make test-unit\n"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env, _ := standIn(t, map[string]string{
 				"make": `[ $2 = test-unit ] || exit 0
-printf '61.0\tpass\tm/pkg/a\t\n6.0\tfail\tm/pkg/b\t` + c.failed + `\n' >>"$TEST_TIMES"
+printf '61.0\tpass\tm/pkg/a\t\n6.0\t` + c.rows + `\n' >>"$TEST_TIMES"
 exit 3`,
 				"go": `echo "$@"; ` + c.goes,
 			})
-			cmd := exec.CommandContext(t.Context(), "./test", "lint,test-unit+test-lab")
+			cmd := exec.CommandContext(t.Context(), "./test", "lint", "test-unit+test-lab")
 			cmd.Env = append(os.Environ(), env...)
 			out, err := cmd.CombinedOutput()
 			if (err == nil) != c.ok {

@@ -29,33 +29,11 @@ func (l *Lab) MakeCgroup(h *Host) (string, error) {
 		if err == nil {
 			err = os.MkdirAll(filepath.Join(dir, path), 0o755)
 		}
-		if err == nil && givesWay() {
-			err = weighLittle(filepath.Join(dir, cgroupOf(l.Name)))
-		}
 		if err != nil {
 			return "", fmt.Errorf("make control group of %s: %w", h.Name, err)
 		}
 	}
 	return path, nil
-}
-
-// weighLittle gives a control group the weight that a nice value of 19 has outside of control groups:
-// among groups, nice values do not matter. Only one hierarchy has weights of processors.
-func weighLittle(dir string) error {
-	for file, weight := range map[string]string{"cpu.shares": "15", "cpu.weight": "1"} { // version 1, 2
-		f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		_, err = f.WriteString(weight)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // cgroupOf returns the parent of the control groups of a lab's hosts.

@@ -19,19 +19,10 @@ func Exclusive(ctx context.Context) (release func(), err error) {
 	return lock(ctx, filepath.Join(StateRoot, ".exclusive"), unix.LOCK_EX)
 }
 
-// Beside waits only until no other process is between Exclusive and release, and not at all in a
-// process that gives way to them (nice 19). It is for tests that measure no time.
+// Beside waits only until no other process is between Exclusive and release. It is for tests that
+// measure no time.
 func Beside(ctx context.Context) (release func(), err error) {
-	if givesWay() {
-		return func() {}, nil
-	}
 	return lock(ctx, filepath.Join(StateRoot, ".exclusive"), unix.LOCK_SH)
-}
-
-// givesWay tells whether this process has a nice value of 19.
-func givesWay() bool {
-	prio, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // 20 less the nice value (getpriority(2))
-	return err == nil && 20-prio >= 19
 }
 
 // withLock runs fn while no other process is inside withLock on the same folder, which is created
