@@ -3,21 +3,19 @@ package page
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestPage looks at the pages of three nodes while the holder's vipd is killed and
-// comes back.
+// TestPage looks at the pages of three nodes while the holder's vipd is killed and comes back.
 func TestPage(t *testing.T) {
 	err := lab.WithBeside(t.Context(), failover.LabOptions, func(l *lab.Lab) error {
 		t.Run("failover", func(t *testing.T) { testFailover(t, l) })
@@ -40,35 +38,44 @@ const (
 )
 
 func testFailover(t *testing.T, l *lab.Lab) {
-	holds(t, l)
+	for _, n := range l.Nodes {
+		if err := n.StartVipd(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	browser := browser(t)
 	var tabs []*tab
 	for _, n := range l.Nodes {
-		b := open(t, browser, tunnel(t, n))
-		b.until("h1", is("n1 holds the VIP"))
+		tabs = append(tabs, open(t, browser, tunnel(t, n)))
+	}
+	holding := regexp.MustCompile(`^n([123]) holds the VIP$`)
+	before := tabs[0].until("h1", holding.MatchString)
+	for _, b := range tabs {
+		b.until("h1", is(before))
 		b.until("#live", is("Live"))
 		b.until(".health", is("healthy"))
 		b.do(action(mark))
-		tabs = append(tabs, b)
 	}
-	tabs[0].lossy = true
-	if _, err := l.Nodes[0].Vipd.Kill(); err != nil {
+	i := int(holding.FindStringSubmatch(before)[1][0] - '1')
+	holder, lost, standbys := l.Nodes[i], tabs[i], slices.Delete(slices.Clone(tabs), i, i+1)
+	lost.lossy = true
+	if _, err := holder.Vipd.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	lost := tabs[0].until("#live", func(s string) bool { return strings.HasPrefix(s, "Not live since ") })
-	if !regexp.MustCompile(`^Not live since \d\d:\d\d:\d\d UTC: no news from vipd on n1\.`).MatchString(lost) {
-		t.Errorf("of the lost one: %q", lost)
+	live := lost.until("#live", func(s string) bool { return strings.HasPrefix(s, "Not live since ") })
+	if !regexp.MustCompile(`^Not live since \d\d:\d\d:\d\d UTC: no news from vipd on ` + holder.Name + `\.`).MatchString(live) {
+		t.Errorf("of the lost one: %q", live)
 	}
-	tabs[0].as(looks[0])
-	tabs[0].keep("lost")
+	lost.as(looks[0])
+	lost.keep("lost")
 
-	headline := tabs[1].until("h1", func(s string) bool { return s == "n2 holds the VIP" || s == "n3 holds the VIP" })
-	winner, other := tabs[1], tabs[2]
-	if headline == "n3 holds the VIP" {
+	headline := standbys[0].until("h1", func(s string) bool { return s != before && holding.MatchString(s) })
+	winner, other := standbys[0], standbys[1]
+	if tabs[holding.FindStringSubmatch(headline)[1][0]-'1'] != winner {
 		winner, other = other, winner
 	}
 	other.until("h1", is(headline))
-	for _, b := range []*tab{winner, other} {
+	for _, b := range standbys {
 		b.until(".health", is("healthy"))
 		if !ask[bool](b, marked) || ask[float64](b, "scrollY") == 0 {
 			t.Errorf("%s: was loaded again, or lost the focus, what was open, or its place", b.url)
@@ -77,39 +84,22 @@ func testFailover(t *testing.T, l *lab.Lab) {
 			t.Errorf("%s: a screen reader is told %q", b.url, spoken)
 		}
 	}
-	shown(t, winner, ".kind-taken", headline[:2]+" took the VIP", "the lease of n1 expired", "lease free", "claim sent", "claim written", "address added", "announced")
-	shown(t, other, ".kind-moved", "The VIP moved to "+headline[:2], "the lease of n1 expired", "last seen of n1", "seen held by "+headline[:2])
+	expired := "the lease of " + holder.Name + " expired"
+	shown(t, winner, ".kind-taken", headline[:2]+" took the VIP", expired, "lease free", "claim sent", "claim written", "address added", "announced")
+	shown(t, other, ".kind-moved", "The VIP moved to "+headline[:2], expired, "last seen of "+holder.Name, "seen held by "+headline[:2])
 
-	if err := l.Nodes[0].Vipd.Start(); err != nil {
+	if err := holder.Vipd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	tabs[0].until("#live", is("Live"))
-	tabs[0].until("h1", is(headline))
-	if !ask[bool](tabs[0], "window.mark === true") {
+	lost.until("#live", is("Live"))
+	lost.until("h1", is(headline))
+	if !ask[bool](lost, "window.mark === true") {
 		t.Error("the page of the node that came back was loaded again")
 	}
 	looked(t, winner)
-	scriptless(t, browser, winner.url, headline)
+	scriptless(t, browser, winner.url, headline, expired)
 	for _, b := range tabs {
 		b.calm()
-	}
-}
-
-// holds starts vipd so that n1 holds the VIP.
-func holds(t *testing.T, l *lab.Lab) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	for i, n := range l.Nodes {
-		if err := n.StartVipd(); err != nil {
-			t.Fatal(err)
-		}
-		if i > 0 {
-			continue
-		}
-		if err := wait.Until(ctx, 50*time.Millisecond, func() (bool, error) { return n.Has(l.VIP) }); err != nil {
-			t.Fatalf("n1 does not take the VIP: %v", err)
-		}
 	}
 }
 
@@ -153,7 +143,7 @@ func looked(t *testing.T, b *tab) {
 }
 
 // scriptless is the page as it is without a script.
-func scriptless(t *testing.T, browser context.Context, url, headline string) {
+func scriptless(t *testing.T, browser context.Context, url, headline, expired string) {
 	t.Helper()
 	b := open(t, browser, url, withoutScripts)
 	if got := b.text("h1"); got != headline {
@@ -162,7 +152,7 @@ func scriptless(t *testing.T, browser context.Context, url, headline string) {
 	if got := b.text("#live"); !regexp.MustCompile(`^As of \d\d:\d\d:\d\d UTC\. Reload the page`).MatchString(got) {
 		t.Errorf("without a script: %q", got)
 	}
-	shown(t, b, ".kind-taken", headline[:2]+" took the VIP", "the lease of n1 expired", "claim written", "announced")
+	shown(t, b, ".kind-taken", headline[:2]+" took the VIP", expired, "claim written", "announced")
 	b.as(looks[0])
 	b.keep("without-scripts")
 	b.calm()
