@@ -137,7 +137,7 @@ func TestDoctorNetwork(t *testing.T) {
 				s.node.AddAddr("kube-ipvs0", testVIP+"/32")
 				s.sysctl("ipv4/conf/eth0/arp_ignore", "0")
 			},
-			want:    []found{{"D08", "error", "aside", "the VIP " + testVIP + " is also on kube-ipvs0, added by kube-proxy in IPVS mode, and arp_ignore of eth0 is 0"}},
+			want:    []found{{"D08", "error", "local", "the VIP " + testVIP + " is also on kube-ipvs0, added by kube-proxy in IPVS mode, and arp_ignore of eth0 is 0"}},
 			verdict: []string{"This node answers ARP for the VIP at any time"},
 		},
 		{
@@ -147,7 +147,7 @@ func TestDoctorNetwork(t *testing.T) {
 				s.node.AddAddr("kube-ipvs0", testVIP+"/32")
 				s.sysctl("ipv4/conf/eth0/arp_ignore", "1")
 			},
-			want:    []found{{"D08", "info", "aside", "the VIP " + testVIP + " is also on kube-ipvs0, added by kube-proxy in IPVS mode"}},
+			want:    []found{{"D08", "info", "local", "the VIP " + testVIP + " is also on kube-ipvs0, added by kube-proxy in IPVS mode"}},
 			verdict: []string{better},
 		},
 		{
@@ -158,7 +158,7 @@ func TestDoctorNetwork(t *testing.T) {
 				s.node.AddAddr("kube-ipvs0", testVIP+"/32")
 				s.sysctl("ipv4/conf/eth0/arp_ignore", "0")
 			},
-			want:    []found{{"D08", "error", "aside", "the VIP " + testVIP + " is also on kube-ipvs0, added by kube-proxy in IPVS mode, and arp_ignore of eth0 is 0"}},
+			want:    []found{{"D08", "error", "local", "the VIP " + testVIP + " is also on kube-ipvs0, added by kube-proxy in IPVS mode, and arp_ignore of eth0 is 0"}},
 			verdict: []string{"This node answers ARP for the VIP at any time"},
 		},
 		{
@@ -167,7 +167,7 @@ func TestDoctorNetwork(t *testing.T) {
 				s.run(s.node, "ip", "address", "add", testVIP+"/32", "dev", "lo", "scope", "host")
 				s.sysctl("ipv4/conf/eth0/arp_ignore", "1")
 			},
-			want:    []found{{"D08", "info", "aside", "the VIP " + testVIP + " is also on lo, added by another program than vipd"}},
+			want:    []found{{"D08", "info", "local", "the VIP " + testVIP + " is also on lo, added by another program than vipd"}},
 			verdict: []string{better},
 		},
 		{

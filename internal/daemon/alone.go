@@ -97,7 +97,7 @@ func (a *alone) logState() {
 			zap.String("consequence", "the VIP stays on this node, even if the API server of this node fails"))
 	case "not known":
 		a.log.Warn("control-plane nodes not read",
-			zap.String("reason", r.Trouble),
+			zap.String("reason", r.Reason),
 			zap.String("consequence", "if the API server of this node fails, the VIP cannot be handed over"))
 	}
 }

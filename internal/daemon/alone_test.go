@@ -18,7 +18,7 @@ import (
 // TestAlone: a holder without a known peer logs that once, after a delay: at level info if the
 // cluster was asked, as a warning if not.
 func TestAlone(t *testing.T) {
-	nobody, unread := kubeapi.Membership{Read: true}, kubeapi.Membership{Trouble: "EndpointSlices: Forbidden, Nodes: Forbidden"}
+	nobody, unread := kubeapi.Membership{Read: true}, kubeapi.Membership{Reason: "EndpointSlices: Forbidden, Nodes: Forbidden"}
 	both := kubeapi.Membership{Read: true, Peers: []kubeapi.Member{{Node: "n2"}, {Node: "n3"}}}
 	const (
 		info    = "info no other control-plane node is known"

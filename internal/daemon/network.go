@@ -140,7 +140,7 @@ func (n *network) seen(now *netif.Snapshot, link netif.Link) (seen vip.Observati
 		ahead, failed := n.handle.Ahead(now, at)
 		seen.Ahead, err = seen.Ahead || ahead, cmp.Or(err, failed)
 		where(&seen.Own, present.Own)
-		where(&seen.Aside, present.Aside)
+		where(&seen.Aside, present.OnLocal)
 	}
 	switch {
 	case here == len(n.addresses):
@@ -227,7 +227,7 @@ func (n *network) sweep() {
 			continue // kept or removed once the Lease is known; or not vipd's
 		}
 		ended, destroyErr := n.handle.DestroySockets(a)
-		n.logRetired(a, netif.Retired{Connections: ended, Trouble: destroyErr})
+		n.logRetired(a, netif.Retired{Connections: ended, Err: destroyErr})
 	}
 }
 
@@ -251,9 +251,9 @@ func (n *network) logRetired(a netip.Addr, r netif.Retired) {
 	if r.Connections > 0 {
 		n.log.Info("connections ended for clients to reconnect", zap.Stringer("vip", a), zap.Int("connections", r.Connections))
 	}
-	undestroyable := errors.Is(r.Trouble, netif.ErrDestroyUnsupported)
-	if r.Trouble != nil && (!undestroyable || !n.undestroyable) {
-		n.log.Warn("connections not ended", zap.Error(r.Trouble),
+	undestroyable := errors.Is(r.Err, netif.ErrDestroyUnsupported)
+	if r.Err != nil && (!undestroyable || !n.undestroyable) {
+		n.log.Warn("connections not ended", zap.Error(r.Err),
 			zap.String("consequence", "clients with idle connections may notice the move of the VIP late"))
 	}
 	n.undestroyable = undestroyable

@@ -42,7 +42,7 @@ func (r *nodeReporter) serversChanged(members kubeapi.Membership, s health.State
 	}
 	for _, b := range r.boards {
 		b.Update(func(f *status.Facts) {
-			f.APIServers, f.ControlPlane = list, status.ControlPlane{Read: members.Read, Reason: members.Trouble}
+			f.APIServers, f.ControlPlane = list, status.ControlPlane{Read: members.Read, Reason: members.Reason}
 		})
 	}
 }

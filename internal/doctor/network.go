@@ -199,8 +199,8 @@ func broadcast(p netip.Prefix) netip.Addr {
 var vipReserved = Check{ID: "D08", Title: "VIP not in other use", Modes: everywhere, Cheap: true, Run: func(_ context.Context, in *Input) ([]Finding, error) {
 	what := in.Facts.reservedAs()
 	if what == "" {
-		aside, err := in.vipOnLocalLink()
-		return append(in.Facts.leftOver(in.Mode), aside...), err
+		local, err := in.vipOnLocalLink()
+		return append(in.Facts.leftOver(in.Mode), local...), err
 	}
 	return []Finding{{Severity: Error, Seen: fmt.Sprintf("the VIP %s is %s", in.Facts.VIP, what), Why: "a VIP moves from node to node, so no host may have the address as its own",
 		Remedy: []string{"if the address was added by hand: remove it from the profile (nmtui, netplan); vipd manages the address",
@@ -257,7 +257,7 @@ func (in *Input) vipOnLocalLink() ([]Finding, error) {
 
 // localFinding says who has the VIP on a local interface, and how it is removed.
 func localFinding(vip netip.Addr, on string, a netip.Prefix) Finding {
-	out := Finding{Severity: Info, Kind: "aside"}
+	out := Finding{Severity: Info, Kind: "local"}
 	switch on {
 	case kubeProxyLink:
 		out.Seen = fmt.Sprintf("the VIP %s is also on %s, added by kube-proxy in IPVS mode", vip, on)

@@ -78,7 +78,7 @@ func (e evidence) ownerVerdict() []string {
 		return []string{"This node has a leftover copy of the VIP, and no vipd runs here to remove it: two nodes may have the VIP."}
 	case e.hasError("D10"):
 		return []string{"This node has the VIP without the Lease; another node holds the Lease."}
-	case e.hasError("D08", "aside"):
+	case e.hasError("D08", "local"):
 		return []string{"This node answers ARP for the VIP at any time: another program than vipd added the VIP to this node; the finding says which."}
 	case e.hasError("D07", "lost", "no address"):
 		return []string{"This node has no address in the subnet of the VIP any more, or not yet: bring back its own address. The VIP itself is not known to be wrong."}

@@ -5,8 +5,8 @@ import "time"
 // copies are addresses that another program put on a node, in the categories of pkg/netif
 // (Presence). vipd must not remove them.
 type copies struct {
-	own   bool // on another link: an address of the node itself
-	aside bool // on a link that leads nowhere: kube-proxy's kube-ipvs0
+	own     bool // on another link: an address of the node itself
+	onLocal bool // on a link that leads nowhere: kube-proxy's kube-ipvs0
 }
 
 // copied adds a copy on a node, and removes it later.
@@ -47,7 +47,7 @@ func (p *copies) where(own bool) *bool {
 	if own {
 		return &p.own
 	}
-	return &p.aside
+	return &p.onLocal
 }
 
 // removeCopies removes every copy of the address.

@@ -88,8 +88,8 @@ type interval struct {
 
 // grant is a right to answer that a process of this boot was given.
 type grant struct {
-	membersChanged time.Duration
-	until          boottime.Instant
+	since time.Duration
+	until boottime.Instant
 }
 
 var errNoLink = errors.New("no such interface")
@@ -220,7 +220,7 @@ func (k *kernel) look() (seen vip.Observation, err error) {
 		if k.copies.own {
 			seen.Own = "the address on eth1"
 		}
-		if k.copies.aside {
+		if k.copies.onLocal {
 			seen.Aside = "the address on kube-ipvs0"
 		}
 		if !k.link.Up {
@@ -289,7 +289,7 @@ func (k *kernel) sleeps() (asleep bool) {
 
 // granted records a grant that a process was given.
 func (k *kernel) granted(until boottime.Instant) {
-	k.do(func() { k.grants = append(k.grants, grant{membersChanged: k.moment, until: until}) })
+	k.do(func() { k.grants = append(k.grants, grant{since: k.moment, until: until}) })
 }
 
 // answering returns since when the node answers; ok is false if it does not.

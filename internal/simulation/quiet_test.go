@@ -15,7 +15,6 @@ var harmless = []struct {
 	{"holder restarted", func(c *cluster, holder, _ *node) {
 		// A holder with the address as its own goes on holding, but does not campaign after a
 		// restart.
-		// after a restart.
 		if c.rules.kills && !*holder.kernel().planted.where(true) {
 			holder.crash()
 			c.after(c.upTo(200*time.Millisecond), func() { c.revive(holder) })

@@ -18,20 +18,20 @@ import (
 type kind string
 
 const (
-	twoAnswer    kind = "two answer"                    // G1
-	lateEnd      kind = "answers past the deadline"     // G2, G3
-	lateSend     kind = "counts from after the send"    // G2
-	earlyRelease kind = "releases before it is gone"    // G4
-	overwritten  kind = "releases another's record"     // G4
-	ignored      kind = "goes on under another holder"  // G7
-	leftBehind   kind = "leaves something behind"       // G9
-	slowExit     kind = "takes long to end"             // G9
-	stranded     kind = "nobody answers"                // G15
-	needless     kind = "moves without need"            // G5, G6, G14
-	touched      kind = "takes what is not its own"     // G10
-	staleFrame   kind = "announces what is not its own" // docs/architecture.md
-	staleTerm    kind = "the term does not grow"        // docs/architecture.md
-	staleRefresh kind = "goes on with what is over"     // docs/guarantees.md
+	twoAnswer    kind = "two nodes answer"                                 // G1
+	lateEnd      kind = "answers after the deadline"                       // G2, G3
+	lateSend     kind = "lease counts from after the send"                 // G2
+	earlyRelease kind = "releases the Lease before the node is silent"     // G4
+	overwritten  kind = "releases the record of another node"              // G4
+	ignored      kind = "goes on although another node holds the Lease"    // G7
+	leftBehind   kind = "leaves state behind"                              // G9
+	slowExit     kind = "exits too slowly"                                 // G9
+	stranded     kind = "no node answers"                                  // G15
+	needless     kind = "moves without a reason"                           // G5, G6, G14
+	touched      kind = "removes foreign state"                            // G10
+	staleFrame   kind = "announces without the right to"                   // docs/architecture.md
+	staleTerm    kind = "claims without a higher term"                     // docs/architecture.md
+	staleRefresh kind = "adds or refreshes the address after the deadline" // docs/guarantees.md
 )
 
 var kinds = []kind{twoAnswer, lateEnd, lateSend, earlyRelease, overwritten, ignored, leftBehind, slowExit, stranded, needless, touched, staleFrame, staleTerm, staleRefresh}
@@ -113,11 +113,11 @@ func (k *kernel) beyond(i interval) (most time.Duration) {
 		allowed += wakeUpDelay // the kernel's timers are late by the suspend
 	}
 	var until boottime.Instant
-	for _, g := range append(slices.Clone(k.grants), grant{membersChanged: i.to}) {
-		if g.membersChanged > i.from && g.membersChanged <= i.to {
-			most = max(most, k.clock.at(g.membersChanged).Sub(until)-allowed)
+	for _, g := range append(slices.Clone(k.grants), grant{since: i.to}) {
+		if g.since > i.from && g.since <= i.to {
+			most = max(most, k.clock.at(g.since).Sub(until)-allowed)
 		}
-		if g.membersChanged <= i.to {
+		if g.since <= i.to {
 			until = max(until, g.until)
 		}
 	}
@@ -129,7 +129,7 @@ func (k *kernel) beyond(i interval) (most time.Duration) {
 func (k *kernel) answersAfterWakeUp(i interval) (woke time.Duration, ok bool) {
 	var until boottime.Instant // of the newest grant: an earlier one may have been released
 	for _, g := range k.grants {
-		if g.membersChanged <= i.from {
+		if g.since <= i.from {
 			until = g.until
 		}
 	}

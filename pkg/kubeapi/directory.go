@@ -47,8 +47,8 @@ type Membership struct {
 	// Read: the API servers or the nodes were listed at least once. Otherwise, an empty Peers says
 	// nothing.
 	Read bool
-	// Trouble is why the membership is not known, in few words; "" before the first failure.
-	Trouble string
+	// Reason is why the membership is not known, in few words; "" before the first failure.
+	Reason string
 }
 
 // DirectoryOptions configures a Directory.
@@ -216,8 +216,8 @@ func (d *Directory) recordList(what string, err error) {
 	d.notify()
 }
 
-// trouble returns Membership.Trouble. The caller holds the lock.
-func (d *Directory) trouble() string {
+// reason returns Membership.Reason. The caller holds the lock.
+func (d *Directory) reason() string {
 	if d.listedSlices || d.listedNodes || len(d.failed) < 2 {
 		return ""
 	}
@@ -273,7 +273,7 @@ func watchNodes(ctx context.Context, s *clients, version string) (watch.Interfac
 }
 
 func (r Membership) equal(s Membership) bool {
-	return r.Leaving == s.Leaving && r.Others == s.Others && r.Complete == s.Complete && r.Read == s.Read && r.Trouble == s.Trouble && slices.Equal(r.Peers, s.Peers)
+	return r.Leaving == s.Leaving && r.Others == s.Others && r.Complete == s.Complete && r.Read == s.Read && r.Reason == s.Reason && slices.Equal(r.Peers, s.Peers)
 }
 
 // notify calls Observe if the membership changed.
@@ -282,7 +282,7 @@ func (d *Directory) notify() {
 	defer d.mu.Unlock()
 	r := membership(d.opts, d.slices, d.nodes)
 	r.Complete = d.listedSlices && d.listedNodes
-	r.Read, r.Trouble = d.listedSlices || d.listedNodes, d.trouble()
+	r.Read, r.Reason = d.listedSlices || d.listedNodes, d.reason()
 	if d.notified != nil && d.notified.equal(r) {
 		return
 	}

@@ -217,7 +217,7 @@ func TestServerThatStarts(t *testing.T) {
 	go func() { done <- d.Run(ctx) }()
 	defer cancel()
 	diff(t, "before anything was read", Membership{}, <-changes)
-	diff(t, "while it starts", Membership{Trouble: "EndpointSlices: Forbidden, Nodes: Forbidden"}, <-changes)
+	diff(t, "while it starts", Membership{Reason: "EndpointSlices: Forbidden, Nodes: Forbidden"}, <-changes)
 	s.set(b.serve)
 	soon := time.After(deniedDelay / 2)
 	var known Membership

@@ -20,10 +20,10 @@ type Presence struct {
 	// Own are addresses of the node itself: on another interface, or the only address of the chosen
 	// interface, or the first one of a subnet.
 	Own []Address
-	// Aside are single addresses on an interface that leads nowhere. kube-proxy in IPVS mode adds
+	// OnLocal are single addresses on a local interface, which leads nowhere. kube-proxy in IPVS mode adds
 	// the external addresses of Services to kube-ipvs0 of every node (pkg/proxy/ipvs), and load
 	// balancers with direct server return need the VIP on the loopback.
-	Aside []Address
+	OnLocal []Address
 }
 
 // Presence returns where the address is.
@@ -34,7 +34,7 @@ func (s *Snapshot) Presence(at Place) Presence {
 		case a.Ours || !local && s.left(a, at.Link):
 			p.Ours = append(p.Ours, a)
 		case local && a.Prefix.IsSingleIP():
-			p.Aside = append(p.Aside, a)
+			p.OnLocal = append(p.OnLocal, a)
 		default:
 			p.Own = append(p.Own, a)
 		}
@@ -73,7 +73,7 @@ func (s *Snapshot) alone(a Address) bool {
 
 // foreign returns an address that is not vipd's on an interface, 0 for any.
 func (p Presence) foreign(link int) (Address, bool) {
-	for _, list := range [...][]Address{p.Own, p.Aside} {
+	for _, list := range [...][]Address{p.Own, p.OnLocal} {
 		for _, a := range list {
 			if link == 0 || a.Index == link {
 				return a, true

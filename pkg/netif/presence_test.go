@@ -140,12 +140,12 @@ func TestHolderLeavesCopiesAlone(t *testing.T) {
 			if n := changes.Load(); n > 0 {
 				t.Errorf("3 renewals took the address away and put it up again: %d changes", n)
 			}
-			if p := now.Presence(Place{vip, index(t, h)}); len(p.Ours) != 1 || len(p.Own)+len(p.Aside) != 1 {
+			if p := now.Presence(Place{vip, index(t, h)}); len(p.Ours) != 1 || len(p.Own)+len(p.OnLocal) != 1 {
 				t.Errorf("present = %+v, want the holder's beside the copy", p)
 			}
 			listen(t, ns, ":6443")
 			client := connect(t, ns, "192.168.35.100:6443")
-			if r := leave(t, h); r.Connections != 0 || !errors.Is(r.Trouble, ErrShared) {
+			if r := leave(t, h); r.Connections != 0 || !errors.Is(r.Err, ErrShared) {
 				t.Errorf("retired = %+v, want the connections left to whose the copy is", r)
 			}
 			must(t, alive(client))
@@ -212,8 +212,8 @@ func TestPresence(t *testing.T) {
 		"/24 as the only one of its subnet":         "own on eth0",
 		"/24 on another link":                       "own on eth1",
 		"/32 on another link":                       "own on eth1",
-		"/32 on kube-ipvs0":                         "aside on kube-ipvs0",
-		"/32 on the loopback":                       "aside on lo",
+		"/32 on kube-ipvs0":                         "local on kube-ipvs0",
+		"/32 on the loopback":                       "local on lo",
 		"/32 as all that the chosen link has":       "own on eth0",
 	}
 	for _, c := range copies {
@@ -227,7 +227,7 @@ func TestPresence(t *testing.T) {
 			for _, list := range []struct {
 				whose string
 				addrs []Address
-			}{{"ours", p.Ours}, {"own", p.Own}, {"aside", p.Aside}} {
+			}{{"ours", p.Ours}, {"own", p.Own}, {"local", p.OnLocal}} {
 				for _, a := range list.addrs {
 					l, _ := now.LinkAt(a.Index)
 					got = append(got, fmt.Sprintf("%s on %s", list.whose, l.Name))

@@ -15,8 +15,8 @@ import (
 type Retired struct {
 	// Connections is how many connections were ended.
 	Connections int
-	// Trouble is why clients may notice the move late; nil if every client got a reset.
-	Trouble error
+	// Err is why clients may notice the move late; nil if every client got a reset.
+	Err error
 }
 
 // Divert makes the kernel forward packets to the address instead of accepting them. Divert comes
@@ -83,10 +83,10 @@ func (h *Handle) Divert(s *Snapshot, at Place) error {
 // connections.
 func (h *Handle) Retire(s *Snapshot, at Place) (Retired, error) {
 	if a, foreign := s.Presence(at).foreign(0); foreign {
-		return Retired{Trouble: fmt.Errorf("%w: %s", ErrShared, s.Where(a))}, h.Remove(s, at)
+		return Retired{Err: fmt.Errorf("%w: %s", ErrShared, s.Where(a))}, h.Remove(s, at)
 	}
-	n, trouble := h.DestroySockets(at.Addr)
-	return Retired{Connections: n, Trouble: trouble}, h.Remove(s, at)
+	n, err := h.DestroySockets(at.Addr)
+	return Retired{Connections: n, Err: err}, h.Remove(s, at)
 }
 
 // ErrShared means that routes and connections stay, because the address has another owner on this

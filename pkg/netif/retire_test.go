@@ -149,7 +149,7 @@ func (c *cluster) handOver(client *nstest.NS) time.Duration {
 	must(c.t, c.holder.divert())
 	c.holder.fence(c.t, "add")
 	r, err := c.holder.retire()
-	must(c.t, errors.Join(err, r.Trouble))
+	must(c.t, errors.Join(err, r.Err))
 	if r.Connections == 0 {
 		c.t.Error("Retire ended no connection")
 	}
@@ -258,8 +258,8 @@ func TestRetireRemovesTheAddressWhateverElseFails(t *testing.T) {
 	h.diag = nil
 	r, err := retire(h, index(t, h))
 	must(t, err)
-	if !errors.Is(r.Trouble, ErrDestroyUnsupported) {
-		t.Errorf("trouble = %v, want ErrDestroyUnsupported", r.Trouble)
+	if !errors.Is(r.Err, ErrDestroyUnsupported) {
+		t.Errorf("error = %v, want ErrDestroyUnsupported", r.Err)
 	}
 	if found, err := find(h, vip); len(found) != 0 || err != nil {
 		t.Errorf("the VIP is on %v, %v", found, err)

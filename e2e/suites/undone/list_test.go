@@ -18,7 +18,7 @@ var mutations = []mutation{
 	},
 	{
 		// The timers are those of a machine whose clock is slewed by -100 000 ppm.
-		name: "a margin for clocks that nobody slows down",
+		name: "no margin for slewed clocks",
 		edits: []edit{
 			{"pkg/election/timing.go", "return max(minMargin, lease*11/100+timers)", "return max(minMargin, lease/100, 0*timers)"},
 			{"pkg/fence/gate.go", "f, slot, start := g.fence, g.free(), g.fence.now()", "d = d * 10 / 9\n\tf, slot, start := g.fence, g.free(), g.fence.now()"},
@@ -56,7 +56,7 @@ var mutations = []mutation{
 		fault: "latecut", rule: analyse.Leaves,
 	},
 	{
-		name:  "a damaged fence is not mended",
+		name:  "a damaged fence is not repaired",
 		edits: []edit{{"pkg/vip/repair.go", "if e.Unfenced {", "if e.Unfenced && false {"}},
 		fault: "flushkill", rule: analyse.InTime,
 	},
@@ -66,7 +66,7 @@ var mutations = []mutation{
 		fault: "flushkill", rule: analyse.InTime,
 	},
 	{
-		name: "the address waits for the fence to close",
+		name: "the removal of the address waits for the fence",
 		edits: []edit{
 			{"pkg/vip/withdraw.go", "runWithTimeout(context.Background(), closeTimeout, m.fence, m.opts.Fence.Forbid)", "nil"},
 			{"pkg/vip/withdraw.go", "_ = m.opts.Network.Divert()", "for m.opts.Fence.Forbid() != nil {}\n\t\t\t_ = m.opts.Network.Divert()"},
@@ -74,29 +74,29 @@ var mutations = []mutation{
 		fault: "nftbusy", rule: analyse.Respects,
 	},
 	{
-		name:  "a start forgets the fence that it finds",
+		name:  "a start does not take the fence over",
 		edits: []edit{{"pkg/fence/fence.go", "if s.Whole && s.agree() {\n\t\tf.made = true", "if s.Found = false; false {\n\t\tf.made = true"}},
 		fault: "crashloop", rule: analyse.InTime,
 	},
 	{
-		name:  "a start closes the fence that it finds",
+		name:  "a start closes the fence",
 		edits: []edit{{"pkg/fence/fence.go", "g.takeOver(s, s.Gates[i])\n", "g.takeOver(s, s.Gates[i])\n\t\t\tfor slot := range slots {\n\t\t\t\tf.have[i][slot].inForce = false\n\t\t\t}\n\t\t\tif err := f.revoke(g.eachSlot(Forbid)...); err != nil {\n\t\t\t\treturn err\n\t\t\t}\n"}},
 		fault: "restart", rule: analyse.Stays,
 	},
 
 	{
-		name:  "the fence lets packets in",
+		name:  "the fence does not drop packets",
 		edits: []edit{lettingIn},
 		fault: "sigkill", rule: analyse.AcceptsAlone,
 	},
 	{
-		name: "a former holder serves those that did not hear",
+		name: "a former holder serves clients that missed the announcement",
 		edits: []edit{lettingIn,
 			{"pkg/arp/frame.go", "return [][]byte{request, reply}, nil", "return [][]byte{request, reply}[:0], nil"}},
 		fault: "sigkill", rule: analyse.Serves,
 	},
 	{
-		name: "a former holder goes on announcing itself",
+		name: "a former holder keeps announcing itself",
 		edits: []edit{
 			{"pkg/vip/withdraw.go", "m.opts.Announcer.Silence()\n\tm.record(Silenced, \"\")", "m.record(Silenced, \"\")"},
 			{"pkg/arp/arp.go", "if !a.opts.Holds() {", "if !a.opts.Holds() && false {"},
@@ -107,31 +107,31 @@ var mutations = []mutation{
 
 	// Who holds.
 	{
-		name: "released before withdrawn",
+		name: "the Lease is released before the withdrawal",
 		edits: []edit{{"pkg/vip/step.go",
 			"s.GiveBack, s.Successor = true, successor\n\treturn withdraw(s, why)",
 			"s.GiveBack, s.Successor = true, successor\n\ts, actions := withdraw(s, why)\n\treturn s, append([]Action{GiveBack{Successor: successor}}, actions...)"}},
 		fault: "sigterm", rule: analyse.InTime,
 	},
 	{
-		name:  "released and not removed",
-		edits: []edit{{"pkg/netif/retire.go", "return Retired{Connections: n, Trouble: trouble}, h.Remove(s, at)", "return Retired{Connections: n, Trouble: trouble}, nil"}},
+		name:  "the address is not removed",
+		edits: []edit{{"pkg/netif/retire.go", "return Retired{Connections: n, Err: err}, h.Remove(s, at)", "return Retired{Connections: n, Err: err}, nil"}},
 		fault: "sigterm", rule: analyse.Leaves,
 	},
 	{
-		name:  "withdrawn and not released",
+		name:  "the Lease is not released",
 		edits: []edit{{"pkg/vip/withdraw.go", "return m.opts.Election.GiveBack(ctx, a.Successor)", "return nil"}},
 		fault: "sigterm", rule: analyse.Answered,
 	},
 	{
-		name:  "a standby does not wait the lease out",
+		name:  "a standby does not wait for the end of the lease",
 		edits: []edit{{"pkg/election/view.go", "return v.at.Add(v.record.wait(v.own))", "return v.at.Add(v.record.wait(v.own) / 2)"}},
 		fault: "sigkill", rule: analyse.AfterClaim,
 	},
 	{
 		// Clocks are neither set nor slewed here: what an NTP client does to one of
 		// them, the edits do.
-		name: "a standby waits by a clock that is hurried",
+		name: "a standby waits only by a clock that is slewed",
 		edits: []edit{
 			{"pkg/boottime/boottime.go", "return Instant(ts.Nano())", "return Instant(ts.Nano() / 2 * 3)"},
 			{"pkg/election/unslewed.go", "if left <= 0 {", "if left = 0; left <= 0 {"},
@@ -139,22 +139,22 @@ var mutations = []mutation{
 		fault: "sigkill", rule: analyse.AfterClaim,
 	},
 	{
-		name:  "a blank lease is free",
+		name:  "a blanked Lease is claimed at once",
 		edits: []edit{{"pkg/election/view.go", "case released:\n\t\treturn v.at.Add(v.releaseDelay())", "case released, vacant:\n\t\treturn v.at.Add(v.releaseDelay())"}},
 		fault: "blankstop", rule: analyse.PutRight,
 	},
 	{
-		name:  "a foreign holder is ignored",
+		name:  "another holder is ignored",
 		edits: []edit{{"pkg/election/elector.go", "if e.status.Held && !e.stillMine(e.status.Term) {", "if e.status.Held && !e.stillMine(e.status.Term) && false {"}},
 		fault: "leasestolen", rule: analyse.Respects,
 	},
 	{
-		name:  "a namesake is taken for oneself",
+		name:  "another machine with the same node name is taken for this node",
 		edits: []edit{{"pkg/election/record.go", "case !r.note.fromMachine(self):", "case false:"}},
 		fault: "leasenamesake", rule: analyse.Respects,
 	},
 	{
-		name:  "the term does not grow",
+		name:  "a claim does not increase the term",
 		edits: []edit{{"pkg/election/store.go", "return next(e.view.term)", "return e.view.term"}},
 		fault: "sigterm", rule: analyse.Terms,
 	},
@@ -162,21 +162,21 @@ var mutations = []mutation{
 	// What clients see.
 	{
 		name:  "idle connections are not ended",
-		edits: []edit{{"pkg/netif/retire.go", "n, trouble := h.DestroySockets(at.Addr)", "n, trouble := 0, error(nil)"}},
+		edits: []edit{{"pkg/netif/retire.go", "n, err := h.DestroySockets(at.Addr)", "n, err := 0, error(nil)"}},
 		fault: "idle", rule: analyse.Goes,
 	},
 	{
-		name:  "announced by replies only",
+		name:  "only ARP replies announce the VIP",
 		edits: []edit{{"pkg/arp/frame.go", "return [][]byte{request, reply}, nil", "return [][]byte{reply, request}[:1], nil"}},
 		fault: "sigterm", rule: analyse.Converges,
 	},
 	{
-		name:  "announced by requests only",
+		name:  "only ARP requests announce the VIP",
 		edits: []edit{{"pkg/arp/frame.go", "return [][]byte{request, reply}, nil", "return [][]byte{request, reply}[:1], nil"}},
 		fault: "sigterm", rule: analyse.Converges,
 	},
 	{
-		name: "not defended against a stranger",
+		name: "the VIP is not defended against another machine",
 		edits: []edit{{"pkg/vip/rival.go", "return s, []Action{Defend{MAC: r.MAC}}", "return s, nil"},
 			// A new holder announces itself each second anyway, for as long as a lease may be.
 			{"internal/daemon/group.go", "RepeatFor: longest,", "RepeatFor: n.timing.Lease,"}},
@@ -191,34 +191,34 @@ var mutations = []mutation{
 		fault: "fight", rule: analyse.Damped,
 	},
 	{
-		name:  "a fight is never over",
+		name:  "repairs of the address never end",
 		edits: []edit{{"pkg/vip/repair.go", "maxRepairs = 25", "maxRepairs = 1 << 30"}},
 		fault: "fight", rule: analyse.Goes,
 	},
 	{
-		name:  "one error makes a server unready",
+		name:  "one error makes an API server count as not ready",
 		edits: []edit{{"pkg/health/judge.go", "j.unclears++", "j.unclears++\n\t\tj.markNotReady(why)"}},
 		fault: "apiflaky", rule: analyse.Causes,
 	},
 	{
-		name:  "does not move off a dead API server",
+		name:  "the VIP does not leave a node whose API server is dead",
 		edits: []edit{{"pkg/vip/step.go", `case to != "" && now >= s.LeaveAt:`, `case to != "" && false:`}},
 		fault: "apikill", rule: analyse.Goes,
 	},
 	{
-		name: "a refusal by a server that starts is final",
+		name: "a refusal by a starting API server is final",
 		edits: []edit{{"pkg/kubeapi/state.go", "case !c.refusalCounts(server):", "case false:"},
 			{"pkg/kubeapi/directory.go", "pause = min(max(2*pause, relistDelay), deniedDelay)", "pause = deniedDelay"},
 			{"pkg/kubeapi/directory.go", "wait(ctx, pause-relistDelay, ready)", "wait(ctx, pause-relistDelay, nil)\n\t\t_ = ready"}},
 		fault: "bootdeny", rule: analyse.Reachable,
 	},
 	{
-		name:  "takes the VIP of others along",
+		name:  "copies of the VIP from other programs are removed",
 		edits: []edit{{"pkg/netif/presence.go", "case a.Ours || !local && s.left(a, at.Link):", "case true:"}},
 		fault: "copies", rule: analyse.Foreign,
 	},
 	{
-		name:  "takes other tables of nftables along",
+		name:  "nftables tables of other programs are removed",
 		edits: []edit{{"pkg/fence/layout.go", "case Delete:\n", "case Delete:\n\t\tc.FlushRuleset()\n"}},
 		fault: "sigterm", rule: analyse.Foreign,
 	},

@@ -94,7 +94,7 @@ func catch(t *testing.T, l *lab.Lab, m mutation) {
 			return
 		}
 	}
-	t.Errorf("nothing showed that %s: want %q broken by %s", m.name, m.rule, m.fault)
+	t.Errorf("mutation %q not detected: the fault %s never broke the rule %q", m.name, m.fault, m.rule)
 }
 
 // tell logs the first violation of each rule and returns how many there were.
