@@ -289,9 +289,9 @@ func TestForeignAddressStays(t *testing.T) {
 	}
 }
 
-// TestOwnAddressIsWaitedFor: vipd goes on by itself once the VIP is no address of the node
+// TestVIPIsTheNodesOwnAddress: vipd goes on by itself once the VIP is no address of the node
 // any more.
-func TestOwnAddressIsWaitedFor(t *testing.T) {
+func TestVIPIsTheNodesOwnAddress(t *testing.T) {
 	h := newHost(t)
 	h.command("ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
 	h.AddAddr("eth0", testVIP+"/24")

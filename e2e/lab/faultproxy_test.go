@@ -306,7 +306,7 @@ func TestStalledWatch(t *testing.T) {
 }
 
 // An idle connection ends with the proxy: otherwise its owner would keep it.
-func TestIdleHearsOfUndo(t *testing.T) {
+func TestUndoEndsIdleConnections(t *testing.T) {
 	n := shared.Nodes[0]
 	for range 5 {
 		undo, err := n.Interpose(func(*http.Request) lab.Effect { return lab.Effect{} })

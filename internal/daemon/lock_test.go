@@ -183,8 +183,8 @@ func TestLockOfAnEndedProcess(t *testing.T) {
 	expectFree(t, l)
 }
 
-// TestLocksAreTakenInTurn: of many lockers, one has the lock at a time.
-func TestLocksAreTakenInTurn(t *testing.T) {
+// TestLocksAreTakenInOrder: of many lockers, one has the lock at a time.
+func TestLocksAreTakenInOrder(t *testing.T) {
 	dir := t.TempDir()
 	holders := make(chan struct{}, 1)
 	done := make(chan error)

@@ -125,8 +125,8 @@ func TestLost(t *testing.T) {
 		"true VIPLost n1 no longer holds the VIP: the lease went to n2")
 }
 
-// TestTroubles: repairs, claims of others and refusals are recorded, within limits.
-func TestTroubles(t *testing.T) {
+// TestRepairsAndClaimsAreReported: repairs, claims of others and refusals are recorded, within limits.
+func TestRepairsAndClaimsAreReported(t *testing.T) {
 	l := listen(t)
 	s := vip.State{Phase: vip.Holding, Grant: vip.Grant{Term: 1, Holder: "n1"}}
 	l.managerReported(vip.Report{At: ms(0), State: s, Operations: []vip.Operation{{Kind: vip.Added, At: ms(0)}, {Kind: vip.Announced, At: ms(1)}, {Kind: vip.Repaired, At: ms(2), Detail: "the address was removed"}}})

@@ -54,9 +54,9 @@ func delAddr(t *testing.T, ns *nstest.NS, link, prefix string) {
 	must(t, ns.Links.AddrDel(ns.Link(link), a))
 }
 
-// TestSubnetThatGoes: an interface that had the VIP's subnet does not serve without it, whether the
+// TestSubnetIsRemoved: an interface that had the VIP's subnet does not serve without it, whether the
 // address or the route is gone. A default route, which leads elsewhere, is no replacement.
-func TestSubnetThatGoes(t *testing.T) {
+func TestSubnetIsRemoved(t *testing.T) {
 	ns, n, _ := observedNetwork(t)
 	usable(t, n)
 	ns.Spare("eth1")
@@ -79,9 +79,9 @@ func TestSubnetThatGoes(t *testing.T) {
 	expect(t, n, "eth0", "no address in a subnet")
 }
 
-// TestSubnetThatNeverWas: an interface that was configured on purpose is used without the VIP's
+// TestSubnetThatNeverExisted: an interface that was configured on purpose is used without the VIP's
 // subnet.
-func TestSubnetThatNeverWas(t *testing.T) {
+func TestSubnetThatNeverExisted(t *testing.T) {
 	ns, n, _ := observedInterface(t, "eth0")
 	delAddr(t, ns, "eth0", "192.168.35.11/24")
 	ns.AddAddr("eth0", "10.9.0.1/24")

@@ -151,8 +151,8 @@ func TestStartedIntoAnOutage(t *testing.T) {
 	})
 }
 
-// TestOneIsLost: a single failed probe among answered ones is an outage until the next answer.
-func TestOneIsLost(t *testing.T) {
+// TestOneFailedProbe: a single failed probe among answered ones is an outage until the next answer.
+func TestOneFailedProbe(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := run(t)
 		time.Sleep(1500 * time.Millisecond)

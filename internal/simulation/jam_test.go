@@ -25,9 +25,9 @@ func (j jammed) wait(d draw) {
 	}
 }
 
-// TestJamThatOutlastsTheTicket: a holder loses its lease and cannot remove the address for longer
+// TestRemovalBlockedPastTheTicket: a holder loses its lease and cannot remove the address for longer
 // than the fence outlives a ticket (30 s). The fence stays while the process retries.
-func TestJamThatOutlastsTheTicket(t *testing.T) {
+func TestRemovalBlockedPastTheTicket(t *testing.T) {
 	t.Parallel()
 	bubble.Test(t, func(t *testing.T) {
 		var jams atomic.Int64

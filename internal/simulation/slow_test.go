@@ -8,10 +8,10 @@ import (
 	"github.com/vipd-io/vipd/internal/bubble"
 )
 
-// TestPermitBehindTheNextArm: a store whose answers take longer than the renew interval, without
+// TestPermitAfterTheNextArm: a store whose answers take longer than the renew interval, without
 // other accidents, also for a lone node. A holder answers without a gap while it has the lease: the
 // next Arm must not supersede the ticket of a Permit in flight.
-func TestPermitBehindTheNextArm(t *testing.T) {
+func TestPermitAfterTheNextArm(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {

@@ -105,8 +105,8 @@ func TestAskClaimsNothing(t *testing.T) {
 	}
 }
 
-// TestAskInVain: an incomplete question is an error, not silence.
-func TestAskInVain(t *testing.T) {
+// TestAskFails: an incomplete question is an error, not silence.
+func TestAskFails(t *testing.T) {
 	a := newAsker(t)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

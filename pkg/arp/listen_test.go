@@ -173,7 +173,7 @@ func stranger(n int) net.HardwareAddr {
 	return binary.BigEndian.AppendUint32([]byte{2, 0x5a}, uint32(n))
 }
 
-func TestHearsStrangers(t *testing.T) {
+func TestReportsClaimsOfOthers(t *testing.T) {
 	s := newSegment(t)
 	s.run()
 	s.watch()
@@ -287,9 +287,9 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// TestHearsNothingOfItsOwn: neither announcements nor probes, nor frames that the host sent with
+// TestIgnoresItsOwnFrames: neither announcements nor probes, nor frames that the host sent with
 // another sender address.
-func TestHearsNothingOfItsOwn(t *testing.T) {
+func TestIgnoresItsOwnFrames(t *testing.T) {
 	s := newSegment(t)
 	s.run()
 	s.watch()
@@ -328,7 +328,7 @@ func TestProbeIsAnswered(t *testing.T) {
 	}
 }
 
-func TestHearsAgainOnANewLink(t *testing.T) {
+func TestListensAgainOnANewLink(t *testing.T) {
 	s := newSegment(t)
 	s.run()
 	s.watch()
@@ -353,7 +353,7 @@ func TestHearsAgainOnANewLink(t *testing.T) {
 	}
 }
 
-func TestHearsAgainAfterTheLinkWasDown(t *testing.T) {
+func TestListensAgainAfterTheLinkWasDown(t *testing.T) {
 	s := newSegment(t)
 	s.run()
 	s.watch()

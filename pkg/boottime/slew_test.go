@@ -29,8 +29,8 @@ func TestSlew(t *testing.T) {
 	}
 }
 
-// TestSlewIsTold: any process may read the slew, and the value is possible.
-func TestSlewIsTold(t *testing.T) {
+// TestSlewIsReported: any process may read the slew, and the value is possible.
+func TestSlewIsReported(t *testing.T) {
 	got, err := Slew()
 	if err != nil {
 		t.Fatal(err)

@@ -69,9 +69,9 @@ func TestSuccessorGoesFirst(t *testing.T) {
 	}
 }
 
-// TestOwnReleaseIsLeftToOthers: the node that released the Lease claims again only if no other node
+// TestReleasingNodeClaimsLast: the node that released the Lease claims again only if no other node
 // does.
-func TestOwnReleaseIsLeftToOthers(t *testing.T) {
+func TestReleasingNodeClaimsLast(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n1 := c.join("n1")
 		c.awaitHolder("", 10*time.Second)
@@ -323,8 +323,8 @@ func TestRequestMoveFromTwoServers(t *testing.T) {
 	})
 }
 
-// TestRequestThatIsNone: other content that a person or program may leave in the annotation.
-func TestRequestThatIsNone(t *testing.T) {
+// TestInvalidMoveRequest: other content that a person or program may leave in the annotation.
+func TestInvalidMoveRequest(t *testing.T) {
 	for value, want := range map[string]string{
 		"": "", "n2": "n2", AnyNode: AnyNode, refusalPrefix + "no": "", strings.Repeat("a", maxRequest+1): "",
 	} {

@@ -155,9 +155,9 @@ func TestLoneHolderOutlastsTheStore(t *testing.T) {
 	})
 }
 
-// TestLostJustBeforeTheStoreIsBack: the holder does not wait for the last lost request until the
+// TestRequestLostBeforeTheStoreReturns: the holder does not wait for the last lost request until the
 // deadline, whenever the store went and came back.
-func TestLostJustBeforeTheStoreIsBack(t *testing.T) {
+func TestRequestLostBeforeTheStoreReturns(t *testing.T) {
 	for _, lease := range []time.Duration{2 * time.Second, 3 * time.Second, 10 * time.Second} {
 		for off := time.Duration(0); off < 2*time.Second; off += 400 * time.Millisecond {
 			for away := 26 * time.Second; away < 30*time.Second; away += 400 * time.Millisecond {
@@ -184,9 +184,9 @@ func TestLostJustBeforeTheStoreIsBack(t *testing.T) {
 	}
 }
 
-// TestShortAsSoonAsThereIsSomebody: once another candidate is known, the next renewal has the short
+// TestShortLeaseOnceAnotherCandidateIsKnown: once another candidate is known, the next renewal has the short
 // lease, and the holding ends no later than that lease, with or without an answer.
-func TestShortAsSoonAsThereIsSomebody(t *testing.T) {
+func TestShortLeaseOnceAnotherCandidateIsKnown(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		bubble.Test(t, func(t *testing.T) {
 			c := newCluster(t)
@@ -370,11 +370,11 @@ func TestDeletedUnderALongLease(t *testing.T) {
 	})
 }
 
-// TestMadeAnewByANewcomer: a Lease is deleted while its holder cannot write, and a node that never
+// TestLeaseCreatedByANewNode: a Lease is deleted while its holder cannot write, and a node that never
 // observed a holder creates it anew. That node waits, because a machine answered its probes. A
 // third node, which observed how long leases may be, waits that long, and not as long as the new
 // record says.
-func TestMadeAnewByANewcomer(t *testing.T) {
+func TestLeaseCreatedByANewNode(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		c.most = 30 * time.Second
@@ -402,9 +402,9 @@ func TestMadeAnewByANewcomer(t *testing.T) {
 	})
 }
 
-// TestNonsenseIsWaitedOutForTheLongest: an edit may have removed every hint of how long the holder
+// TestInvalidDurationCountsAsTheLongest: an edit may have removed every hint of how long the holder
 // may go on.
-func TestNonsenseIsWaitedOutForTheLongest(t *testing.T) {
+func TestInvalidDurationCountsAsTheLongest(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		c.most, c.alone = 30*time.Second, func() (bool, bool) { return true, true }
@@ -419,9 +419,9 @@ func TestNonsenseIsWaitedOutForTheLongest(t *testing.T) {
 	})
 }
 
-// TestSlowStoreOfLongAgo: a store was slow, and has been fast for half an hour, as the record of
+// TestStoreThatIsFastAgain: a store was slow, and has been fast for half an hour, as the record of
 // the holder shows. The next holder has a lease as configured.
-func TestSlowStoreOfLongAgo(t *testing.T) {
+func TestStoreThatIsFastAgain(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		c.most = 30 * time.Second
@@ -452,10 +452,10 @@ func TestSlowStoreOfLongAgo(t *testing.T) {
 	})
 }
 
-// TestNotCutWithoutAWrite: the shorter lease is not sent, because the fence accepts no change for
+// TestNotShortenedWithoutAWrite: the shorter lease is not sent, because the fence accepts no change for
 // some seconds (another program's transaction). The longer lease goes on: it is in the record and
 // in the kernel's timer, and the other nodes wait for it.
-func TestNotCutWithoutAWrite(t *testing.T) {
+func TestNotShortenedWithoutAWrite(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		alone := true

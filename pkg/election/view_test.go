@@ -120,7 +120,7 @@ func TestFromWhenALeaseMayBeClaimed(t *testing.T) {
 	}
 }
 
-func TestObserveTellsNewsFromRepetition(t *testing.T) {
+func TestObserveSkipsRepetitions(t *testing.T) {
 	var b leases
 	v := view{self: n1, own: own}
 	first, second := b.kubeVIP("n2", 3, 1), b.kubeVIP("n2", 3, 1)
@@ -148,7 +148,7 @@ func TestNextTerm(t *testing.T) {
 }
 
 // Terms go on growing after one that a person wrote and the holder repaired.
-func TestTermOfNonsense(t *testing.T) {
+func TestInvalidTerm(t *testing.T) {
 	n2 := Self{Node: "n2", MAC: "02:00:00:00:00:02", BootID: "boot-b"}
 	var b leases
 	v := view{self: n1, own: own}
@@ -180,9 +180,9 @@ func TestOwnRecordFromASnapshot(t *testing.T) {
 	}
 }
 
-// TestNumberGivenAgain: after etcd was restored from a snapshot, another version may have the
+// TestReusedResourceVersion: after etcd was restored from a snapshot, another version may have the
 // number of a known one. It counts as a new version, and is waited out from then on.
-func TestNumberGivenAgain(t *testing.T) {
+func TestReusedResourceVersion(t *testing.T) {
 	n2 := Self{Node: "n2", MAC: "02:00:00:00:00:02", BootID: "boot-b"}
 	var b leases
 	v := view{self: n1, own: own}

@@ -198,8 +198,8 @@ func (d deaf) Transact(changes ...Change) error {
 	return unix.ENOBUFS
 }
 
-// TestHungCallIsLeftBehind: a thread that is inside the kernel cannot be interrupted.
-func TestHungCallIsLeftBehind(t *testing.T) {
+// TestHungCallTimesOut: a thread that is inside the kernel cannot be interrupted.
+func TestHungCallTimesOut(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	end := r.opened(t, time.Minute)

@@ -355,9 +355,9 @@ func (p paused) Transact(changes ...Change) error {
 	return p.Kernel.Transact(changes...)
 }
 
-// TestPausedCutProlongsNothing: the ticket in force is longer than the new one, and the process is
+// TestPausedShorteningExtendsNothing: the ticket in force is longer than the new one, and the process is
 // stopped before a transaction that is to end it earlier.
-func TestPausedCutProlongsNothing(t *testing.T) {
+func TestPausedShorteningExtendsNothing(t *testing.T) {
 	t.Parallel()
 	const long, short = 1500 * time.Millisecond, 700 * time.Millisecond
 	for name, pauses := range map[string][]time.Duration{
@@ -427,7 +427,7 @@ func (r *rig) pauseAt(call int) {
 	}
 }
 
-func TestRestartTakesOverWhatTimeIsLeft(t *testing.T) {
+func TestRestartTakesOverTheRemainingTime(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	end := r.opened(t, 3*time.Second)

@@ -37,8 +37,8 @@ func (r *rig) restartInOtherForm(t *testing.T) *observer.ObservedLogs {
 	return logged
 }
 
-// TestKernelThatListsRulesInAnotherForm: the other form is no damage, and is logged once.
-func TestKernelThatListsRulesInAnotherForm(t *testing.T) {
+// TestKernelListsRulesInAnotherForm: the other form is no damage, and is logged once.
+func TestKernelListsRulesInAnotherForm(t *testing.T) {
 	r, logged := otherForm(t)
 	r.expectIntact(t, true, "prepared")
 	if n := logged.FilterMessageSnippet("lists the fence in another form").Len(); n != len(r.fence.nft.layout) {

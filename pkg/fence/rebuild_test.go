@@ -106,7 +106,7 @@ func (r *rig) opened(t *testing.T, d time.Duration) (end boottime.Instant) {
 	return end
 }
 
-func TestMendRepairsAnyDamage(t *testing.T) {
+func TestRepairOfAnyDamage(t *testing.T) {
 	t.Parallel()
 	for name, script := range damages {
 		t.Run(name, func(t *testing.T) {
@@ -199,7 +199,7 @@ func TestRepairsBreakNoConnection(t *testing.T) {
 	r.expectIntact(t, true, "at the end")
 }
 
-func TestMendedTicketEndsByItself(t *testing.T) {
+func TestRepairedTicketEndsByItself(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	end := r.opened(t, 3*time.Second)
@@ -210,7 +210,7 @@ func TestMendedTicketEndsByItself(t *testing.T) {
 	r.expectIntact(t, true, "ticket over")
 }
 
-func TestClosedFenceIsMendedClosed(t *testing.T) {
+func TestClosedFenceIsRepairedClosed(t *testing.T) {
 	const flush = "flush ruleset"
 	t.Run("forbidden", func(t *testing.T) {
 		r := newRig(t)
@@ -273,7 +273,7 @@ func TestClosedFenceIsMendedClosed(t *testing.T) {
 	})
 }
 
-func TestPermitFindsItsTicketInMendedTables(t *testing.T) {
+func TestPermitFindsItsTicketInRepairedTables(t *testing.T) {
 	for _, mend := range []bool{true, false} {
 		t.Run(fmt.Sprintf("mend=%t", mend), func(t *testing.T) {
 			r := newRig(t)
@@ -295,9 +295,9 @@ func TestPermitFindsItsTicketInMendedTables(t *testing.T) {
 	}
 }
 
-// TestPausedMendProlongsNothing has a clock that jumps during a transaction, as if this process had
+// TestPausedRepairExtendsNothing has a clock that jumps during a transaction, as if this process had
 // been stopped.
-func TestPausedMendProlongsNothing(t *testing.T) {
+func TestPausedRepairExtendsNothing(t *testing.T) {
 	for _, tt := range []struct {
 		jump time.Duration
 		open bool
@@ -354,8 +354,8 @@ func TestRestartDuringARenewal(t *testing.T) {
 	}
 }
 
-// TestFailedChangeIsMadeGood: after a failed transaction it is not known what the kernel did.
-func TestFailedChangeIsMadeGood(t *testing.T) {
+// TestFailedChangeIsRepaired: after a failed transaction it is not known what the kernel did.
+func TestFailedChangeIsRepaired(t *testing.T) {
 	r := newRig(t)
 	ticket, err := r.gate().Arm(10 * time.Second)
 	must(t, err)

@@ -41,7 +41,7 @@ func (w *watched) told(t *testing.T, of string) {
 	}
 }
 
-func TestWatchTellsOfDamage(t *testing.T) {
+func TestWatchReportsDamage(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	for name, script := range damages {
@@ -86,9 +86,9 @@ func TestWatchIsSilentAboutOwnChanges(t *testing.T) {
 	}
 }
 
-// TestWatchGetsOverAnOverrun makes changed block the receiver while more happens than its buffer
+// TestWatchSurvivesAnOverrun makes changed block the receiver while more happens than its buffer
 // holds.
-func TestWatchGetsOverAnOverrun(t *testing.T) {
+func TestWatchSurvivesAnOverrun(t *testing.T) {
 	t.Parallel()
 	core, logged := observer.New(zap.DebugLevel)
 	w := &watched{rig: newRig(t), changed: make(chan struct{}, 100)}

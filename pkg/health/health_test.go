@@ -259,8 +259,8 @@ func TestNudge(t *testing.T) {
 	})
 }
 
-// TestAllInTheSameTrouble: a move gains nothing.
-func TestAllInTheSameTrouble(t *testing.T) {
+// TestAllServersFailAlike: a move gains nothing.
+func TestAllServersFailAlike(t *testing.T) {
 	for _, doing := range []string{"dead", "leaving", "etcd", "hangs", "slow"} {
 		t.Run(doing, func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {

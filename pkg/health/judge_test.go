@@ -91,8 +91,8 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// TestPauseIsNoHang: this process was stopped, not the server.
-func TestPauseIsNoHang(t *testing.T) {
+// TestPausedProbeIsNoHang: this process was stopped, not the server.
+func TestPausedProbeIsNoHang(t *testing.T) {
 	var j judge
 	now := boottime.Instant(time.Hour)
 	probed(&j, &now, holderOwn, good, good)

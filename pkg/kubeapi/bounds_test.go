@@ -49,8 +49,8 @@ func TestServersComeAndGo(t *testing.T) {
 	}
 }
 
-// TestManyKindsOfTrouble: a server may answer anything, and the log does not repeat everything.
-func TestManyKindsOfTrouble(t *testing.T) {
+// TestManyKindsOfErrors: a server may answer anything, and the log does not repeat everything.
+func TestManyKindsOfErrors(t *testing.T) {
 	s := newServer(t)
 	c, logs := newClient(s.addr(), s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil))
 	for i := range 100 {

@@ -100,9 +100,9 @@ func TestPeerThatDropsSYNs(t *testing.T) {
 	}
 }
 
-// TestPeerThatSaysNothing: the peer takes connections, as the kernel does for a stopped process,
+// TestSilentPeer: the peer takes connections, as the kernel does for a stopped process,
 // and sends nothing.
-func TestPeerThatSaysNothing(t *testing.T) {
+func TestSilentPeer(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

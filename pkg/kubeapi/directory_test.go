@@ -234,8 +234,8 @@ func TestServerThatStarts(t *testing.T) {
 	diff(t, "log", []string{answers}, messages(logs))
 }
 
-// TestServerThatStartsIsNotTheOnly: another server may answer what this one refuses.
-func TestServerThatStartsIsNotTheOnly(t *testing.T) {
+// TestOneOfSeveralServersStarts: another server may answer what this one refuses.
+func TestOneOfSeveralServersStarts(t *testing.T) {
 	c, s := cluster(t, 0)
 	var b book
 	b.set(nil, []corev1.Node{node("n2", "192.168.35.12", nil)})

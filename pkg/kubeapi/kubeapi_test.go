@@ -616,8 +616,8 @@ func TestHangingServer(t *testing.T) {
 	diff(t, "log", []string{answers, notUsable, answers}, messages(logs))
 }
 
-// TestGivenUpIsNoTrouble: a cancelled call is no failure of the server.
-func TestGivenUpIsNoTrouble(t *testing.T) {
+// TestCancelledCallIsNoFailure: a cancelled call is no failure of the server.
+func TestCancelledCallIsNoFailure(t *testing.T) {
 	s := newServer(t)
 	path := s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil)
 	c, logs := newClient(s.addr(), path)

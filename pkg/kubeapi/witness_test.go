@@ -10,8 +10,8 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// TestRequestsAreTold checks the server and the outcome of each reported request.
-func TestRequestsAreTold(t *testing.T) {
+// TestRequestsAreReported checks the server and the outcome of each reported request.
+func TestRequestsAreReported(t *testing.T) {
 	s := newServer(t)
 	var told []Request
 	c := New(Options{Server: s.addr(), Kubeconfigs: []string{s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil)},

@@ -219,7 +219,7 @@ func watch(t *testing.T, h *Handle) <-chan struct{} {
 	return changed
 }
 
-func TestObserverTellsOfLinksAndAddresses(t *testing.T) {
+func TestObserverReportsLinksAndAddresses(t *testing.T) {
 	ns, h := node(t)
 	changed := watch(t, h)
 	until := func(what string, seen func() bool) {

@@ -107,8 +107,8 @@ func expectTrue(t *testing.T, o *Observer, h *Handle) {
 	t.Fatal("the node does not come to rest")
 }
 
-// TestObserverIsTrue after any change of interfaces and addresses.
-func TestObserverIsTrue(t *testing.T) {
+// TestObserverMatchesTheKernel after any change of interfaces and addresses.
+func TestObserverMatchesTheKernel(t *testing.T) {
 	ns, h := node(t)
 	o := observed(t, h, ObserverOptions{})
 	expectTrue(t, o, h)
@@ -171,9 +171,9 @@ func nl4(i, bits int) *net.IPNet {
 	return a
 }
 
-// TestFreshHasWhatWasJustDone: a look right after this process's own change must contain the
+// TestFreshContainsOwnChanges: a look right after this process's own change must contain the
 // change.
-func TestFreshHasWhatWasJustDone(t *testing.T) {
+func TestFreshContainsOwnChanges(t *testing.T) {
 	_, h := node(t)
 	i := index(t, h)
 	o := observed(t, h, ObserverOptions{})
@@ -286,8 +286,8 @@ func TestObserverReadsAnew(t *testing.T) {
 	expectTrue(t, o, h)
 }
 
-// TestObserverTellsWhatChanged, and nothing else.
-func TestObserverTellsWhatChanged(t *testing.T) {
+// TestObserverReportsWhatChanged, and nothing else.
+func TestObserverReportsWhatChanged(t *testing.T) {
 	ns, h := node(t)
 	i := index(t, h)
 	changes := make(chan Change, 1000)
@@ -336,8 +336,8 @@ func TestObserverTellsWhatChanged(t *testing.T) {
 	}
 }
 
-// TestStrangerToTheGroups: messages that a process sends to the kernel's groups are ignored.
-func TestStrangerToTheGroups(t *testing.T) {
+// TestMessagesOfOtherProcesses: messages that a process sends to the kernel's groups are ignored.
+func TestMessagesOfOtherProcesses(t *testing.T) {
 	ns, h := node(t)
 	o := observed(t, h, ObserverOptions{})
 	must(t, ns.Do(func() error {
@@ -383,9 +383,9 @@ func TestSnapshotDoesNotChange(t *testing.T) {
 	}
 }
 
-// TestToldIsNewerThanTheDump: the kernel may have read an address for a dump, deleted it and sent
+// TestNotificationIsNewerThanTheDump: the kernel may have read an address for a dump, deleted it and sent
 // the notification, and only then sent that part of the dump.
-func TestToldIsNewerThanTheDump(t *testing.T) {
+func TestNotificationIsNewerThanTheDump(t *testing.T) {
 	_, h := node(t)
 	s := &subscription{h: h, port: 7, reading: &reading{sequence: 3, kind: unix.RTM_NEWADDR, notified: make(map[any]bool)}}
 	message := func(kind uint16, port, sequence uint32, addr string) syscall.NetlinkMessage {

@@ -30,9 +30,9 @@ func prefixes(list ...string) (out []netip.Prefix) {
 	return out
 }
 
-// TestPutMovesBehind: the VIP is never the first address of its interface if the node has one of
+// TestPutMovesTheVIPBehindOthers: the VIP is never the first address of its interface if the node has one of
 // its own there.
-func TestPutMovesBehind(t *testing.T) {
+func TestPutMovesTheVIPBehindOthers(t *testing.T) {
 	const own, second, virtual = "192.168.35.11/24", "192.168.35.12/24", "192.168.35.100/32"
 	promote := func(t *testing.T, ns *nstest.NS) {
 		t.Helper()
@@ -108,9 +108,9 @@ func orderOf(s *Snapshot, index int) (out []netip.Prefix) {
 	return out
 }
 
-// TestMovedBehindWithoutLoss: while the address moves behind the node's own, no question about it
+// TestMoveBehindOthersLosesNoPacket: while the address moves behind the node's own, no question about it
 // and no packet to it goes unanswered, and no connection ends.
-func TestMovedBehindWithoutLoss(t *testing.T) {
+func TestMoveBehindOthersLosesNoPacket(t *testing.T) {
 	server, client, h := serverAndClient(t)
 	// The answers of this test need a route while the node has no address of its own.
 	run(t, server, "ip", "route", "add", "192.168.35.0/24", "dev", "eth0", "metric", "50")

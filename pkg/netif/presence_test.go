@@ -95,9 +95,9 @@ func leave(t *testing.T, h *Handle) Retired {
 	return r
 }
 
-// TestStandbyTakesAwayItsOwnOnly: the addresses with vipd's mark, or with the form of an address
+// TestStandbyRemovesOnlyItsOwn: the addresses with vipd's mark, or with the form of an address
 // that another VIP manager left on the chosen link.
-func TestStandbyTakesAwayItsOwnOnly(t *testing.T) {
+func TestStandbyRemovesOnlyItsOwn(t *testing.T) {
 	for _, c := range copies {
 		t.Run(c.name, func(t *testing.T) {
 			ns, h := crowded(t)
@@ -156,8 +156,8 @@ func TestHolderLeavesCopiesAlone(t *testing.T) {
 	}
 }
 
-// TestPutTakesAwayItsOwnElsewhere: the same address on another link answers there.
-func TestPutTakesAwayItsOwnElsewhere(t *testing.T) {
+// TestPutRemovesItsOwnElsewhere: the same address on another link answers there.
+func TestPutRemovesItsOwnElsewhere(t *testing.T) {
 	for _, c := range copies {
 		if !c.ours {
 			continue

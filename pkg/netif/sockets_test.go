@@ -203,8 +203,8 @@ func connections(t testing.TB, from *nstest.NS, address string, n int) (all []ne
 	return all
 }
 
-// TestRetireWhatRanOut: connections outlive an address whose lifetime ended.
-func TestRetireWhatRanOut(t *testing.T) {
+// TestRetireExpiredAddress: connections outlive an address whose lifetime ended.
+func TestRetireExpiredAddress(t *testing.T) {
 	server, client, h := serverAndClient(t)
 	listen(t, server, ":6443")
 	connect(t, client, "192.168.35.100:6443")

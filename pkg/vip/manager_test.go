@@ -405,8 +405,8 @@ func TestEndBeforeTheFirstLook(t *testing.T) {
 	}
 }
 
-// TestEndWithoutHavingLooked: without a successful look, the address may be here.
-func TestEndWithoutHavingLooked(t *testing.T) {
+// TestEndWithoutALook: without a successful look, the address may be here.
+func TestEndWithoutALook(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		w.lookErr, w.removeErr = errKernel, errKernel
@@ -446,8 +446,8 @@ func TestRemoveFails(t *testing.T) {
 	})
 }
 
-// TestRemoveFailsBehindARelease: the node is silent in two ways, and goes on trying.
-func TestRemoveFailsBehindARelease(t *testing.T) {
+// TestRemoveFailsAfterARelease: the node is silent in two ways, and goes on trying.
+func TestRemoveFailsAfterARelease(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.removeErr = errKernel
@@ -484,9 +484,9 @@ func TestReleaseTakesLong(t *testing.T) {
 	})
 }
 
-// TestReleasedOnlyWhenSilentTwiceOver: if either fence or route is not known to be closed, the
+// TestReleaseNeedsFenceAndRoute: if either fence or route is not known to be closed, the
 // address has to be gone before the release.
-func TestReleasedOnlyWhenSilentTwiceOver(t *testing.T) {
+func TestReleaseNeedsFenceAndRoute(t *testing.T) {
 	for name, set := range map[string]func(*world){
 		"not diverted": func(w *world) { w.divertErr = errKernel },
 		"no fence":     func(w *world) { w.manager.opts.Slack = time.Second },
@@ -574,8 +574,8 @@ func TestMine(t *testing.T) {
 	})
 }
 
-// TestCouldNotLook: a failed look does not mean absent, neither for the address nor for the link.
-func TestCouldNotLook(t *testing.T) {
+// TestLookFails: a failed look does not mean absent, neither for the address nor for the link.
+func TestLookFails(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.messages()

@@ -57,8 +57,8 @@ func TestHeldWholeOrNotAtAll(t *testing.T) {
 	}
 }
 
-// TestLinkThatWentKeepsItsMAC: the identity in the election stays.
-func TestLinkThatWentKeepsItsMAC(t *testing.T) {
+// TestRemovedLinkKeepsItsMAC: the identity in the election stays.
+func TestRemovedLinkKeepsItsMAC(t *testing.T) {
 	before := at(Link{Index: 2, MAC: "a", Up: true}, Link{Index: 3, MAC: "b", Up: true})
 	seen := at(Link{}, Link{Index: 4, MAC: "c"})
 	got := seen.keepMACs(before)

@@ -94,8 +94,8 @@ func TestClaimByAnother(t *testing.T) {
 	})
 }
 
-// TestFenceIsMended: whether an event or the next look reports the damage.
-func TestFenceIsMended(t *testing.T) {
+// TestFenceIsRepaired: whether an event or the next look reports the damage.
+func TestFenceIsRepaired(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
 		w.change(func() { w.damaged = true })

@@ -194,9 +194,9 @@ func TestEndWhileAllHangs(t *testing.T) {
 	}
 }
 
-// TestClaimThatStumbles: the only node (no peers) claims the lease, and one call into the kernel
+// TestClaimWithAFailedCall: the only node (no peers) claims the lease, and one call into the kernel
 // fails once, or takes 1.2 s. The node has the VIP as soon as that is over.
-func TestClaimThatStumbles(t *testing.T) {
+func TestClaimWithAFailedCall(t *testing.T) {
 	for name, begin := range map[string]func(w *world) (over func()){
 		"one transaction of nftables fails": func(w *world) func() {
 			w.permitErr = errors.New("no buffer space available")

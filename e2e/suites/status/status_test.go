@@ -86,8 +86,8 @@ func agree(t *testing.T) map[string]Document {
 	return all
 }
 
-// TestStatusIsTrue: what each node says is what is, and the history has what happened.
-func TestStatusIsTrue(t *testing.T) {
+// TestStatusIsCorrect: what each node says is what is, and the history has what happened.
+func TestStatusIsCorrect(t *testing.T) {
 	agree(t)
 	moved := fault(t, "move")
 	agree(t)
