@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// inside runs a script in a mount namespace in which /usr/sbin can be written to without
-// a trace, after some preparation. It needs root.
+// inside runs a script in a mount namespace in which changes of /usr/sbin leave no trace, after
+// some preparation. It needs root.
 func inside(t *testing.T, prepare string, env []string, script string) (output string, err error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-ec", `mount -t tmpfs tmpfs "$1"; mkdir "$1/up" "$1/work"
@@ -24,7 +24,8 @@ func inside(t *testing.T, prepare string, env []string, script string) (output s
 	return string(out), err
 }
 
-// standIn puts programs first on PATH. apt-get is one: a test installs nothing here.
+// standIn puts simulated programs first on PATH. apt-get is one of them: a test installs nothing
+// here.
 func standIn(t *testing.T, programs map[string]string) (env []string, dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -36,7 +37,7 @@ func standIn(t *testing.T, programs map[string]string) (env []string, dir string
 	return []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "AT=" + dir}, dir
 }
 
-// A machine without firewalld, on which installing it would start and enable it.
+// The machine has no firewalld: its installation would start and enable firewalld.
 var (
 	without  = "rm -f /usr/sbin/firewalld; rm -f /usr/sbin/policy-rc.d"
 	packages = map[string]string{
@@ -63,7 +64,8 @@ func read(t *testing.T, path string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// TestInstallStartsNoService, now or at boot, and leaves no policy behind.
+// TestInstallStartsNoService: an installation starts no service, neither at once nor at boot, and
+// leaves no policy behind.
 func TestInstallStartsNoService(t *testing.T) {
 	env, dir := standIn(t, packages)
 	out, err := inside(t, without, env, "./install-deps test-unit; ls /usr/sbin/policy-rc.d 2>&1 || true")
@@ -82,7 +84,7 @@ func TestInstallStartsNoService(t *testing.T) {
 	}
 }
 
-// TestInstallKeepsAPolicy that an administrator has.
+// TestInstallKeepsAPolicy: a policy of an administrator stays.
 func TestInstallKeepsAPolicy(t *testing.T) {
 	env, _ := standIn(t, packages)
 	out, err := inside(t, without+"; printf '#!/bin/sh\\nexit 104\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d", env,
@@ -92,7 +94,7 @@ func TestInstallKeepsAPolicy(t *testing.T) {
 	}
 }
 
-// TestInstallFails with what apt-get said, and leaves no policy behind.
+// TestInstallFails: the output contains the error of apt-get, and no policy is left behind.
 func TestInstallFails(t *testing.T) {
 	broken := map[string]string{"apt-cache": packages["apt-cache"], "systemctl": packages["systemctl"], "apt-get": `case "$*" in
 *--print-uris*) ;;
@@ -108,7 +110,8 @@ esac`}
 	}
 }
 
-// TestInstallPerTarget: the demo needs no firewalld, and nothing is installed for it.
+// TestInstallPerTarget: the demo does not need firewalld, so firewalld is not installed for the
+// demo.
 func TestInstallPerTarget(t *testing.T) {
 	env, dir := standIn(t, packages)
 	out, err := inside(t, without, env, "./install-deps demo")
@@ -120,7 +123,8 @@ func TestInstallPerTarget(t *testing.T) {
 	}
 }
 
-// TestInstallWithoutChromium: on Ubuntu all else is installed, and it is said what is not.
+// TestInstallWithoutChromium: on Ubuntu everything except Chromium is installed, and the output
+// says that Chromium is missing.
 func TestInstallWithoutChromium(t *testing.T) {
 	ubuntu := map[string]string{"apt-get": packages["apt-get"], "systemctl": packages["systemctl"],
 		"apt-cache": `[[ $2 == chromium* ]] && echo "  Candidate: (none)" || echo "  Candidate: 1.2.3"`}
@@ -135,7 +139,7 @@ func TestInstallWithoutChromium(t *testing.T) {
 	}
 }
 
-// TestPreflight says what is missing before anything is built.
+// TestPreflight: the output says what is missing, before anything is built.
 func TestPreflight(t *testing.T) {
 	tiny := t.TempDir()
 	for _, c := range []struct {
@@ -158,7 +162,7 @@ func TestPreflight(t *testing.T) {
 			if c.name == "root" {
 				script = fmt.Sprintf("setpriv --reuid 65534 --regid 65534 --clear-groups bash -c %q", "PATH=$PATH; "+"source ./preflight demo")
 			}
-			if c.name == "namespaces" { // unshare is what inside runs, too
+			if c.name == "namespaces" { // inside uses unshare, too
 				env = nil
 				script = `mkdir "$1/bin"; printf '#!/bin/sh\nexit 1\n' >"$1/bin/unshare"; chmod 755 "$1/bin/unshare"; PATH=$1/bin:$PATH ./preflight demo`
 			}

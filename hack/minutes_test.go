@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestTable: how long all parts took and what failed, also where the first that fails is
-// not the last.
+// TestTable: the table shows the duration of each part and the failures, also if the first failed
+// part is not the last part.
 func TestTable(t *testing.T) {
 	env, _ := standIn(t, map[string]string{"make": `case $2 in
 test-unit)
@@ -38,7 +38,7 @@ esac`})
 	}
 }
 
-// TestTwoAtOnce: both of two parts that run at once are run to their end, and either may fail.
+// TestTwoAtOnce: two parts that run at once both run to their end, and either may fail.
 func TestTwoAtOnce(t *testing.T) {
 	for _, failing := range []string{"test-unit", "test-lab"} {
 		env, _ := standIn(t, map[string]string{"make": `case $2 in
@@ -60,7 +60,8 @@ echo "nice $(nice) $2"
 	}
 }
 
-// TestOnceMore: a test that failed while it gave way may pass when it runs alone, and is told.
+// TestOnceMore: a test that failed while it ran at low priority may pass when it runs alone; the
+// table names it.
 func TestOnceMore(t *testing.T) {
 	for _, c := range []struct {
 		name, rows, goes string
@@ -96,7 +97,8 @@ exit 3`,
 	}
 }
 
-// TestModelSearchedBefore: what was searched is not searched again, and whatever changed is.
+// TestModelSearchedBefore: a model that was searched before is skipped, and a changed model is
+// searched.
 func TestModelSearchedBefore(t *testing.T) {
 	dir, cache := t.TempDir(), t.TempDir()
 	var all []byte
@@ -116,7 +118,7 @@ func TestModelSearchedBefore(t *testing.T) {
 	}
 	check := func() (string, error) {
 		cmd := exec.CommandContext(t.Context(), "bash", filepath.Join(dir, "check"), "--new")
-		// A search would need spin, and this one fails.
+		// A search would need spin; this search fails.
 		programs, _ := standIn(t, map[string]string{"spin": "exit 1"})
 		cmd.Env = slices.Concat(os.Environ(), programs, []string{"XDG_CACHE_HOME=" + cache})
 		out, err := cmd.CombinedOutput()

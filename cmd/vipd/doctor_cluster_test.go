@@ -19,24 +19,24 @@ import (
 	"github.com/vipd-io/vipd/pkg/election"
 )
 
-// objects is what a stand-in for an API server has; the real one is asked in e2e/suites/doctor.
+// objects is the content of a simulated API server; e2e/suites/doctor uses a real one.
 type objects struct {
 	denied []string // verbs
 	lease  *coordinationv1.Lease
 	nodes  []*corev1.Node
-	starts bool // it is not ready
-	refuse int  // the status that all answers but readyz have, 0 for none
+	starts bool // the API server is not ready
+	refuse int  // the HTTP status of all answers except readyz, 0 for the usual one
 }
 
-// leaseBy is a Lease that its holder keeps renewing: see renewed.
+// leaseBy returns a Lease that its holder keeps renewing, see renewed.
 func leaseBy(holder string) *coordinationv1.Lease {
 	seconds, term := int32(3), int32(1)
 	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{election.Annotation: fmt.Sprintf(`{"holder":%q,"term":1}`, holder)}},
 		Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, LeaseTransitions: &term}}
 }
 
-// renewed is the Lease as it is when somebody asks, who may come late on a busy machine: one
-// without a time of renewal was renewed just now.
+// renewed returns the Lease at the time of a request, which may come late on a busy machine: a
+// Lease without a renew time was renewed just now.
 func (o *objects) renewed() *coordinationv1.Lease {
 	l := o.lease.DeepCopy()
 	if l.Spec.RenewTime == nil {
@@ -116,7 +116,7 @@ func TestDoctorAsksTheCluster(t *testing.T) {
 			s.args = []string{"--ca", "/etc/no.crt"}
 			s.atVIP = serverOf(newAuthority(t, "kubernetes").issue(-time.Minute, time.Hour, testVIP, siteName), ready)
 		}, want: []found{{"D15", "error", "other CA", "which is not this cluster's CA"}}, verdict: []string{"Another cluster"}},
-		// What is not wrong, or told elsewhere.
+		// States without an error, or with an error that another check reports.
 		{name: "an API server that starts", fault: func(s *site) {
 			s.objects.starts, s.objects.denied = true, []string{"get", "list", "watch", "create", "update"}
 		},

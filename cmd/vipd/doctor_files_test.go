@@ -20,13 +20,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Faults of what lies on the node.
+// Faults of files on the node.
 
-// mounts is what shows the site's other files to the node, a shell command: each folder
-// that they are in is one of the site's, in the mount namespace of the doctor alone.
+// mounts returns the shell command that mounts the site's other files on the node: each top folder
+// of these files is replaced by one of the site's, only in the mount namespace of the doctor.
 func (s *site) mounts() string {
 	var b strings.Builder
-	if s.context != "" { // the pid stays, from the shell to vipd
+	if s.context != "" { // the pid stays the same from the shell to vipd
 		fmt.Fprintf(&b, "mount --bind %q /proc/$$/attr/current; ", s.file("context", s.context))
 	}
 	done := map[string]bool{}
@@ -41,7 +41,7 @@ func (s *site) mounts() string {
 	return b.String()
 }
 
-// file writes one below the node's /etc.
+// file writes a file below the node's /etc.
 func (s *site) file(name, text string) string {
 	s.t.Helper()
 	path := filepath.Join(s.etc, name)
@@ -52,7 +52,7 @@ func (s *site) file(name, text string) string {
 
 func (s *site) staticPod(name, text string) { s.file("kubernetes/manifests/"+name, text) }
 
-// vipdPod is vipd's own manifest, as its command writes it, changed.
+// vipdPod returns vipd's own manifest, as `vipd manifest pod` writes it, after a change.
 func vipdPod(t *testing.T, change func(*corev1.Pod)) string {
 	t.Helper()
 	var pod corev1.Pod
@@ -65,13 +65,13 @@ func vipdPod(t *testing.T, change func(*corev1.Pod)) string {
 
 func same(*corev1.Pod) {}
 
-// preflight is the site before kubeadm has run anywhere.
+// preflight makes the site one on which kubeadm has not run yet.
 func (s *site) preflight() {
 	s.noVIP()
 	s.status, s.own, s.atVIP, s.args, s.name = nil, server{}, server{}, []string{"--preflight", "--address", testVIP, "--name", siteName}, "localhost"
 }
 
-// leftKubeVip is as CAPV's templates have it, in what matters.
+// leftKubeVip has the relevant parts of the manifest in CAPV's templates.
 const leftKubeVip = `apiVersion: v1
 kind: Pod
 metadata: {name: kube-vip, namespace: kube-system}
@@ -81,7 +81,7 @@ spec:
   hostNetwork: true
 `
 
-// clientConf is a kubeconfig with a client certificate that ends after life.
+// clientConf returns a kubeconfig with a client certificate that expires after life.
 func (s *site) clientConf(life time.Duration) string {
 	s.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -150,7 +150,7 @@ func TestDoctorKubeVipLeftBehind(t *testing.T) {
 	))
 }
 
-// kubernetes has the node be of a version.
+// kubernetes sets the Kubernetes version of the node.
 func (s *site) kubernetes(version string) {
 	s.staticPod("kube-apiserver.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: kube-apiserver, namespace: kube-system}\nspec: {containers: [{name: kube-apiserver, image: \"registry.k8s.io:443/kube-apiserver:"+version+"\"}]}\n")
 }
@@ -203,7 +203,7 @@ func TestDoctorStaticPod(t *testing.T) {
 	})
 }
 
-// TestDoctorSELinux has files stand in for the kernel's: this machine has no SELinux.
+// TestDoctorSELinux simulates the files of the kernel: this machine has no SELinux.
 func TestDoctorSELinux(t *testing.T) {
 	enforcing := func(s *site, value string) { s.files["/sys/fs/selinux/enforce"] = value }
 	lax := func(p *corev1.Pod) { p.Spec.SecurityContext.SELinuxOptions = nil }
@@ -247,8 +247,8 @@ func TestDoctorSELinux(t *testing.T) {
 	})
 }
 
-// cloudInitState is what cloud-init writes into status.json, in modules-final from start
-// and until finished.
+// cloudInitState returns the content that cloud-init writes into status.json, with modules-final
+// running from start to finished.
 func cloudInitState(start time.Time, finished string) string {
 	stage := `"modules-final"`
 	if finished != "null" {
@@ -293,7 +293,7 @@ func TestDoctorBootstrap(t *testing.T) {
 	})
 }
 
-// TestDoctorCA: a file that is none is a mistake in how it was called.
+// TestDoctorCA: a CA file without a certificate is a usage error.
 func TestDoctorCA(t *testing.T) {
 	s := newSite(t)
 	s.furnish()

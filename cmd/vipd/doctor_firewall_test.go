@@ -12,8 +12,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Faults of this node's own firewall. What it makes of rulesets is held against the
-// kernel in internal/firewall.
+// Faults of this node's own firewall. internal/firewall compares the judgement of rulesets with the
+// kernel.
 
 func TestDoctorFirewall(t *testing.T) {
 	const (
@@ -85,10 +85,10 @@ func TestDoctorFirewall(t *testing.T) {
 	})
 }
 
-// keepalivedTable is what keepalived makes of vrrp_strict.
+// keepalivedTable is the table that keepalived makes for vrrp_strict.
 const keepalivedTable = "table ip keepalived { chain out { type filter hook output priority -1; ip saddr " + testVIP + " drop; }; chain in { type filter hook input priority -1; ip daddr " + testVIP + " drop; }; }"
 
-// TestDoctorFirewallMends: what the doctor says to run now lets clients in.
+// TestDoctorFirewallMends: after the commands that the doctor proposes, clients can connect.
 func TestDoctorFirewallMends(t *testing.T) {
 	t.Parallel()
 	output := "table inet filter { chain output { type filter hook output priority filter; policy "
@@ -169,7 +169,7 @@ func TestDoctorFirewallD(t *testing.T) {
 	})
 }
 
-// firewalld has the node's firewalld do what firewall-cmd is told.
+// firewalld passes a command of firewall-cmd to the node's firewalld.
 func (s *site) firewalld(words ...string) {
 	s.t.Helper()
 	bus := s.bus()
@@ -178,12 +178,12 @@ func (s *site) firewalld(words ...string) {
 	owned := make(chan *dbus.Signal, 8)
 	bus.Signal(owned)
 	folder := s.t.TempDir()
-	// Its own /etc/firewalld, /run and log; --system-config alone does not do for the last.
+	// Separate /etc/firewalld, /run and log; --system-config alone does not change the log.
 	cmd := exec.CommandContext(s.t.Context(), "unshare", "--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/log && exec firewalld --nofork --nopid --system-config="$1" --log-file="$1/log"`, "sh", folder)
 	cmd.Env = append(os.Environ(), socket)
 	must(s.t, s.node.Do(cmd.Start))
 	s.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	<-owned // it takes its name before it has loaded its rules
+	<-owned // it takes its bus name before it has loaded its rules
 	client := func(words ...string) {
 		cmd := exec.CommandContext(s.t.Context(), "firewall-cmd", words...)
 		cmd.Env = append(os.Environ(), socket)

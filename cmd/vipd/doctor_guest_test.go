@@ -9,24 +9,26 @@ import (
 	"time"
 )
 
-// What the guest was told. vmtoolsd is a stand-in: it needs a hypervisor of VMware.
+// What CAPV delivered to the guest. vmtoolsd is simulated: the real one needs a hypervisor of
+// VMware.
 
-// volatile is a folder for /run whose name is short, as a socket's may have 107 bytes.
+// volatile returns a folder for /run with a short name, because the path of a socket has at most
+// 107 bytes.
 func volatile(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "run") //nolint:usetesting // t.TempDir has the name of the test, which is long
+	dir, err := os.MkdirTemp("", "run") //nolint:usetesting // t.TempDir contains the name of the test, which is long
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	return dir
 }
 
-// standInTools puts a vmtoolsd on the node's PATH.
+// standInTools puts a simulated vmtoolsd on the node's PATH.
 func (s *site) standInTools(script string) {
 	s.t.Helper()
 	must(s.t, os.WriteFile(filepath.Join(s.bin, "vmtoolsd"), []byte("#!/bin/sh\n"+script), 0o755))
 }
 
-// slowTools has the vmtoolsd that is there answer after a while.
+// slowTools delays the answers of the simulated vmtoolsd.
 func (s *site) slowTools(after time.Duration) {
 	s.t.Helper()
 	script, err := os.ReadFile(filepath.Join(s.bin, "vmtoolsd"))
@@ -34,7 +36,7 @@ func (s *site) slowTools(after time.Duration) {
 	s.standInTools(fmt.Sprintf("sleep %f\n%s", after.Seconds(), script))
 }
 
-// deliver has CAPV hand over a static address, and what else is said of the interface.
+// deliver simulates that CAPV delivers a static address, with further properties of the interface.
 func (s *site) deliver(address, words string) {
 	s.t.Helper()
 	text := fmt.Sprintf(`instance-id: n1
@@ -52,7 +54,7 @@ network:
 echo ` + base64.StdEncoding.EncodeToString([]byte(text)))
 }
 
-// cloudInit has cloud-init record an error of its first stage, or none.
+// cloudInit simulates that cloud-init records an error of its first stage, or none.
 func (s *site) cloudInit(errs string) {
 	s.t.Helper()
 	dir := filepath.Join(s.volatile, "cloud-init")

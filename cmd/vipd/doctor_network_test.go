@@ -7,7 +7,7 @@ import (
 	"github.com/vipd-io/vipd/internal/status"
 )
 
-// Faults of this machine's network, and of who answers on the link.
+// Faults of this machine's network, and of machines that answer on the link.
 
 func TestDoctorNetwork(t *testing.T) {
 	const gateway, chosen, link = "This is neither Cluster API nor vipd", "The VIP is not usable", "The interface of the VIP does not exist or has no carrier."
@@ -211,8 +211,8 @@ func TestDoctorNetwork(t *testing.T) {
 	})
 }
 
-// loseAddress takes the node's address in the VIP's subnet away, as when DHCP's lease ends. The node
-// reaches the rest by its second link.
+// loseAddress removes the node's address in the VIP's subnet, as at the end of a DHCP lease. The
+// node reaches other networks by its second link.
 func (s *site) loseAddress() {
 	s.t.Helper()
 	s.secondLink()

@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// componentPod is a static pod of the control plane with options, as kubeadm writes it.
+// componentPod returns a static pod of the control plane with options, as kubeadm writes it.
 func componentPod(name string, options ...string) string {
 	text := "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", namespace: kube-system}\nspec:\n  containers:\n  - name: " + name + "\n    image: registry.k8s.io/" + name + ":v1.36.3\n    command:\n    - " + name + "\n"
 	for _, o := range options {
@@ -16,7 +16,7 @@ func componentPod(name string, options ...string) string {
 	return text
 }
 
-// TestDoctorClusterNetworks: a VIP that Kubernetes gives to Services or pods.
+// TestDoctorClusterNetworks: Kubernetes may give the VIP to a Service or a pod.
 func TestDoctorClusterNetworks(t *testing.T) {
 	const given = "Kubernetes may give the address of the VIP to a Service or a pod"
 	well := []string{"All is well"}

@@ -17,10 +17,10 @@ import (
 	"github.com/vipd-io/vipd/pkg/arp"
 )
 
-// In these tests n2 is a real vipd, a standby that no API server answers: it listens. The
-// node's own status is a stand-in; e2e/suites/doctor has a whole control plane.
+// In these tests n2 is a real vipd, a standby without an API server, which listens for ARP. The
+// node's own status is simulated; e2e/suites/doctor has a whole control plane.
 
-// standby runs vipd as n2, and returns what it says once it has listened for so long.
+// standby runs vipd as n2, and returns its status after it has listened for so long.
 func (s *site) standby(long time.Duration) func() status.Status {
 	s.t.Helper()
 	h := &host{NS: s.holder, t: s.t}
@@ -45,7 +45,7 @@ func (s *site) standby(long time.Duration) func() status.Status {
 	return ask
 }
 
-// listens returns once n2 has listened for so long.
+// listens returns after n2 has listened for so long.
 func (s *site) listens(ask func() status.Status, long time.Duration) {
 	s.t.Helper()
 	s.await("n2 has listened for "+long.String(), func() bool {
@@ -63,7 +63,8 @@ func (s *site) await(what string, is func() bool) {
 	}
 }
 
-// announce has a machine announce the VIP once: again, if the send timed out on a busy machine.
+// announce makes a machine announce the VIP once; it tries again if the send timed out on a busy
+// machine.
 func (s *site) announce(ns *nstest.NS) {
 	s.t.Helper()
 	l := ns.Link("eth0").Attrs()
@@ -82,7 +83,8 @@ func (s *site) announce(ns *nstest.NS) {
 	})
 }
 
-// holdFor has the node hold the VIP, as it says, for a while, and announce it some time ago.
+// holdFor makes the node hold the VIP for some time, as its status says; the last announcement was
+// some time ago.
 func (s *site) holdFor(long, announced time.Duration) {
 	s.t.Helper()
 	s.hold()
@@ -92,7 +94,7 @@ func (s *site) holdFor(long, announced time.Duration) {
 	s.status.Announcements = status.Announcements{Sent: 9, Last: new(statustest.Noon.Add(-announced))}
 }
 
-// dropsARP has the switch drop what the node says of the VIP by ARP to the other node.
+// dropsARP makes the switch drop the node's ARP packets about the VIP to the other node.
 func (s *site) dropsARP() {
 	s.t.Helper()
 	s.run(s.hub, "nft", "add table bridge filter; add chain bridge filter forward { type filter hook forward priority filter; }; "+
@@ -113,7 +115,7 @@ func TestDoctorAsksPeers(t *testing.T) {
 		{name: "announcements are heard", fault: func(s *site) {
 			s.holdFor(7*time.Second, 4*time.Second)
 			ask := s.standby(3 * time.Second)
-			s.announce(s.node) // not more than 10 s before the doctor asks, or it belongs to an earlier holder
+			s.announce(s.node) // at most 10 s before the doctor runs; an earlier announcement would count as an earlier holder's
 			s.listens(ask, 7*time.Second)
 		}, verdict: []string{well}},
 		{name: "too early to tell", fault: func(s *site) {
@@ -142,7 +144,7 @@ func TestDoctorAsksPeers(t *testing.T) {
 			s.announce(s.node)
 			s.listens(ask, 8*time.Second)
 		}, verdict: []string{well}},
-		{name: "a stranger answers as well", fault: func(s *site) { // which D09 tells
+		{name: "a stranger answers as well", fault: func(s *site) { // D09 reports it
 			s.holdFor(time.Minute, 4*time.Second)
 			ask := s.standby(0)
 			s.stranger.AddAddr("eth0", testVIP+"/32")
@@ -167,13 +169,13 @@ func TestDoctorAsksPeers(t *testing.T) {
 				Machines: []status.Machine{{MAC: s.mac(s.holder), Frames: 9, Announcements: 9, Last: statustest.Noon.Add(-time.Second), LastAnnounced: new(statustest.Noon.Add(-25 * time.Second))}}}
 		}, verdict: []string{well}},
 		{name: "this standby is answered by another machine", fault: func(s *site) {
-			s.status.Lease.HolderMAC = s.mac(s.router) // n2 as the lease has it is not who answers
+			s.status.Lease.HolderMAC = s.mac(s.router) // the lease names another MAC for n2 than the one that answers
 		}, want: []found{{"D23", "error", "rival", "this machine answers ARP now, and the holder does not"}}, verdict: []string{rival}},
 	})
 }
 
-// TestDoctorListens: with --slow, a machine without a vipd hears two that claim the VIP in
-// turn.
+// TestDoctorListens: with --slow, a machine without a vipd detects two machines that claim the VIP
+// in turn.
 func TestDoctorListens(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -14,15 +14,15 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// What NetworkManager makes of the VIP's interface: a real message bus, and on it a
-// stand-in for NetworkManager, with its object paths, interfaces and types.
+// What NetworkManager does with the VIP's interface: a real message bus with a simulated
+// NetworkManager, with its object paths, interfaces and types.
 
-// busConfig is a system bus on which everybody may do everything.
+// busConfig configures a system bus without access control.
 const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>system</type><listen>unix:path=%s</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="false"/><allow receive_sender="*"/></policy></busconfig>`
 
-// bus starts a message bus at the place of the node's system bus.
+// bus starts a message bus in place of the node's system bus.
 func (s *site) bus() *dbus.Conn {
 	s.t.Helper()
 	socket, config := filepath.Join(s.volatile, "dbus/system_bus_socket"), filepath.Join(s.t.TempDir(), "bus.conf")
@@ -35,7 +35,7 @@ func (s *site) bus() *dbus.Conn {
 	must(s.t, err)
 	must(s.t, cmd.Start())
 	s.t.Cleanup(func() { must(s.t, cmd.Process.Kill()); _ = cmd.Wait() })
-	_, err = bufio.NewReader(out).ReadString('\n') // it listens now
+	_, err = bufio.NewReader(out).ReadString('\n') // the bus listens now
 	must(s.t, err)
 	conn, err := dbus.Connect("unix:path=" + socket)
 	must(s.t, err)
@@ -50,7 +50,7 @@ const (
 	nmActive = nmRoot + "/ActiveConnection/1"
 )
 
-// standInNetworkManager is a NetworkManager that manages eth0.
+// standInNetworkManager is a simulated NetworkManager that manages eth0.
 type standInNetworkManager struct {
 	state    uint32
 	active   int // index of a profile, or -1
@@ -58,13 +58,13 @@ type standInNetworkManager struct {
 	refuses  bool
 }
 
-// nmProfile is a profile, by GetSettings and its Filename.
+// nmProfile is a profile, as GetSettings and the property Filename return it.
 type nmProfile struct {
 	file     string
 	settings map[string]map[string]dbus.Variant
 }
 
-// GetDeviceByIpIface is the method of that name.
+// GetDeviceByIpIface implements the D-Bus method.
 func (m *standInNetworkManager) GetDeviceByIpIface(name string) (dbus.ObjectPath, *dbus.Error) { //nolint:staticcheck // the name is NetworkManager's
 	switch {
 	case m.refuses:
@@ -75,7 +75,7 @@ func (m *standInNetworkManager) GetDeviceByIpIface(name string) (dbus.ObjectPath
 	return nmEth0, nil
 }
 
-// ListConnections is that of the settings.
+// ListConnections implements the method of the settings.
 func (m *standInNetworkManager) ListConnections() (out []dbus.ObjectPath, _ *dbus.Error) {
 	for i := range m.profiles {
 		out = append(out, nmSettings(i))
@@ -87,15 +87,15 @@ func nmSettings(i int) dbus.ObjectPath {
 	return dbus.ObjectPath(fmt.Sprintf("%s/Settings/%d", nmRoot, i+1))
 }
 
-// GetSettings is that of a profile.
+// GetSettings implements the method of a profile.
 func (p nmProfile) GetSettings() (map[string]map[string]dbus.Variant, *dbus.Error) {
 	return p.settings, nil
 }
 
-// nmProperties are those of an object, by interface and name.
+// nmProperties are the properties of an object, by interface and name.
 type nmProperties map[string]any
 
-// Get is the method of org.freedesktop.DBus.Properties.
+// Get implements the method of org.freedesktop.DBus.Properties.
 func (p nmProperties) Get(of, name string) (dbus.Variant, *dbus.Error) {
 	v, ok := p[of+"."+name]
 	if !ok {
@@ -104,7 +104,7 @@ func (p nmProperties) Get(of, name string) (dbus.Variant, *dbus.Error) {
 	return dbus.MakeVariant(v), nil
 }
 
-// networkManager starts one.
+// networkManager starts a simulated NetworkManager.
 func (s *site) networkManager(m *standInNetworkManager) {
 	s.t.Helper()
 	conn := s.bus()
@@ -129,7 +129,7 @@ func (s *site) networkManager(m *standInNetworkManager) {
 	}
 }
 
-// ofProfile makes one: "method=manual gateway=192.168.35.1 priority=120 ...".
+// ofProfile makes a profile from a text: "method=manual gateway=192.168.35.1 priority=120 ...".
 func ofProfile(name, file, words string) nmProfile {
 	v := dbus.MakeVariant
 	c := map[string]dbus.Variant{"id": v(name), "uuid": v("uuid-of-" + name), "type": v("802-3-ethernet"), "timestamp": v(uint64(1))}
@@ -166,12 +166,12 @@ func ofProfile(name, file, words string) nmProfile {
 
 const keyfiles = "/etc/NetworkManager/system-connections/"
 
-// cloudInits is the profile that cloud-init writes, with its priority.
+// cloudInits returns the profile that cloud-init writes, with its priority.
 func cloudInits() nmProfile {
 	return ofProfile("cloud-init eth0", keyfiles+"cloud-init-eth0.nmconnection", "link=eth0 priority=120 address=192.168.35.11 gateway=192.168.35.1")
 }
 
-// templates is one that was made with nmtui in the VM template.
+// templates returns a profile that was made with nmtui in the VM template.
 func templates(words string) nmProfile {
 	return ofProfile("ens192", keyfiles+"ens192.nmconnection", "address=192.168.35.11 "+words)
 }
@@ -229,7 +229,7 @@ func TestDoctorProfiles(t *testing.T) {
 			unknown: []string{"D22"}, verdict: []string{"No problems found; 1 of"},
 		},
 		{name: "a bus that says nothing", fault: func(s *site) { s.muteBus(); s.silent() }, unknown: []string{"D19", "D22"}, verdict: []string{"No problems found; 2 of"}},
-		// What is well.
+		// Profiles without an error.
 		{name: "only cloud-init's", fault: manages(100, 0, cloudInits()), verdict: []string{well}},
 		{name: "a default route among its routes", fault: manages(100, 0, templates("route=192.168.35.1")), verdict: []string{well}},
 		{name: "no cloud-init", fault: manages(100, 0, templates("gateway=192.168.35.1")), verdict: []string{well}},
@@ -253,7 +253,7 @@ func TestDoctorProfiles(t *testing.T) {
 	})
 }
 
-// muteBus takes connections and says nothing.
+// muteBus accepts connections and sends nothing.
 func (s *site) muteBus() {
 	s.t.Helper()
 	socket := filepath.Join(s.volatile, "dbus/system_bus_socket")

@@ -10,8 +10,8 @@ import (
 	"github.com/vipd-io/vipd/internal/nstest"
 )
 
-// answersAll has a machine answer each ARP question, as the network of a cloud does, and forward the
-// packets that it gets for that.
+// answersAll makes a machine answer each ARP request, as the network of a cloud does, and forward
+// the packets that it gets as a result.
 func (s *site) answersAll(ns *nstest.NS) {
 	s.t.Helper()
 	s.sysctlOf(ns, "ipv4/conf/all/forwarding", "1")
@@ -50,8 +50,8 @@ func (s *site) answersAll(ns *nstest.NS) {
 	}()
 }
 
-// TestDoctorProxyARP: what answers every ARP question is no second owner of the VIP, and a second
-// owner is named beside it.
+// TestDoctorProxyARP: a machine that answers every ARP request does not count as a second owner of
+// the VIP, and the doctor also names a real second owner.
 func TestDoctorProxyARP(t *testing.T) {
 	const all = "answers ARP for " + testVIP + ", and for 192.168.35...which nobody has: it answers for every address"
 	proxy := found{"D09", "warning", "proxy", all}

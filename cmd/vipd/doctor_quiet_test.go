@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDoctorSendsNothingThatMovesTraffic: of all ARP frames that the node sends, none
-// says that it has the VIP.
+// TestDoctorSendsNothingThatMovesTraffic: no ARP frame of the node claims the VIP.
 func TestDoctorSendsNothingThatMovesTraffic(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(*site){
@@ -25,29 +24,29 @@ func TestDoctorSendsNothingThatMovesTraffic(t *testing.T) {
 			s := newSite(t)
 			fault(s)
 			s.furnish()
-			frames := s.node.Frames("eth0", unix.ETH_P_ALL) // which shows what is sent as well
+			frames := s.node.Frames("eth0", unix.ETH_P_ALL) // this socket also sees sent frames
 			s.consult()
 			probes := 0
 			for _, p := range s.sentUntilNow(frames) {
 				switch {
 				case p.Operation == arp.OperationRequest && p.SenderIP == netip.IPv4Unspecified():
-					probes++ // claims nothing
-				case p.SenderIP == netip.MustParseAddr("192.168.35.11"): // the kernel's, in its own name
+					probes++ // a probe claims nothing
+				case p.SenderIP == netip.MustParseAddr("192.168.35.11"): // a request of the kernel, from the node's own address
 				default:
 					t.Errorf("sent %+v", p)
 				}
 			}
-			if probes < 4 { // one for the gateway, three for the VIP
+			if probes < 4 { // one probe for the gateway, three for the VIP
 				t.Errorf("sent %d probes, want 4 at least: this test does not see them", probes)
 			}
 		})
 	}
 }
 
-// sentUntilNow are the ARP packets that the node has sent.
+// sentUntilNow returns the ARP packets that the node has sent.
 func (s *site) sentUntilNow(frames *packet.Conn) (out []*arp.Packet) {
 	s.t.Helper()
-	const last = ethernet.EtherType(0x88b5) // for experiments: IEEE 802, annex to clause 9
+	const last = ethernet.EtherType(0x88b5) // an EtherType for experiments: IEEE 802, annex to clause 9
 	mac := s.node.Link("eth0").Attrs().HardwareAddr
 	end, err := (&ethernet.Frame{Destination: ethernet.Broadcast, Source: mac, EtherType: last}).MarshalBinary()
 	must(s.t, err)
@@ -72,9 +71,9 @@ func (s *site) sentUntilNow(frames *packet.Conn) (out []*arp.Packet) {
 	}
 }
 
-// TestDoctorIsBounded with everything dead that it asks. Left to the
-// kernel it would be two minutes (tcp_syn_retries in tcp(7)), and a server that is mute
-// never ends it. How many seconds it is, TestExamineIsBounded asserts in fake time.
+// TestDoctorIsBounded: nothing that the doctor asks answers. The kernel's own timeout is two
+// minutes (tcp_syn_retries in tcp(7)), and a server that sends nothing has no timeout at all.
+// TestExamineIsBounded asserts the exact duration in fake time.
 func TestDoctorIsBounded(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

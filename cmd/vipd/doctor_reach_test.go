@@ -10,7 +10,7 @@ import (
 	"github.com/vipd-io/vipd/internal/status"
 )
 
-// Faults of the name, of the way to the VIP, and of what answers there.
+// Faults of the name, of the path to the VIP, and of the server at the VIP.
 
 func TestDoctorName(t *testing.T) {
 	const onlyName = "The VIP is healthy; only its DNS name is wrong."
@@ -82,7 +82,7 @@ func TestDoctorName(t *testing.T) {
 	})
 }
 
-// firewall has a machine treat what comes to the API server's port as it says.
+// firewall applies a verdict of a machine to packets for the API server's port.
 func (s *site) firewall(of *nstest.NS, verdict string) {
 	s.t.Helper()
 	s.run(of, "nft", "add table inet firewalld; add chain inet firewalld input { type filter hook input priority filter; }; add rule inet firewalld input tcp dport 6443 "+verdict)
@@ -121,7 +121,7 @@ func TestDoctorConnection(t *testing.T) {
 			name: "the holder is not heard",
 			fault: func(s *site) {
 				s.noVIP()
-				s.status.Health = status.Healthy // n2 holds and renews, and its answers are lost
+				s.status.Health = status.Healthy // n2 holds and renews the Lease, and its answers are lost
 			},
 			want:    []found{{"D14", "error", "mute", testVIP + ":6443: no route to host, after "}},
 			verdict: []string{"n2 holds the VIP by the Lease, and does not answer for the VIP on this link."},

@@ -28,13 +28,13 @@ import (
 	"github.com/vipd-io/vipd/internal/status"
 )
 
-// What stands in for those that a node asks, each a real server on a real link.
+// Simulated peers of a node, each a real server on a real link.
 
-// server answers on a port; the zero one is not there.
+// server answers on a port; the zero value is no server.
 type server struct {
 	answers http.Handler
 	with    *tls.Certificate // nil: without TLS
-	mute    bool             // takes connections and says nothing
+	mute    bool             // accepts connections and sends nothing
 }
 
 func serverOf(with tls.Certificate, answers http.HandlerFunc) server {
@@ -45,18 +45,18 @@ func ready(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "ok\nreadyz check passed\n")
 }
 
-// failing is what an API server says that does not get to its etcd.
+// failing is the answer of an API server that cannot reach its etcd.
 func failing(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusInternalServerError)
 	_, _ = io.WriteString(w, "[+]ping ok\n[-]etcd failed: reason withheld\n[-]poststarthook/rbac failed: reason withheld\nreadyz check failed\n")
 }
 
 func hanging(_ http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body) // or the server would not notice that the client is gone
+	_, _ = io.Copy(io.Discard, r.Body) // otherwise the server would not notice that the client is gone
 	<-r.Context().Done()
 }
 
-// tells is the vipd of the node.
+// tells simulates the vipd of the node.
 func tells(s status.Status) server {
 	return server{answers: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != ask.StatusPath {
@@ -67,7 +67,7 @@ func tells(s status.Status) server {
 	})}
 }
 
-// serve starts it in a namespace; it ends with the test.
+// serve starts the server in a namespace; it ends with the test.
 func (s server) serve(t *testing.T, ns *nstest.NS, address string) {
 	t.Helper()
 	if s.answers == nil && !s.mute {
@@ -78,7 +78,7 @@ func (s server) serve(t *testing.T, ns *nstest.NS, address string) {
 		l, err = net.Listen("tcp", address)
 		return err
 	}))
-	if s.mute { // the kernel takes the connections
+	if s.mute { // the kernel accepts the connections
 		t.Cleanup(func() { _ = l.Close() })
 		return
 	}
@@ -113,7 +113,7 @@ func newAuthority(t *testing.T, name string) authority {
 	return authority{t: t, cert: cert, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 }
 
-// issue makes the certificate of an API server, valid between two moments from now.
+// issue makes the certificate of an API server, valid between two times relative to now.
 func (a authority) issue(from, until time.Duration, names ...string) tls.Certificate {
 	a.t.Helper()
 	draft := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "kube-apiserver"}, NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(until),
@@ -130,21 +130,21 @@ func (a authority) issue(from, until time.Duration, names ...string) tls.Certifi
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: a.key}
 }
 
-// certificate is the right one.
+// certificate returns a correct certificate.
 func (s *site) certificate() tls.Certificate {
 	return s.ca.issue(-time.Minute, time.Hour, "kubernetes", s.vip.String(), s.name)
 }
 
-// zone is what a name server knows; nothing is known of other names.
+// zone has the names that a name server knows.
 type zone map[string]netip.Addr
 
-// Names that are answered in a way of their own.
+// Names with special answers.
 var (
 	unanswered = netip.MustParseAddr("0.0.0.1")
 	failure    = netip.MustParseAddr("0.0.0.2")
 )
 
-// serve answers on a namespace's port 53.
+// serve answers on port 53 of a namespace.
 func (z zone) serve(t *testing.T, ns *nstest.NS) {
 	t.Helper()
 	var l net.PacketConn

@@ -26,46 +26,46 @@ import (
 	"github.com/vipd-io/vipd/pkg/netif"
 )
 
-// The tests of `vipd doctor` make each fault really, on a link of network namespaces,
-// and run the real program on one of them, in a mount namespace whose /etc is theirs.
+// The tests of `vipd doctor` inject real faults on a link between network namespaces, and run the
+// real program in one of them, in a mount namespace with its own /etc.
 
-// site is a subnet with a node, the router, the node that holds the VIP, and a stranger.
-// All is well on it unless a test changes something before consult.
+// site is a subnet with a node, the router, the node that holds the VIP, and a foreign machine
+// (stranger). The site has no fault unless a test changes something before consult.
 type site struct {
 	t                              *testing.T
 	node, router, holder, stranger *nstest.NS
-	hub                            *nstest.NS // has the bridge, with port0 to port3 to the four
-	etc                            string     // stands in place of the node's /etc
-	volatile                       string     // and this of its /run
-	bin                            string     // is first in its PATH
+	hub                            *nstest.NS // has the bridge, with port0 to port3 to the four machines
+	etc                            string     // replaces the node's /etc
+	volatile                       string     // replaces the node's /run
+	bin                            string     // the first folder in the node's PATH
 	vip                            netip.Addr
 	name                           string
-	hosts                          string         // of /etc/hosts
-	servers                        []string       // of /etc/resolv.conf
-	names                          zone           // what the router's name server says
-	status                         *status.Status // what vipd on the node says, nil if it does not run
-	tells                          string         // its --status-address
+	hosts                          string         // lines of /etc/hosts
+	servers                        []string       // name servers in /etc/resolv.conf
+	names                          zone           // names that the router's name server knows
+	status                         *status.Status // the status of vipd on the node, nil if vipd does not run
+	tells                          string         // the --status-address of vipd on the node
 	atVIP                          server         // listens on the holder's port 6443
 	own                            server         // listens on the node's port 6443
-	theirs                         server         // listens on the stranger's
+	theirs                         server         // listens on the stranger's port 6443
 	ca                             authority
-	objects                        objects // that the node's API server has
+	objects                        objects // content of the node's API server
 	args                           []string
-	kubeconfig                     string            // that vipd on the node has
-	files                          map[string]string // of the node's, more of them, by path
-	context                        string            // of SELinux, a stand-in; "" for what there is
-	timeout                        string            // that the doctor has
+	kubeconfig                     string            // kubeconfig of vipd on the node
+	files                          map[string]string // further files of the node, by path
+	context                        string            // the simulated SELinux context, "" for the real one
+	timeout                        string            // --timeout of the doctor
 }
 
-// How long the doctor waits. What answers is awaited: a busy machine may need more than
-// the seconds of an operator's doctor. Where something is to be silent, the doctor waits to
-// the end.
+// The doctor's timeout. If an answer is expected, the timeout is long: a busy machine may need more
+// than the few seconds of an operator's doctor. If no answer is expected, the doctor waits for the
+// whole timeout.
 const (
 	forAnswers = "2m"
 	forSilence = "30s"
 )
 
-// silent says that the doctor asks something that never answers.
+// silent sets the shorter timeout, for a site on which a query of the doctor is never answered.
 func (s *site) silent() { s.timeout = forSilence }
 
 const siteName = "kube-api-server.uat.test"
@@ -80,7 +80,7 @@ func newSite(t *testing.T) *site {
 	s.awaitCarrier("eth0")
 	s.holder.AddAddr("eth0", testVIP+"/32")
 	s.route(s.node, "add default via 192.168.35.1")
-	for _, of := range []string{"all", "eth0"} { // a new namespace has what the machine has
+	for _, of := range []string{"all", "eth0"} { // a new namespace has the settings of the machine
 		s.sysctl("ipv4/conf/"+of+"/arp_ignore", "0")
 		s.sysctl("ipv4/conf/"+of+"/rp_filter", "0")
 	}
@@ -110,7 +110,7 @@ func (s *site) route(ns *nstest.NS, words string) {
 	s.run(ns, "ip", append([]string{"route"}, strings.Fields(words)...)...)
 }
 
-// noVIP has nobody hold the VIP, and vipd says so.
+// noVIP removes the VIP from the holder, and vipd reports that.
 func (s *site) noVIP() {
 	s.t.Helper()
 	if s.status != nil {
@@ -119,7 +119,7 @@ func (s *site) noVIP() {
 	s.run(s.holder, "ip", "address", "delete", testVIP+"/32", "dev", "eth0")
 }
 
-// sysctl sets one of the node.
+// sysctl sets a sysctl of the node.
 func (s *site) sysctl(name, value string) { s.sysctlOf(s.node, name, value) }
 
 func (s *site) sysctlOf(ns *nstest.NS, name, value string) {
@@ -127,7 +127,7 @@ func (s *site) sysctlOf(ns *nstest.NS, name, value string) {
 	must(s.t, ns.Do(func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644) }))
 }
 
-// secondLink joins node and router once more: 10.0.0.2 on eth1, and 10.0.0.1.
+// secondLink adds a second link between node (10.0.0.2 on eth1) and router (10.0.0.1).
 func (s *site) secondLink() {
 	s.t.Helper()
 	must(s.t, s.node.Links.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth1"}, PeerName: "eth1", PeerNamespace: netlink.NsFd(s.router.Fd())}))
@@ -140,8 +140,8 @@ func (s *site) secondLink() {
 	s.sysctl("ipv4/conf/eth1/rp_filter", "0")
 }
 
-// awaitCarrier returns when a link of the node has carrier. The kernel says so up to a
-// second after both ends are up (net/core/link_watch.c), and vipd may start sooner.
+// awaitCarrier waits until a link of the node has carrier. The kernel reports the carrier up to a
+// second after both ends are up (net/core/link_watch.c), and vipd may start before that.
 func (s *site) awaitCarrier(name string) {
 	s.t.Helper()
 	changes, done := make(chan netlink.LinkUpdate, 64), make(chan struct{})
@@ -154,7 +154,7 @@ func (s *site) awaitCarrier(name string) {
 	}
 }
 
-// cut takes the carrier from the node's second link.
+// cut removes the carrier of the node's second link.
 func (s *site) cut() {
 	s.t.Helper()
 	changes, done := make(chan netlink.LinkUpdate, 64), make(chan struct{})
@@ -168,7 +168,7 @@ func (s *site) cut() {
 	}
 }
 
-// hold has the node hold the VIP as its vipd does.
+// hold makes the node hold the VIP, as its vipd would.
 func (s *site) hold() {
 	s.t.Helper()
 	s.noVIP()
@@ -182,14 +182,14 @@ func (s *site) hold() {
 	s.status = &held
 }
 
-// free has nobody hold the VIP.
+// free makes no node hold the VIP.
 func (s *site) free() {
 	s.t.Helper()
 	s.noVIP()
 	s.status.Lease.Holder = ""
 }
 
-// furnish writes what is in the node's /etc, and starts all that listens.
+// furnish writes the files in the node's /etc, and starts all servers.
 func (s *site) furnish() {
 	s.t.Helper()
 	resolv := ""
@@ -223,22 +223,22 @@ users: [{name: u, user: {}}]
 `
 }
 
-// command is `vipd doctor` on the node.
+// command returns the command `vipd doctor` on the node.
 func (s *site) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(s.t.Context(), "unshare", append([]string{"--mount", "sh", "-c", `set -e; mount --bind "$1" /etc; mount --bind "$2" /run; ` + s.mounts() + `shift 2; exec vipd doctor "$@"`,
 		"sh", s.etc, s.volatile}, args...)...)
-	cmd.Env = []string{"PATH=" + s.bin + ":" + os.Getenv("PATH"), "GODEBUG=netdns=go"} // as vipd is built
+	cmd.Env = []string{"PATH=" + s.bin + ":" + os.Getenv("PATH"), "GODEBUG=netdns=go"} // vipd's build has this setting
 	return cmd
 }
 
-// consult runs it to its end.
+// consult runs the doctor to its end.
 func (s *site) consult(args ...string) (exit int, stdout string) {
 	s.t.Helper()
 	var out, errs bytes.Buffer
-	args = append(args, "--timeout", s.timeout, "--skip", "D27") // the clock is that of the machine on which the test runs
+	args = append(args, "--timeout", s.timeout, "--skip", "D27") // the clock is that of the machine that runs the test
 	cmd := s.command(append(args, s.args...)...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	must(s.t, s.node.Do(cmd.Start)) // a child is born into the namespace of the thread
+	must(s.t, s.node.Do(cmd.Start)) // the child starts in the namespace of the thread
 	exit = exitStatus(cmd.Wait())
 	if errs.Len() > 0 {
 		s.t.Errorf("exit status %d, and on stderr: %s", exit, errs.String())
@@ -246,10 +246,10 @@ func (s *site) consult(args ...string) (exit int, stdout string) {
 	return exit, out.String()
 }
 
-// found is a finding in a document, but for the words of why and mend.
+// found is a finding in a document, without the texts of why and mend.
 type found struct{ ID, Severity, Mark, Seen string }
 
-// examined is the document of vipd doctor -o json.
+// examined is the document of `vipd doctor -o json`.
 type examined struct {
 	Schema  string
 	Verdict []string
@@ -273,15 +273,15 @@ func (s *site) examine() (int, examined) {
 	return exit, e
 }
 
-// diagnosis is a fault, and what the doctor has to say of it: all of its findings, with
-// a part of what was seen.
+// diagnosis is a fault, and the expected result of the doctor: all of its findings, each with a
+// part of its text.
 type diagnosis struct {
 	name    string
 	fault   func(*site)
 	want    []found
-	unknown []string // IDs of checks that cannot look
+	unknown []string // IDs of checks that could not run
 	verdict []string // a part of each sentence
-	mend    string   // a part of what to do, "" for any
+	mend    string   // a part of the remedy, "" for any
 }
 
 const (
@@ -290,7 +290,7 @@ const (
 	isFine = "The VIP itself works inside 192.168.35.0/24."
 )
 
-// diagnose makes each fault on a site of its own, all at once: the doctor mostly waits.
+// diagnose injects each fault on a site of its own, all in parallel: the doctor mostly waits.
 func diagnose(t *testing.T, all []diagnosis) {
 	t.Helper()
 	t.Parallel()
@@ -344,7 +344,7 @@ func (d diagnosis) compare(t *testing.T, exit int, got examined) {
 	}
 }
 
-// asWanted is the part that is wanted of a text if the text has it, else the text.
+// asWanted returns the expected part if the text contains it, or else the text.
 func asWanted(text, part string) string {
 	if holds(text, part) {
 		return part
@@ -352,8 +352,8 @@ func asWanted(text, part string) string {
 	return text
 }
 
-// What is wanted is a part of what was said, never the other way round: a doctor who says
-// less than that is wrong.
+// The expected text is a part of the output, and never the reverse: a doctor that reports less is
+// wrong.
 func TestAsWanted(t *testing.T) {
 	for _, tt := range []struct {
 		text, part string
@@ -374,7 +374,7 @@ func TestAsWanted(t *testing.T) {
 	}
 }
 
-// holds tells whether a text has a part that may be several, with "..." between.
+// holds tells whether a text contains a part; a part may be several texts, with "..." between them.
 func holds(text, part string) bool {
 	if part == "" {
 		return text == ""
@@ -389,7 +389,7 @@ func holds(text, part string) bool {
 	return true
 }
 
-// exit is the status that goes with the findings.
+// exit returns the exit status for the expected findings.
 func (d diagnosis) exit() int {
 	status := 0
 	for _, f := range d.want {
@@ -413,7 +413,7 @@ func TestDoctorFindsNothing(t *testing.T) {
 			s.status, s.own, s.atVIP, s.args = nil, server{}, server{}, []string{"--preflight", "--address", testVIP, "--name", siteName}
 			s.name = "localhost"
 		}, verdict: well},
-		// What looks like a fault, and is none.
+		// States that look like a fault, and are none.
 		{name: "gateway by a host route", fault: func(s *site) {
 			s.router.AddAddr("eth0", "10.9.9.1/32")
 			s.route(s.node, "delete default")
@@ -444,10 +444,10 @@ func TestDoctorFindsNothing(t *testing.T) {
 	})
 }
 
-// changing is what differs from one run to the next.
+// changing matches what differs between runs.
 var changing = regexp.MustCompile(`after \d+ ms`)
 
-// TestDoctorText shows what an operator reads.
+// TestDoctorText compares the output for an operator.
 func TestDoctorText(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(*site){

@@ -19,9 +19,9 @@ import (
 	"github.com/vipd-io/vipd/internal/nstest"
 )
 
-// TestMain builds vipd once, as it is released, and puts it first in PATH: the tests here
-// run the program as a process of its own, hundreds of times, and with the race detector
-// each start would take several times as long. What runs in the tests' own process has it.
+// TestMain builds vipd once, like a release, and puts it first in PATH. The tests here run the
+// program as a separate process, hundreds of times, and the race detector would make each start
+// take several times as long. Code in the process of the tests runs with the race detector.
 func TestMain(m *testing.M) { os.Exit(withProgram(m)) }
 
 func withProgram(m *testing.M) (code int) {
@@ -50,8 +50,7 @@ func withProgram(m *testing.M) (code int) {
 	return code
 }
 
-// TestScripts runs the command lines in testdata/script. None of them gets as
-// far as the network.
+// TestScripts runs the command lines in testdata/script. None of them uses the network.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -63,7 +62,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// exitCode N COMMAND... runs a command that is to exit with status N.
+// exitCode N COMMAND... runs a command, and expects the exit status N.
 func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exitcode N command [args]")
@@ -75,7 +74,7 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// exitStatus is the one behind an error of os/exec.
+// exitStatus returns the exit status in an error of os/exec.
 func exitStatus(err error) int {
 	var exit *exec.ExitError
 	switch {
@@ -87,9 +86,9 @@ func exitStatus(err error) int {
 	return -1
 }
 
-// refuses NAME VALUE PATTERN runs vipd with a setting, once as a flag and once
-// as an environment variable, and no other but the required ones. It is to exit
-// with status 2, silent but for one line on stderr.
+// refuses NAME VALUE PATTERN runs vipd with a setting, once as a flag and once as an environment
+// variable, and with only the required other settings. The expected exit status is 2, with one line
+// on stderr and nothing else.
 func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: refuses name value pattern")
@@ -104,7 +103,7 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	} {
 		var stdout, stderr bytes.Buffer
 		cmd := exec.Command("vipd", append([]string{"run"}, way.flags...)...)
-		// Of a variable given twice, the last one counts.
+		// If a variable is set twice, the last value counts.
 		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "VIPD_ADDRESS=192.168.35.100", "VIPD_KUBECONFIG=/etc/kubernetes/admin.conf"}, way.env...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		ts.Check(cmd.Start())
@@ -118,7 +117,7 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// written is what vipd writes to its standard output.
+// written returns the standard output of vipd.
 func written(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "vipd", args...).Output()

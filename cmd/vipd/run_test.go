@@ -22,13 +22,13 @@ import (
 	"github.com/vipd-io/vipd/pkg/netif"
 )
 
-// The tests here run vipd as a process of its own in a network namespace. No
-// API server is there: every connection to it is refused.
+// The tests here run vipd as a separate process in a network namespace. There is no API server:
+// every connection to it is refused.
 
 const testVIP = "192.168.35.100"
 
-// host is a machine with one interface in the VIP's subnet, and what it was like
-// before vipd came.
+// host is a machine with one interface in the VIP's subnet, and the state of that machine before
+// vipd started.
 type host struct {
 	*nstest.NS
 	t      *testing.T
@@ -40,13 +40,13 @@ func newHost(t *testing.T) *host {
 	t.Helper()
 	h := &host{NS: nstest.New(t), t: t, peer: nstest.New(t)}
 	nstest.Pair(t, h.NS, h.peer, "192.168.35.11/24", "192.168.35.50/24")
-	// What others have here is none of vipd's business.
+	// vipd must not change the state of other programs.
 	h.command("nft", "add table inet other; add set inet other s { type ipv4_addr; }; add element inet other s { "+testVIP+" }")
 	h.before = h.snapshot()
 	return h
 }
 
-// command runs a program in the namespace and returns what it prints.
+// command runs a program in the namespace and returns its output.
 func (h *host) command(name string, args ...string) string {
 	h.t.Helper()
 	var out []byte
@@ -62,14 +62,14 @@ func (h *host) command(name string, args ...string) string {
 
 func (h *host) ruleset() string { return h.command("nft", "list", "ruleset") }
 
-// snapshot is all that vipd may change. IPv6 addresses come and go by
-// themselves in a new namespace.
+// snapshot returns everything that vipd may change, without IPv6 addresses, which the kernel adds
+// and removes by itself in a new namespace.
 func (h *host) snapshot() string {
 	h.t.Helper()
 	return h.ruleset() + h.command("ip", "-4", "-details", "-oneline", "address", "show")
 }
 
-// expectClean checks that nothing is here that was not here before.
+// expectClean checks that the state is as it was before vipd started.
 func (h *host) expectClean() {
 	h.t.Helper()
 	if d := cmp.Diff(h.before, h.snapshot()); d != "" {
@@ -77,7 +77,7 @@ func (h *host) expectClean() {
 	}
 }
 
-// leave puts the VIP up as a vipd does that was killed afterwards.
+// leave adds the VIP as a vipd does that is killed afterwards.
 func (h *host) leave(name string) {
 	h.t.Helper()
 	n, err := netif.Open(h.Fd())
@@ -95,7 +95,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// line is one of vipd's log, or of its errors (then Message is all of it).
+// line is a line of vipd's log, or of its standard error (then Message is the whole line).
 type line struct {
 	Message string `json:"msg"`
 	Error   string `json:"error"`
@@ -106,13 +106,12 @@ type line struct {
 type process struct {
 	t     *testing.T
 	cmd   *exec.Cmd
-	lines chan line // closed at its end
-	read  []line    // taken from lines
+	lines chan line // closed at the end of the process
+	read  []line    // lines that were received
 	ended bool
 }
 
-// start runs vipd for the VIP in the namespace, with the least that it needs and
-// flags.
+// start runs vipd for the VIP in the namespace, with the required settings and further flags.
 func (h *host) start(flags ...string) *process {
 	h.t.Helper()
 	return h.startFor(testVIP, flags...)
@@ -148,7 +147,7 @@ func (h *host) startFor(vip string, flags ...string) *process {
 	return p
 }
 
-// await reads the log up to the next line that holds all the parts.
+// await reads the log up to the next line that contains all the parts.
 func (p *process) await(parts ...string) line {
 	p.t.Helper()
 	tooLong := time.After(time.Minute)
@@ -177,7 +176,7 @@ func (l line) has(parts ...string) bool {
 	return true
 }
 
-// count tells how many lines there were with all the parts.
+// count returns how many lines contained all the parts.
 func (p *process) count(parts ...string) int {
 	n := 0
 	for _, l := range p.read {
@@ -188,7 +187,7 @@ func (p *process) count(parts ...string) int {
 	return n
 }
 
-// wait returns vipd's exit status when it has ended by itself.
+// wait waits until vipd has ended by itself, and returns its exit status.
 func (p *process) wait() int {
 	for l := range p.lines {
 		p.read = append(p.read, l)
@@ -209,8 +208,8 @@ func (p *process) end(s os.Signal) int {
 	return p.wait()
 }
 
-// terminate asks vipd to end, which it has to do in order. That it takes less than a
-// second is asserted in fake time, in pkg/vip.
+// terminate sends SIGTERM, and expects an orderly end. A test of pkg/vip asserts in fake time that
+// the end takes less than a second.
 func (p *process) terminate() {
 	p.t.Helper()
 	if code := p.end(syscall.SIGTERM); code != 0 {
@@ -218,7 +217,7 @@ func (p *process) terminate() {
 	}
 }
 
-// expectRefusal checks that vipd does not start, and says why in one line.
+// expectRefusal checks that vipd does not start, and gives the reason in one line.
 func (p *process) expectRefusal(parts ...string) {
 	p.t.Helper()
 	if code := p.wait(); code != 2 {
@@ -230,15 +229,15 @@ func (p *process) expectRefusal(parts ...string) {
 }
 
 const (
-	apiNotUsable = "API server not usable" // the first thing that is said by one that runs
+	apiNotUsable = "API server not usable" // the first log message of a running vipd
 	noLink       = "waiting for a usable interface"
 	linkUsable   = "interface usable"
 )
 
-// foreign are the ways in which somebody else may have the VIP on this node.
+// foreign lists the ways in which another program may have added the VIP to this node.
 var foreign = []struct {
 	name, link, prefix string
-	says               string // in the log, "" for nothing
+	says               string // the message in the log, "" for none
 }{
 	{"another interface, of a subnet", "eth1", testVIP + "/24", notCampaigning},
 	{"another interface", "eth1", testVIP + "/32", notCampaigning},
@@ -254,8 +253,8 @@ const (
 	leadsNowhere   = "another program has the VIP on an interface that leads nowhere"
 )
 
-// TestForeignAddressStays: what is not vipd's is never taken away, and vipd says so and
-// runs on.
+// TestForeignAddressStays: vipd never removes an address that is not its own; vipd reports that
+// address and continues to run.
 func TestForeignAddressStays(t *testing.T) {
 	for _, f := range foreign {
 		for _, when := range []string{"before", "while it runs"} {
@@ -289,8 +288,8 @@ func TestForeignAddressStays(t *testing.T) {
 	}
 }
 
-// TestVIPIsTheNodesOwnAddress: vipd goes on by itself once the VIP is no address of the node
-// any more.
+// TestVIPIsTheNodesOwnAddress: vipd continues by itself once the VIP is no longer an address of the
+// node.
 func TestVIPIsTheNodesOwnAddress(t *testing.T) {
 	h := newHost(t)
 	h.command("ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
@@ -304,8 +303,8 @@ func TestVIPIsTheNodesOwnAddress(t *testing.T) {
 	h.expectClean()
 }
 
-// TestBesideKubeVip: vipd waits while a kube-vip is here, whatever the prefix of its VIP. The address
-// that the kube-vip leaves behind neither ends vipd nor keeps it from campaigning.
+// TestBesideKubeVip: vipd waits while a kube-vip runs on the node, whatever the prefix length of
+// its VIP. The address that kube-vip leaves behind neither ends vipd nor keeps it from campaigning.
 func TestBesideKubeVip(t *testing.T) {
 	for _, prefix := range []string{"/24", "/32"} {
 		t.Run(prefix, func(t *testing.T) {
@@ -337,7 +336,7 @@ func TestNoSubnet(t *testing.T) {
 	p.terminate()
 	h.expectClean()
 
-	// Named, it is used, with a word about it.
+	// If --interface names the interface, vipd uses it, and logs a warning.
 	p = h.startFor("10.1.2.3", "--interface", "eth0")
 	p.await("the VIP is in no subnet of its interface")
 	p.terminate()
@@ -353,7 +352,7 @@ func TestInterfaceComesAndGoes(t *testing.T) {
 	h.Up("bond0")
 	h.Up("peer0")
 	p.await(linkUsable)
-	h.Down("peer0") // takes the carrier
+	h.Down("peer0") // removes the carrier
 	p.await(noLink, "bond0 is down or has no carrier")
 	must(t, h.Links.LinkDel(h.Link("bond0")))
 	p.await(noLink, `"bond0"`, "there are: lo, eth0")
@@ -361,8 +360,8 @@ func TestInterfaceComesAndGoes(t *testing.T) {
 	h.expectClean()
 }
 
-// TestSecondWaitsForTheLock, and goes on when the first one is gone, however it
-// went.
+// TestSecondWaitsForTheLock: a second vipd waits for the lock, and starts when the first vipd has
+// ended, in whatever way.
 func TestSecondWaitsForTheLock(t *testing.T) {
 	const waiting = "waiting for the lock: another vipd holds it"
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
@@ -375,7 +374,7 @@ func TestSecondWaitsForTheLock(t *testing.T) {
 			impatient := h.start()
 			impatient.await(waiting)
 			impatient.terminate()
-			other := h.startFor("192.168.35.101") // an address of its own
+			other := h.startFor("192.168.35.101") // another address
 			other.await(apiNotUsable)
 			other.terminate()
 
@@ -404,7 +403,7 @@ func TestLifetimeFence(t *testing.T) {
 	h.expectClean()
 }
 
-// TestKubeconfigMissing: vipd runs, says so once, and goes on asking.
+// TestKubeconfigMissing: vipd runs, logs the missing file once, and keeps trying.
 func TestKubeconfigMissing(t *testing.T) {
 	h := newHost(t)
 	p := h.start("--log-level", "debug")
@@ -419,8 +418,8 @@ func TestKubeconfigMissing(t *testing.T) {
 	h.expectClean()
 }
 
-// TestLeavesNothing after an orderly end, however early it comes and whatever an
-// earlier process left behind.
+// TestLeavesNothing: an orderly end leaves nothing behind, however early the end comes and whatever
+// an earlier process left.
 func TestLeavesNothing(t *testing.T) {
 	for _, after := range []string{"starting", apiNotUsable} {
 		t.Run(after, func(t *testing.T) {
@@ -451,8 +450,8 @@ func TestLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestConnectionsLeft: those of an address that ran out behind a killed vipd end
-// with the next one's start.
+// TestConnectionsLeft: connections to an address that expired after a kill of vipd end when the
+// next vipd starts.
 func TestConnectionsLeft(t *testing.T) {
 	h := newHost(t)
 	var server net.Listener
@@ -482,8 +481,8 @@ func TestConnectionsLeft(t *testing.T) {
 	h.expectClean()
 }
 
-// TestKilled: what SIGKILL leaves drops no packet, and the next vipd uses it and
-// takes it away at its end.
+// TestKilled: the state that remains after SIGKILL drops no packet; the next vipd uses that state,
+// and removes it at its end.
 func TestKilled(t *testing.T) {
 	h := newHost(t)
 	p := h.start()
@@ -493,7 +492,7 @@ func TestKilled(t *testing.T) {
 	if !strings.Contains(left, "table arp vipd-"+testVIP) || !strings.Contains(left, "table ip vipd-"+testVIP) {
 		t.Errorf("no tables of vipd's in:\n%s", left)
 	}
-	// The other program's set has one element; vipd's have none.
+	// The set of the other program has one element; vipd's sets have none.
 	if n := strings.Count(left, "elements ="); n != 1 {
 		t.Errorf("%d sets have elements, want 1:\n%s", n, left)
 	}
@@ -507,14 +506,14 @@ func TestKilled(t *testing.T) {
 	h.expectClean()
 }
 
-// TestLogLevelChanges: while vipd runs, and from its first line on.
+// TestLogLevelChanges: the log level changes while vipd runs, and applies from the first line.
 func TestLogLevelChanges(t *testing.T) {
 	h := newHost(t)
 	p := h.start("--log-level", "warn")
 	p.await(apiNotUsable)
 	must(t, p.cmd.Process.Signal(syscall.SIGUSR1))
 	p.await("log level changed")
-	p.await("lease call failed") // which is said at debug
+	p.await("lease call failed") // this is logged at level debug
 	must(t, p.cmd.Process.Signal(syscall.SIGUSR2))
 	p.await("log level changed")
 	p.terminate()

@@ -10,12 +10,12 @@ import (
 	"github.com/vipd-io/vipd/internal/status"
 )
 
-// TestSelfCheck: a vipd tells what is wrong with its machine, once, and no more when it
-// is mended.
+// TestSelfCheck: vipd reports a problem of its machine once, and no longer when the problem is
+// fixed.
 func TestSelfCheck(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	for _, of := range []string{"all", "eth0"} { // a new namespace has what the machine has
+	for _, of := range []string{"all", "eth0"} { // a new namespace has the settings of the machine
 		h.command("sysctl", "-qw", "net.ipv4.conf."+of+".arp_ignore=0")
 	}
 	p := h.start("--status-address", "127.0.0.1:2112")
@@ -35,12 +35,12 @@ func TestSelfCheck(t *testing.T) {
 	}
 }
 
-// doctor is what vipd's status has of the doctor.
+// doctor returns the results of the self-check in vipd's status.
 func (h *host) doctor() string {
 	h.t.Helper()
 	var s status.Status
 	must(h.t, h.Do(func() error {
-		out, _ := exec.CommandContext(h.t.Context(), "vipd", "status", "-o", "json").Output() // its exit status is the health
+		out, _ := exec.CommandContext(h.t.Context(), "vipd", "status", "-o", "json").Output() // the exit status is the health
 		return json.Unmarshal(out, &s)
 	}))
 	if s.Doctor == nil {
