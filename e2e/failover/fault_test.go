@@ -11,8 +11,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// Each fault can be found by its name, does something, and says one thing about
-// the VIP.
+// Each fault has a unique name, does something, and makes one promise about the VIP.
 func TestFaultList(t *testing.T) {
 	titles := make(map[string]bool)
 	for _, f := range Faults {
@@ -32,7 +31,7 @@ func TestFaultList(t *testing.T) {
 	}
 }
 
-// What stands between vipd and API servers is for plain nodes, and so is a pair with it.
+// A proxy between vipd and API servers needs plain nodes, and so does a pair with such a fault.
 func TestOfKubelets(t *testing.T) {
 	names := make(map[string]bool)
 	for _, f := range OfKubelets() {
@@ -52,7 +51,7 @@ func TestOfKubelets(t *testing.T) {
 	}
 }
 
-// A fifth of the calls fail, in all ways, and the same seed gives the same.
+// A fifth of the calls fail, in all ways, and the same seed gives the same failures.
 func TestFlaky(t *testing.T) {
 	const calls = 10000
 	draw := func(seed uint64) []lab.Effect {

@@ -29,13 +29,13 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// take makes the node the holder, as far as the network shows.
+// take makes the node the holder, as seen from the network.
 func take(n *lab.Node) error {
 	return errors.Join(n.AddAddress(shared.VIP), n.Announce(shared.VIP))
 }
 
-// watch runs the observers during fn, which leaves the lab as it was. It does so again if they saw
-// too little, as on a busy machine, and fails if they saw too little three times.
+// watch runs the observers during fn, which restores the lab. If the observers saw too little, as
+// on a busy machine, watch repeats that, and fails after three times.
 func watch(t *testing.T, fn func(context.Context, *record.Recorder) error) record.History {
 	t.Helper()
 	const tries = 3
@@ -51,7 +51,7 @@ func watch(t *testing.T, fn func(context.Context, *record.Recorder) error) recor
 	}
 }
 
-// watchOnce is watch for what cannot be repeated.
+// watchOnce is watch for an fn that cannot be repeated.
 func watchOnce(t *testing.T, fn func(context.Context, *record.Recorder) error) record.History {
 	t.Helper()
 	h, tooLittle := observed(t, fn)
@@ -61,7 +61,7 @@ func watchOnce(t *testing.T, fn func(context.Context, *record.Recorder) error) r
 	return h
 }
 
-// observed returns what the observers saw during fn, and why that is too little, if it is.
+// observed returns the observations during fn, and the reason if they are not enough.
 func observed(t *testing.T, fn func(context.Context, *record.Recorder) error) (h record.History, tooLittle error) {
 	t.Helper()
 	obs, err := observe.ForLab(shared)
@@ -112,7 +112,7 @@ func TestHandover(t *testing.T) {
 	if v := analyse.Overlap(h.Probes, h.Answers, nil); len(v) > 0 {
 		t.Errorf("%d violations, the first: %v", len(v), v[0])
 	}
-	// A reply that was sent just before the removal may be read just after.
+	// A reply that was sent just before the removal may be read just after it.
 	slack := record.Time(5 * time.Millisecond)
 	for _, w := range []struct {
 		from, to record.Time
@@ -127,7 +127,7 @@ func TestHandover(t *testing.T) {
 			t.Errorf("who answers from %v to %v (-want +got):\n%s", w.from, w.to, diff)
 		}
 	}
-	least, most := back.Sub(gone), taken.Sub(gone)+100*time.Millisecond // 300 ms, and what a busy machine adds
+	least, most := back.Sub(gone), taken.Sub(gone)+100*time.Millisecond // 300 ms, and the delays of a busy machine
 	if got := analyse.Silence(h.Answers, up, end); got < least-10*time.Millisecond || got > most {
 		t.Errorf("silence of %v, want %v to %v", got, least, most)
 	}
@@ -161,7 +161,7 @@ func checkAddresses(t *testing.T, h record.History, want []record.AddressEvent) 
 	}
 }
 
-// Two nodes have the VIP: exactly what must never be missed.
+// Two nodes have the VIP: the observers must never miss that.
 func TestTwoHolders(t *testing.T) {
 	n1, n3 := shared.Nodes[0], shared.Nodes[2]
 	h := watch(t, func(ctx context.Context, _ *record.Recorder) error {
@@ -180,7 +180,7 @@ func TestTwoHolders(t *testing.T) {
 	}
 }
 
-// A node that has the VIP and is silent by ARP is detected, and so is a second node that accepts
+// A node that has the VIP and does not answer ARP is detected, and so is a second node that accepts
 // packets.
 func TestAcceptance(t *testing.T) {
 	n1, n3 := shared.Nodes[0], shared.Nodes[2]

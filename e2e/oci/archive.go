@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// layer is the files' tar archive, with their folders.
+// layer returns the tar archive of the files, with their folders.
 func layer(files []File) ([]byte, error) {
 	entries := make(map[string]entry)
 	for _, f := range files {
@@ -26,8 +26,8 @@ func layer(files []File) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// compress says neither when nor what (gzip.Header), so the bytes depend on the
-// content and on the toolchain alone.
+// compress writes neither time nor name into the header (gzip.Header), so the bytes depend only on
+// the content and the toolchain.
 func compress(b []byte) ([]byte, error) {
 	var out bytes.Buffer
 	z, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
@@ -47,7 +47,7 @@ type entry struct {
 	mode    int64
 }
 
-// writeTar writes files by their paths, sorted, each folder before what is in it.
+// writeTar writes files sorted by path, each folder before its content.
 func writeTar(w io.Writer, files map[string]entry) error {
 	headers := make(map[string]*tar.Header)
 	for name, f := range files {

@@ -1,12 +1,12 @@
-// Package oci writes images of one layer, without an engine and without a registry:
-// the same input gives the same bytes. A few files in a layer are two tar archives
-// and three JSON documents; a library that speaks to registries would bring more
-// modules than the lab has, and writes folders, not archives.
+// Package oci writes images with one layer, without a container engine and without a registry; the
+// same input gives the same bytes. An image with a few files in a layer is two tar archives and
+// three JSON documents. A library for registries would add more modules than the lab has, and
+// writes folders instead of archives.
 package oci
 
 import (
 	"cmp"
-	_ "crypto/sha256" // go-digest computes with what is linked in
+	_ "crypto/sha256" // go-digest uses the linked hash functions
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,35 +20,35 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// An Image is what Write writes.
+// An Image is the input of Write.
 type Image struct {
-	Name         string // as in a pod, with its tag
-	Architecture string // as Go names it, "" for that of the lab
+	Name         string // the name in a pod, with its tag
+	Architecture string // Go's name of the architecture, "" for that of the lab
 	Config       ocispec.ImageConfig
 	Files        []File
-	// Plain leaves the layer uncompressed: faster for who unpacks it on this machine.
+	// Plain leaves the layer uncompressed, which makes unpacking on this machine faster.
 	Plain bool
 }
 
-// A File is one of an image, owned by root.
+// A File is a file of an image, owned by root.
 type File struct {
-	From string // on this machine
-	To   string // in the image
+	From string // path on this machine
+	To   string // path in the image
 	Mode int64
 }
 
-// Architecture is what the lab runs on, and is built for.
+// Architecture is the architecture of the lab and its programs.
 const Architecture = "amd64"
 
-// epoch is the time of everything, for the same bytes each time.
+// epoch is the time of all files and documents, so that the bytes are the same each time.
 var epoch = time.Unix(0, 0).UTC()
 
-// imageName is the annotation by which containerd names what it imports. The
-// standard one next to it holds the tag alone.
+// imageName is the annotation by which containerd names an imported image. The standard annotation
+// has only the tag.
 const imageName = "io.containerd.image.name"
 
 // Write writes an image as an archive of an OCI image layout, and returns its digest. Several
-// images of one name are those of several architectures, and the digest is that of their index.
+// images with one name are for several architectures, and the digest is that of their index.
 func Write(w io.Writer, images ...Image) (digest.Digest, error) {
 	sum, err := write(w, images)
 	if err != nil {
@@ -135,7 +135,7 @@ func (l layout) add(mediaType string, blob []byte) ocispec.Descriptor {
 }
 
 func (l layout) addJSON(mediaType string, v any) (ocispec.Descriptor, error) {
-	b, err := json.Marshal(v) // sorts the keys of maps
+	b, err := json.Marshal(v) // json.Marshal sorts the keys of maps
 	return l.add(mediaType, b), err
 }
 

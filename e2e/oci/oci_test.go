@@ -17,9 +17,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// An archive is an image layout whose parts name each other by their digests. Neither
-// the time, nor the files' times and modes, nor the order in which they are given
-// changes a byte.
+// An archive is an image layout whose parts refer to each other by digest. Neither the time, nor
+// the times and modes of the files, nor their order changes a byte.
 func TestWrite(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		first := t.TempDir()
@@ -94,7 +93,8 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
-// TestArchitectures: the index names each architecture's own program, and each has the same name.
+// TestArchitectures: the index refers to the program of each architecture, which has the same path
+// in each image.
 func TestArchitectures(t *testing.T) {
 	dir := t.TempDir()
 	var images []Image
@@ -140,10 +140,10 @@ func written(t *testing.T, image Image) []byte {
 	return out.Bytes()
 }
 
-// contents are what an archive holds for one architecture.
+// contents are the contents of an archive for one architecture.
 type contents struct {
 	name, ref string
-	index     digest.Digest // of what has the name
+	index     digest.Digest // digest of the named entry
 	platform  string
 	config    ocispec.Image
 	files     map[string]entry

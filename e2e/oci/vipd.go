@@ -4,7 +4,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Vipd is the image of vipd, as the Dockerfile describes it.
+// Vipd returns the image of vipd, as the Dockerfile describes it.
 func Vipd(name, version, architecture, binary, license string) Image {
 	return Image{
 		Name:         name,

@@ -18,8 +18,7 @@ import (
 
 const dockerfile = "../../Dockerfile"
 
-// The image is what the last stage of the Dockerfile describes, each instruction of
-// which is compared.
+// The image matches the last stage of the Dockerfile; each instruction is compared.
 func TestDockerfile(t *testing.T) {
 	image := Vipd("vipd:v1", "v1", "", "bin/vipd", "LICENSE")
 	want := Image{Name: image.Name, Config: ocispec.ImageConfig{Labels: make(map[string]string)}}
@@ -55,7 +54,7 @@ func TestDockerfile(t *testing.T) {
 			t.Errorf("%s is not known here", line)
 		}
 	}
-	for i := range image.Files { // which the Dockerfile leaves to the files themselves
+	for i := range image.Files { // the Dockerfile does not set the modes
 		image.Files[i].From, image.Files[i].Mode = "", 0
 	}
 	if diff := cmp.Diff(want, image); diff != "" {
@@ -63,7 +62,7 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
-// lastStage is its instructions, one a line.
+// lastStage returns the instructions of the last stage, one per line.
 func lastStage(t *testing.T) (lines []string) {
 	t.Helper()
 	b, err := os.ReadFile(dockerfile)
@@ -90,7 +89,7 @@ func list(t *testing.T, text string) (items []string) {
 	return items
 }
 
-// `make image` writes the same bytes each time, and a vipd for each architecture that runs.
+// `make image` writes the same bytes each time, and a vipd that runs for each architecture.
 func TestMakeImage(t *testing.T) {
 	var archives [2][]byte
 	for i := range archives {
@@ -128,11 +127,11 @@ func TestMakeImage(t *testing.T) {
 	}
 }
 
-// emulators run a program of an architecture that is not this machine's.
+// emulators run programs of other architectures.
 var emulators = map[string][]string{"linux/amd64": nil, "linux/arm64": {"qemu-aarch64-static"}}
 
-// runs runs a vipd as far as it goes without a control plane: its version, a manifest that names
-// its image, and the checks of a machine before kubeadm.
+// runs runs what vipd can do without a control plane: its version, a manifest that names its image,
+// and the checks of a machine before kubeadm.
 func runs(t *testing.T, emulator []string, vipd []byte) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "vipd")
@@ -160,7 +159,7 @@ func runs(t *testing.T, emulator []string, vipd []byte) {
 	if out, status := run("manifest", "pod", "--address", "192.168.35.100"); status != 0 || !strings.Contains(out, "image: ghcr.io/vipd-io/vipd:v1.2.3\n") {
 		t.Errorf("vipd manifest pod: status %d: %s", status, out)
 	}
-	// What it finds depends on this machine.
+	// The findings depend on this machine.
 	out, status := run("doctor", "--preflight", "--address", "192.168.35.100", "--output", "json", "--timeout", "60s")
 	var report struct {
 		Results []struct{ ID string }

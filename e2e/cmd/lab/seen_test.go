@@ -8,7 +8,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/judge/analyse"
 )
 
-// TestSee: a demo fails for a broken promise, and not for what a busy machine may cause.
+// TestSee: a demo fails for a broken promise, and not for the effects of a busy machine.
 func TestSee(t *testing.T) {
 	for _, c := range []struct {
 		name         string

@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestFull: the API server, and Cluster API's own webhooks, take a KubeadmControlPlane
-// as it is written.
+// TestFull: the API server and Cluster API's own webhooks accept a KubeadmControlPlane from vipd as
+// it is.
 func TestFull(t *testing.T) {
 	for _, api := range apis {
 		t.Run(api, func(t *testing.T) {
@@ -25,7 +25,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestRefused: what is no field is refused, so that the other tests say something.
+// TestRefused: unknown fields are refused, so the acceptance in the other tests is meaningful.
 func TestRefused(t *testing.T) {
 	for _, api := range apis {
 		t.Run(api, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestFiles: the same for what is pasted into the least KubeadmControlPlane.
+// TestFiles: the same for parts that are pasted into the smallest KubeadmControlPlane.
 func TestFiles(t *testing.T) {
 	for _, api := range apis {
 		t.Run(api, func(t *testing.T) {
@@ -64,7 +64,7 @@ func patch(t *testing.T, text string) client.Patch {
 	return client.RawPatch(types.JSONPatchType, json)
 }
 
-// TestPatch patches a KubeadmControlPlane that CAPV's template made. What it had stays.
+// TestPatch patches a KubeadmControlPlane from CAPV's template. Its former content stays.
 func TestPatch(t *testing.T) {
 	for _, api := range apis {
 		t.Run(api, func(t *testing.T) {
@@ -81,8 +81,8 @@ func TestPatch(t *testing.T) {
 	}
 }
 
-// TestPatchNames: names are added to one that has none. One that has any is refused,
-// and stays as it was: a JSON patch would take them away.
+// TestPatchNames: names are added to a KubeadmControlPlane without names. One with names is refused
+// and stays unchanged, because a JSON patch would remove them.
 func TestPatchNames(t *testing.T) {
 	for _, api := range apis {
 		t.Run(api, func(t *testing.T) {
@@ -105,8 +105,8 @@ func TestPatchNames(t *testing.T) {
 	}
 }
 
-// TestFilesIsAtomic is why there is no form for server-side apply: it would take all
-// other files away.
+// TestFilesIsAtomic shows why there is no output for server-side apply: it would remove all other
+// files.
 func TestFilesIsAtomic(t *testing.T) {
 	for _, api := range apis {
 		t.Run(api, func(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// bareNode is the root of a node: this machine's, with a layer above that is gone
-// with the process, and an empty /run.
+// bareNode is the root file system of a node: this machine's, with an overlay that ends with the
+// process, and an empty /run.
 const bareNode = `set -eu
 mount -t tmpfs bare "$1"
 cd "$1"
@@ -27,7 +27,7 @@ mount --rbind /dev root/dev
 touch up
 exec sleep infinity`
 
-// A bare node runs commands in such a root.
+// A bare node runs commands in that root file system.
 type bare struct {
 	pid  int
 	root string
@@ -47,7 +47,7 @@ func newBare(t *testing.T) *bare {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Error(err)
 		}
-		_ = cmd.Wait() // killed
+		_ = cmd.Wait() // the process was killed
 	})
 	n := &bare{pid: cmd.Process.Pid, root: filepath.Join(dir, "root")}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -62,7 +62,7 @@ func newBare(t *testing.T) *bare {
 	return n
 }
 
-// Run is Node's.
+// Run implements Node.
 func (n *bare) Run(ctx context.Context, argv ...string) (string, error) {
 	enter := []string{"--target", strconv.Itoa(n.pid), "--mount", "--uts", "chroot", n.root}
 	out, err := exec.CommandContext(ctx, "nsenter", append(enter, argv...)...).CombinedOutput()
@@ -81,8 +81,8 @@ func (n *bare) install(t *testing.T, name, script string) {
 	}
 }
 
-// TestApply: files are written before commands run, with their permissions; a command
-// that fails does not stop the others; kubeadm's end is what counts.
+// TestApply: files are written before commands run, with their permissions; a command that fails
+// does not stop the others; only the result of kubeadm counts.
 func TestApply(t *testing.T) {
 	u := &UserData{
 		WriteFiles: []File{{Path: "/etc/a b/c", Owner: "root:root", Permissions: "0600", Content: "it's\n$HOME\n"},

@@ -28,7 +28,7 @@ const (
 	vip     = "192.168.35.100"
 	dnsName = "kube-api-server.uat.local"
 	podPath = "/etc/kubernetes/manifests/vipd.yaml"
-	// reconcileTimeout bounds what controllers need to come to an end.
+	// reconcileTimeout bounds the time until controllers have reconciled.
 	reconcileTimeout = time.Minute
 )
 
@@ -42,7 +42,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	log.SetLogger(logr.Discard()) // of envtest; errors are returned
+	log.SetLogger(logr.Discard()) // this is envtest's log; errors are returned
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "capi: %v\n", err)
@@ -83,7 +83,7 @@ func run(m *testing.M) (code int, err error) {
 	return code, os.RemoveAll(dir)
 }
 
-// manifest is what vipd writes.
+// manifest returns the output of `vipd manifest`.
 func manifest(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), vipd, append([]string{"manifest"}, args...)...)
@@ -96,13 +96,13 @@ func manifest(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// pod is the static pod for an address.
+// pod returns the static pod for an address.
 func pod(t *testing.T) string {
 	t.Helper()
 	return manifest(t, "pod", "--address", vip)
 }
 
-// kcp is what goes into a KubeadmControlPlane.
+// kcp returns the parts for a KubeadmControlPlane.
 func kcp(t *testing.T, as, api string, more ...string) string {
 	t.Helper()
 	args := []string{"kcp", "--as", as, "--api", api}
@@ -112,7 +112,7 @@ func kcp(t *testing.T, as, api string, more ...string) string {
 	return manifest(t, append(args, more...)...)
 }
 
-// parse reads one document of YAML.
+// parse reads one YAML document.
 func parse[T any](t *testing.T, text string) (out T) {
 	t.Helper()
 	if err := yaml.Unmarshal([]byte(text), &out); err != nil {
@@ -143,7 +143,7 @@ func inNamespace(t *testing.T, text, namespace string) *unstructured.Unstructure
 	return u
 }
 
-// newNamespace makes one for a test.
+// newNamespace creates a namespace for a test.
 func newNamespace(t *testing.T) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
@@ -153,10 +153,10 @@ func newNamespace(t *testing.T) string {
 	return ns.Name
 }
 
-// strict refuses fields that the API server does not know.
+// strict makes the API server refuse unknown fields.
 var strict = client.FieldValidation("Strict")
 
-// create has the API server take objects, and returns nothing it did not like.
+// create sends objects to the API server, and returns its errors.
 func create(t *testing.T, objects ...*unstructured.Unstructured) {
 	t.Helper()
 	for _, o := range objects {
@@ -182,7 +182,7 @@ func eventually[T any](t *testing.T, what string, look func() (T, error)) (out T
 	return out
 }
 
-// get is a KubeadmControlPlane as it is now.
+// get returns the present state of a KubeadmControlPlane.
 func get(t *testing.T, namespace, name string) *unstructured.Unstructured {
 	t.Helper()
 	kcp := &unstructured.Unstructured{}
@@ -193,7 +193,7 @@ func get(t *testing.T, namespace, name string) *unstructured.Unstructured {
 	return kcp
 }
 
-// file is the one at a path, of those in a KubeadmControlPlane.
+// file returns the file for a path in a KubeadmControlPlane.
 func file(t *testing.T, kcp *unstructured.Unstructured, path string) object {
 	t.Helper()
 	files, _, err := unstructured.NestedSlice(kcp.Object, "spec", "kubeadmConfigSpec", "files")
@@ -209,7 +209,7 @@ func file(t *testing.T, kcp *unstructured.Unstructured, path string) object {
 	return nil
 }
 
-// checkKCP looks for vipd in a KubeadmControlPlane as the API server returned it.
+// checkKCP checks that a KubeadmControlPlane contains vipd, as the API server returned it.
 func checkKCP(t *testing.T, kcp *unstructured.Unstructured, sans ...string) {
 	t.Helper()
 	f := file(t, kcp, podPath)

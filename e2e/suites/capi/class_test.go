@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// makeClass makes a ClusterClass with patches, and a cluster of it with variables
-// besides the VIP's. It returns the KubeadmControlPlane that Cluster API makes of that.
+// makeClass creates a ClusterClass with patches, and a cluster of that class with variables besides
+// the VIP. It returns the KubeadmControlPlane that Cluster API generates.
 func makeClass(t *testing.T, api string, patches []any, variables ...any) *unstructured.Unstructured {
 	t.Helper()
 	ns := newNamespace(t)
@@ -39,7 +39,7 @@ func makeClass(t *testing.T, api string, patches []any, variables ...any) *unstr
 	})
 }
 
-// reconciled is what Cluster API says of a cluster's class.
+// reconciled returns the state of a cluster's class, as Cluster API reports it.
 func reconciled(t *testing.T, cluster *unstructured.Unstructured) (message any) {
 	t.Helper()
 	if err := management.Client.Get(t.Context(), client.ObjectKeyFromObject(cluster), cluster); err != nil {
@@ -54,7 +54,7 @@ func reconciled(t *testing.T, cluster *unstructured.Unstructured) (message any) 
 	return nil
 }
 
-// patchesOf are CAPV's, for one version of the template.
+// patchesOf returns CAPV's patches in one version of the template.
 func patchesOf(t *testing.T, api string) []any {
 	t.Helper()
 	b, err := os.ReadFile("testdata/capv-patches.yaml")
@@ -64,8 +64,8 @@ func patchesOf(t *testing.T, api string) []any {
 	return parse[[]any](t, strings.ReplaceAll(string(b), "/API", "/"+api))
 }
 
-// TestClusterClass: Cluster API itself renders the patch for a cluster. The template
-// has no files, so the class makes an empty list first, as CAPV's does.
+// TestClusterClass: Cluster API itself renders the patch for a cluster. The template has no files,
+// so the class first creates an empty list, as CAPV's class does.
 func TestClusterClass(t *testing.T) {
 	for _, api := range apis {
 		for sans, args := range map[string][]string{
@@ -80,12 +80,12 @@ func TestClusterClass(t *testing.T) {
 	}
 }
 
-// TestCAPVClusterClass: the pod goes into CAPV's variable kubeVipPodManifest, and the
-// class stays as it is.
+// TestCAPVClusterClass: CAPV's variable kubeVipPodManifest gets the pod, and the class stays
+// unchanged.
 func TestCAPVClusterClass(t *testing.T) {
 	for _, api := range apis {
 		t.Run(api, func(t *testing.T) {
-			text := manifest(t, "pod", "--address", "192.0.2.1") // CAPV puts the right one in
+			text := manifest(t, "pod", "--address", "192.0.2.1") // CAPV inserts the right address
 			got := makeClass(t, api, patchesOf(t, api), object{"name": "kubeVipPodManifest", "value": text})
 			if f := file(t, got, "/etc/kubernetes/manifests/kube-vip.yaml"); f["content"] != pod(t) {
 				t.Errorf("content:\n%v", f["content"])

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestDocs runs what docs/cluster-api.md shows, line by line as it stands there, in a
-// management cluster that has what the text says it has.
+// TestDocs runs the commands in docs/cluster-api.md, line by line as written there, in a management
+// cluster that fulfils the preconditions of the document.
 func TestDocs(t *testing.T) {
 	doc, err := os.ReadFile("../../../docs/cluster-api.md")
 	if err != nil {
@@ -33,7 +33,7 @@ func TestDocs(t *testing.T) {
 		t.Errorf("the document shows %d commands", len(commands))
 	}
 	for _, c := range commands {
-		line := strings.Replace(c[1], "--as full", "--as full --namespace "+ns, 1) // of the test, not the document's
+		line := strings.Replace(c[1], "--as full", "--as full --namespace "+ns, 1) // the namespace of the test, which the document does not have
 		cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", line)
 		cmd.Dir, cmd.Env = dir, env
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -47,7 +47,7 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// kubeconfigFor is one whose namespace is that of a test.
+// kubeconfigFor returns a kubeconfig with the namespace of a test.
 func kubeconfigFor(t *testing.T, ns string) string {
 	t.Helper()
 	b, err := os.ReadFile(management.kubeconfig())

@@ -15,16 +15,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// managed is a cluster "uat" in a namespace, with its control plane and a pool for its
-// machines, all of it well unless a test changes it before it is made.
+// managed is a cluster "uat" in a namespace, with its control plane and an IP pool for its
+// machines. The cluster has no fault unless a test changes it before its creation.
 type managed struct {
 	pool, kcp, cluster, vSphere *unstructured.Unstructured
 	more                        []*unstructured.Unstructured
 	config, pools, files        object // parts of the objects
-	name                        string // of the VIP, as the doctor is told
+	name                        string // name of the VIP, as passed to the doctor
 }
 
-// endpoint is the one that the Cluster or the VSphereCluster has.
+// endpoint returns the endpoint in the Cluster or the VSphereCluster.
 func endpoint(u *unstructured.Unstructured) object {
 	return u.Object["spec"].(object)["controlPlaneEndpoint"].(object)
 }
@@ -55,7 +55,7 @@ func newManaged(t *testing.T, namespace, subnet string) *managed {
 	spec["kubeadmConfigSpec"] = m.config
 	m.pool = of("InClusterIPPool", "ipam.cluster.x-k8s.io/v1alpha2", m.pools)
 	m.kcp = of("KubeadmControlPlane", "controlplane.cluster.x-k8s.io/v1beta2", spec)
-	m.kcp.SetLabels(nil) // the cluster tells
+	m.kcp.SetLabels(nil) // the Cluster refers to the KubeadmControlPlane
 	m.cluster = of("Cluster", "cluster.x-k8s.io/v1beta2", object{"paused": true,
 		"controlPlaneRef":      object{"apiGroup": "controlplane.cluster.x-k8s.io", "kind": "KubeadmControlPlane", "name": uat},
 		"controlPlaneEndpoint": object{"host": address, "port": int64(6443)},
@@ -64,8 +64,7 @@ func newManaged(t *testing.T, namespace, subnet string) *managed {
 	return m
 }
 
-// doctorKubeconfig is of somebody who has the rights in manifests/doctor-rbac.yaml, and
-// no others.
+// doctorKubeconfig returns a kubeconfig with only the rights in manifests/doctor-rbac.yaml.
 func doctorKubeconfig(t *testing.T) string {
 	t.Helper()
 	const who = "somebody"
@@ -93,11 +92,11 @@ func doctorKubeconfig(t *testing.T) string {
 	return path
 }
 
-// diagnose is what the doctor says: exit status, verdict, and findings by ID and mark.
+// diagnose returns the result of the doctor: exit status, verdict, and findings by ID and mark.
 func diagnose(t *testing.T, kubeconfig, namespace, name string) (exit int, verdict string, found []string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), vipd, "doctor", "--management-kubeconfig", kubeconfig, "--cluster", namespace+"/"+uat, "--name", name, "--skip", "D13", "-o", "json") // D13: this machine has its own name servers
-	// The lab's settings are none of vipd's.
+	// vipd must not read the settings of the lab.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "VIPD_") })
 	out, err := cmd.Output()
 	var said []byte
@@ -129,7 +128,7 @@ func diagnose(t *testing.T, kubeconfig, namespace, name string) (exit int, verdi
 	return exit, strings.Join(r.Verdict, " "), found
 }
 
-// TestDoctor: faults in the objects of a management cluster, and none.
+// TestDoctor: objects of a management cluster with and without faults.
 func TestDoctor(t *testing.T) {
 	const kubeVip = `{apiVersion: v1, kind: Pod, metadata: {name: kube-vip}, spec: {containers: [{name: kube-vip, image: "ghcr.io/kube-vip/kube-vip:v1.0.2"}]}}`
 	kubeconfig := doctorKubeconfig(t)

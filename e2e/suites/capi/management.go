@@ -1,6 +1,5 @@
-// Package capi is a management cluster of Cluster API: a real API server with Cluster
-// API's own CRDs, webhooks and controllers. Only CAPV has a stand-in, which makes no
-// machines.
+// Package capi runs a management cluster of Cluster API: a real API server with Cluster API's own
+// CRDs, webhooks and controllers. Only CAPV is simulated; it creates no machines.
 package capi
 
 import (
@@ -18,15 +17,15 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// Binaries are what a management cluster runs, and vipd.
+// Binaries are the programs of a management cluster, and vipd.
 type Binaries struct {
 	Lab lab.Binaries
-	// Providers is the folder of Cluster API's controllers and kubectl, Source that
-	// of Cluster API's module.
+	// Providers is the folder of Cluster API's controllers and kubectl, Source the folder of
+	// Cluster API's module.
 	Providers, Source string
 }
 
-// Build builds them, once; vipd each time.
+// Build builds the programs once, and vipd each time.
 func Build(ctx context.Context) (b Binaries, err error) {
 	opts := lab.BuildOptions{Progress: os.Stderr}
 	if b.Lab, err = lab.Build(ctx, opts); err != nil {
@@ -55,14 +54,14 @@ type Management struct {
 	stopped  chan error
 }
 
-// Start starts one in a folder, and returns when its controllers take requests. All
-// of it ends with Close, or with this process.
+// Start starts a management cluster in a folder, and waits until its controllers accept requests.
+// All processes end with Close, or with this process.
 func Start(ctx context.Context, bin Binaries, dir string) (*Management, error) {
 	m := &Management{Dir: dir, stop: make(chan struct{}), stopped: make(chan error, 1)}
 	started := make(chan error)
 	go func() {
-		// What dies with its parent dies with the thread that made it: prctl(2),
-		// PR_SET_PDEATHSIG. This one does nothing else.
+		// A child with PR_SET_PDEATHSIG dies with the thread that started it (prctl(2)). So this
+		// thread does nothing else.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		started <- m.start(ctx, bin)
@@ -75,7 +74,7 @@ func Start(ctx context.Context, bin Binaries, dir string) (*Management, error) {
 	return m, nil
 }
 
-// Close ends it.
+// Close ends the management cluster.
 func (m *Management) Close() error {
 	close(m.stop)
 	return <-m.stopped
@@ -97,7 +96,7 @@ func (m *Management) start(ctx context.Context, bin Binaries) (err error) {
 	if err := os.WriteFile(m.kubeconfig(), m.env.KubeConfig, 0o600); err != nil {
 		return err
 	}
-	m.config.WarningHandler = rest.NoWarnings{} // that v1beta1 is deprecated
+	m.config.WarningHandler = rest.NoWarnings{} // the warning that v1beta1 is deprecated
 	if m.Client, err = client.New(m.config, client.Options{}); err != nil {
 		return err
 	}
@@ -120,8 +119,8 @@ func (m *Management) end() error {
 
 func (m *Management) kubeconfig() string { return filepath.Join(m.Dir, "kubeconfig") }
 
-// mortal is a program that does not outlive us, however we end. envtest starts it,
-// and has no option for that.
+// mortal is a program that ends with this process, however this process ends. envtest starts the
+// program, and has no option for that.
 func (m *Management) mortal(program string) (string, error) {
 	path := filepath.Join(m.Dir, filepath.Base(program))
 	script := fmt.Sprintf("#!/bin/sh\nexec setpriv --pdeathsig KILL %q \"$@\"\n", program)

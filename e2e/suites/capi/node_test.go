@@ -15,8 +15,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// TestNode goes on where TestUserData ends: a bare node does what the user data says,
-// and `kubeadm init` ends with the VIP up.
+// TestNode continues after TestUserData: a bare node applies the user data, and `kubeadm init`
+// succeeds and the VIP is up.
 func TestNode(t *testing.T) {
 	err := kubeadm.WithOne(t.Context(), func(c *kubeadm.Cluster) error {
 		err := c.InitBy(t.Context(), func(ctx context.Context, m *kubeadm.Machine) error { return initialize(ctx, t, m) })
@@ -33,7 +33,8 @@ func TestNode(t *testing.T) {
 	}
 }
 
-// initialize has Cluster API make user data for a machine, and the machine follow it.
+// initialize makes Cluster API generate user data for a machine, and applies the user data on that
+// machine.
 func initialize(ctx context.Context, t *testing.T, m *kubeadm.Machine) error {
 	t.Helper()
 	ns := newNamespace(t)
@@ -54,7 +55,7 @@ func initialize(ctx context.Context, t *testing.T, m *kubeadm.Machine) error {
 	return nil
 }
 
-// labOnly is what a node in the lab needs besides, of the KubeadmControlPlane.
+// labOnly is what a node in the lab needs in addition to the KubeadmControlPlane.
 func labOnly(t *testing.T, m *kubeadm.Machine) object {
 	t.Helper()
 	text, err := template.ParseFiles("testdata/kcp-lab.yaml")
@@ -68,7 +69,7 @@ func labOnly(t *testing.T, m *kubeadm.Machine) object {
 	return parse[object](t, b.String())
 }
 
-// merge adds to an object: maps are merged, lists appended to.
+// merge merges values into an object: maps are merged, and lists are appended.
 func merge(into, from object) {
 	for k, v := range from {
 		switch v := v.(type) {
@@ -98,7 +99,7 @@ func reachable(ctx context.Context, l *lab.Lab) error {
 	return nil
 }
 
-// keep saves the logs of what failed.
+// keep saves the logs of a failed test.
 func keep(t *testing.T, c *kubeadm.Cluster) {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Join("..", "..", "reports", "capi-"+c.Lab.Name))

@@ -6,9 +6,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// installPools installs stand-ins for the CRDs of Cluster API's in-cluster IPAM
-// provider, which is not on the module proxy: the fields that its documentation has, and
-// no controller. IPAddress and IPAddressClaim are Cluster API's own.
+// installPools installs simulated CRDs of Cluster API's in-cluster IPAM provider, which is not on
+// the module proxy: the fields in its documentation, and no controller. IPAddress and
+// IPAddressClaim are Cluster API's own.
 func (m *Management) installPools() error {
 	_, err := envtest.InstallCRDs(m.config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{
 		poolCRD("InClusterIPPool", "inclusterippool", apiextensionsv1.NamespaceScoped),

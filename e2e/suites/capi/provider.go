@@ -20,13 +20,13 @@ import (
 
 const (
 	module = "sigs.k8s.io/cluster-api"
-	// startTimeout bounds the start of each process, on a machine that may be busy.
+	// startTimeout bounds the start of each process on a busy machine.
 	startTimeout = 2 * time.Minute
-	// stopTimeout is for a manager to end what it does.
+	// stopTimeout bounds the end of a manager.
 	stopTimeout = 30 * time.Second
 )
 
-// A provider is one of Cluster API's programs, with the CRDs and webhooks it has.
+// A provider is one of Cluster API's programs, with its CRDs and webhooks.
 type provider struct {
 	name, folder, title string
 }
@@ -39,22 +39,22 @@ var providers = []provider{
 
 func (p provider) pkg() string { return path.Join(module, p.folder) }
 
-// A manager is a provider that runs.
+// A manager is a running provider.
 type manager struct {
 	cmd  *exec.Cmd
 	log  string
-	done chan struct{} // closed when it has been reaped
+	done chan struct{} // closed when the process has been reaped
 }
 
-// startProviders installs the CRDs of all, then starts each, and returns when all
-// answer API servers' questions.
+// startProviders installs all CRDs, then starts each provider, and waits until the webhooks of all
+// answer.
 func (m *Management) startProviders(ctx context.Context, bin Binaries) error {
 	hooks := make([]*envtest.WebhookInstallOptions, len(providers))
 	for i, p := range providers {
 		config := filepath.Join(bin.Source, p.folder, "config")
 		hooks[i] = &envtest.WebhookInstallOptions{
 			Paths:                   []string{filepath.Join(config, "webhook", "manifests.yaml")},
-			IgnoreSchemeConvertible: true, // their types are not ours
+			IgnoreSchemeConvertible: true, // the types are not known here
 		}
 		if err := hooks[i].PrepWithoutInstalling(); err != nil {
 			return fmt.Errorf("read webhooks of %s: %w", p.name, err)
@@ -75,7 +75,7 @@ func (m *Management) startProviders(ctx context.Context, bin Binaries) error {
 			return fmt.Errorf("wait for %s: %w", p.name, err)
 		}
 		for _, h := range hooks[i].MutatingWebhooks {
-			h.Name = p.name // all have the same
+			h.Name = p.name // the names are all the same
 		}
 		for _, h := range hooks[i].ValidatingWebhooks {
 			h.Name = p.name
@@ -87,8 +87,8 @@ func (m *Management) startProviders(ctx context.Context, bin Binaries) error {
 	return nil
 }
 
-// installCRDs installs Cluster API's own, as its kustomizations do: with the labels
-// that say which version is of which contract, and conversion by a webhook.
+// installCRDs installs Cluster API's own CRDs as its kustomizations do: with the labels that say
+// which version implements which contract, and with conversion by a webhook.
 func (m *Management) installCRDs(dir string, hooks envtest.WebhookInstallOptions) error {
 	opts := envtest.CRDInstallOptions{Paths: []string{dir}, ErrorIfPathMissing: true, WebhookOptions: hooks}
 	if err := envtest.ReadCRDFiles(&opts); err != nil {
@@ -120,7 +120,7 @@ func (m *Management) startManager(p provider, program string, hooks *envtest.Web
 		return nil, err
 	}
 	go func() {
-		_ = r.cmd.Wait() // the log says why
+		_ = r.cmd.Wait() // the log has the reason
 		close(r.done)
 	}()
 	return r, nil
@@ -131,7 +131,7 @@ func (r *manager) serves(ctx context.Context, hooks *envtest.WebhookInstallOptio
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	address := net.JoinHostPort(hooks.LocalServingHost, strconv.Itoa(hooks.LocalServingPort))
-	// Whether somebody is there; that it is the right one, the API server checks.
+	// This checks only that a server answers; the API server checks the certificate.
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
 	err := wait.Until(ctx, 100*time.Millisecond, func() (bool, error) {
 		select {

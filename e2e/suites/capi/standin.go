@@ -8,15 +8,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// contractLabel and a version of Cluster API's contract, on a CRD, say which of its
-// versions fulfils that.
+// contractLabel with a version of Cluster API's contract, on a CRD, says which versions of the CRD
+// implement that contract.
 const contractLabel = "cluster.x-k8s.io/"
 
-// infrastructure is CAPV's group.
+// infrastructure is the API group of CAPV.
 const infrastructure = "infrastructure.cluster.x-k8s.io"
 
-// standIns are CAPV's kinds as far as Cluster API looks at them. CAPV is not on the
-// module proxy; its types take anything here, and nothing acts on them.
+// standIns are the kinds of CAPV that Cluster API reads. CAPV is not on the module proxy; the types
+// here accept anything, and no controller acts on them.
 var standIns = []string{"VSphereCluster", "VSphereClusterTemplate", "VSphereMachine", "VSphereMachineTemplate"}
 
 func (m *Management) installStandIns() error {

@@ -12,14 +12,13 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// UserData is what cloud-init does at a node's first boot, as far as Cluster API asks
-// for it.
+// UserData is the part of cloud-init's user data that Cluster API uses at the first boot of a node.
 type UserData struct {
 	WriteFiles []File   `json:"write_files"`
 	RunCmd     []string `json:"runcmd"`
 }
 
-// A File of the user data.
+// A File is a file in the user data.
 type File struct {
 	Path        string `json:"path"`
 	Owner       string `json:"owner"`
@@ -29,15 +28,15 @@ type File struct {
 	Content     string `json:"content"`
 }
 
-// header is how Cluster API's user data begins: cloud-init renders it as a template
-// before it reads it.
+// header is the beginning of Cluster API's user data: cloud-init renders the data as a template
+// before it reads the data.
 const header = "## template: jinja\n#cloud-config\n"
 
-// jinja is what Jinja would act on.
+// jinja matches the template language Jinja.
 var jinja = regexp.MustCompile(`\{\{|\{%|\{#`)
 
-// ParseUserData reads the user data for a node, with the values that its template
-// asks for by `{{ NAME }}`. That is all of Jinja it knows; anything else is an error.
+// ParseUserData reads the user data for a node, with the values that its template requests by `{{
+// NAME }}`. Any other expression of Jinja is an error.
 func ParseUserData(text string, values map[string]string) (*UserData, error) {
 	body, ok := strings.CutPrefix(text, header)
 	if !ok {
@@ -56,7 +55,7 @@ func ParseUserData(text string, values map[string]string) (*UserData, error) {
 	return &u, nil
 }
 
-// File is the one that is written to a path.
+// File returns the file for a path.
 func (u *UserData) File(path string) (File, bool) {
 	for _, f := range u.WriteFiles {
 		if f.Path == path {
@@ -66,17 +65,17 @@ func (u *UserData) File(path string) (File, bool) {
 	return File{}, false
 }
 
-// A Node runs commands and returns what they print.
+// A Node runs commands and returns their output.
 type Node interface {
 	Run(ctx context.Context, argv ...string) (string, error)
 }
 
-// success is what Cluster API's command leaves behind when kubeadm has ended well.
+// success is the file that Cluster API's command writes when kubeadm has succeeded.
 const success = "/run/cluster-api/bootstrap-success.complete"
 
-// Apply does on a node what cloud-init would do: it writes the files, then runs the
-// commands as one script, which goes on after a command that fails. It returns what
-// that printed. The error is that kubeadm did not succeed.
+// Apply does on a node what cloud-init would do: it writes the files, then runs the commands as one
+// script, which continues after a command that fails. It returns the output of the script. The
+// error means that kubeadm did not succeed.
 func (u *UserData) Apply(ctx context.Context, n Node) (string, error) {
 	for _, f := range u.WriteFiles {
 		if err := f.write(ctx, n); err != nil {
@@ -90,7 +89,7 @@ func (u *UserData) Apply(ctx context.Context, n Node) (string, error) {
 	return out, nil
 }
 
-// writeFile takes path, permissions, owner, and the content in base64.
+// writeFile takes the path, the permissions, the owner, and the content in base64.
 const writeFile = `set -e
 mkdir -p "$(dirname "$1")"
 printf %s "$4" | base64 -d >"$1"

@@ -13,12 +13,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// values are what cloud-init knows of a node.
+// values are the values that cloud-init knows about a node.
 func values(node string) map[string]string {
 	return map[string]string{"ds.meta_data.hostname": node, "local_hostname": node}
 }
 
-// bootstrapData is the user data that Cluster API makes for the first machine in a
+// bootstrapData returns the user data that Cluster API generates for the first machine in a
 // namespace.
 func bootstrapData(t *testing.T, ns string) string {
 	t.Helper()
@@ -43,8 +43,8 @@ func bootstrapData(t *testing.T, ns string) string {
 	})
 }
 
-// TestUserData goes the whole way: from the KubeadmControlPlane that vipd writes,
-// through Cluster API's controllers, to what the first node gets.
+// TestUserData tests the whole path: from vipd's KubeadmControlPlane, through Cluster API's
+// controllers, to the user data of the first node.
 func TestUserData(t *testing.T) {
 	for _, api := range apis {
 		t.Run(api, func(t *testing.T) {
@@ -69,7 +69,7 @@ func checkUserData(t *testing.T, text string) {
 	if f.Permissions != "0600" || f.Owner != "root:root" || f.Encoding != "" || f.Append {
 		t.Errorf("%s: permissions %s, owner %s, encoding %q, append %t", podPath, f.Permissions, f.Owner, f.Encoding, f.Append)
 	}
-	// What the pod's credentials are made from is there before any command runs.
+	// The inputs of the pod's credentials exist before any command runs.
 	for _, path := range []string{"/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/pki/ca.key"} {
 		if f, _ := u.File(path); !strings.HasPrefix(f.Content, "-----BEGIN ") {
 			t.Errorf("%s: %q", path, f.Content)
@@ -81,7 +81,7 @@ func checkUserData(t *testing.T, text string) {
 			t.Errorf("kubeadm's configuration has no %q:\n%s", want, config.Content)
 		}
 	}
-	// No command but those of CAPV's template, and kubeadm itself.
+	// The only commands are those of CAPV's template, and kubeadm.
 	if n := len(u.RunCmd); n != 4 || !strings.HasPrefix(u.RunCmd[n-1], "kubeadm init --config /run/kubeadm/kubeadm.yaml") {
 		t.Errorf("commands = %q", u.RunCmd)
 	}

@@ -19,14 +19,14 @@ import (
 
 var flagSeed = flag.Uint64("seed", 0, "seed of the faults, 0 for another one each time")
 
-// shared is a lab with vipd on all nodes; tests leave it so.
+// shared is a lab with vipd on all nodes; each test leaves the lab in this state.
 var shared *lab.Lab
 
 func TestMain(m *testing.M) { labtest.Main(m, &shared) }
 
 var must = labtest.Must
 
-// logger is a writer of a test's log.
+// logger writes to the log of a test.
 type logger struct{ t *testing.T }
 
 func (l logger) Write(b []byte) (int, error) {
@@ -34,18 +34,18 @@ func (l logger) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// enough faults for one run of the tests, of the 70 of a round.
+// enough is the number of faults in one run of the tests; a round has 70.
 const enough = 32
 
-// TestChaos is about half of a round: faults, and some pairs. A report of
-// failures is kept, and every report can be judged again to the same end.
+// TestChaos is about half a round: faults, and some pairs. Reports of failures are kept, and each
+// report can be judged again with the same verdict.
 func TestChaos(t *testing.T) {
 	seed := *flagSeed
 	if seed == 0 {
 		seed = NewSeed()
 	}
 	dir := Folder(filepath.Join("..", "..", "reports"), seed)
-	t.Cleanup(func() { must(t, failover.Start(shared)) }) // the other tests need their vipds
+	t.Cleanup(func() { must(t, failover.Start(shared)) }) // the other tests need vipd on the nodes
 	sum, err := Run(t.Context(), shared, Options{Seed: seed, Most: enough, Dir: dir, Out: logger{t}})
 	if err != nil || !sum.OK() {
 		t.Fatalf("%d of %d episodes broke a rule, %d things were left, nothing is proven of %q; `make chaos SEED=%d` tries the same, `make chaos-replay REPORT=%s` judges it again: %v",
@@ -71,7 +71,8 @@ func TestChaos(t *testing.T) {
 	must(t, os.RemoveAll(dir))
 }
 
-// What Ending looks for on a node without a vipd, it sees where one holds the VIP.
+// Ending also finds, on a node where vipd holds the VIP, what it looks for on a node without a
+// vipd.
 func TestSearch(t *testing.T) {
 	n, err := failover.Ready(t.Context(), shared)
 	must(t, err)
@@ -79,7 +80,7 @@ func TestSearch(t *testing.T) {
 	must(t, err)
 	defer c.Close()
 	must(t, wait.Until(t.Context(), 10*time.Millisecond, func() (bool, error) {
-		sockets, err := n.Connections(shared.VIP) // accepted a moment after it was dialled
+		sockets, err := n.Connections(shared.VIP) // a connection is accepted a moment after it was dialled
 		return len(sockets) > 0, err
 	}))
 	var left []string

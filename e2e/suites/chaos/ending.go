@@ -15,19 +15,19 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// Bounds of what a vipd that has lived through everything has of goroutines, of which
-// 53 to 58 were counted at rest, and of open files, with 27 or 28. Calls that begin
-// together dial as many connections, each a file and two goroutines, which Go keeps for
-// 90 s: until so many are gone vipd is not at rest. The bound of goroutines leaves room
-// for the two of each connection up to the bound of files.
+// Bounds of the goroutines and open files of a vipd at the end of all faults. At rest, 53 to 58
+// goroutines and 27 or 28 files were counted. Calls that start together open as many connections;
+// each connection is a file and two goroutines, and Go keeps it for 90 s. vipd is not at rest until
+// these connections are closed. The bound of goroutines allows two goroutines for each connection
+// up to the bound of files.
 const (
 	maxGoroutines = 100
 	maxFiles      = 40
 	peace         = 100 * time.Second
 )
 
-// Ending looks for what should not be there: in the processes of vipd, and on the
-// nodes once they have ended. It says so in words.
+// Ending describes everything that should not be there: in the processes of vipd, and on the nodes
+// after these processes have ended.
 func Ending(ctx context.Context, l *lab.Lab) (left []string, err error) {
 	add := func(n *lab.Node, format string, args ...any) {
 		left = append(left, n.Name+": "+fmt.Sprintf(format, args...))
@@ -70,8 +70,8 @@ func Ending(ctx context.Context, l *lab.Lab) (left []string, err error) {
 	return left, err
 }
 
-// renewed waits until the holder has renewed the Lease: one that ends before it has
-// read it does not release it, as a namesake might be at work.
+// renewed waits until the holder has renewed the Lease: a holder that has not read the Lease yet
+// does not release it at its end, because another machine with the same node name may hold it.
 func renewed(ctx context.Context, l *lab.Lab) error {
 	n, err := failover.Ready(ctx, l)
 	if err != nil {
@@ -89,8 +89,8 @@ func renewed(ctx context.Context, l *lab.Lab) error {
 	})
 }
 
-// rest waits until every vipd is at rest, or until it cannot be put down to what went
-// before that one is not.
+// rest waits until every vipd is at rest, or until earlier faults can no longer be the reason that
+// one is not.
 func rest(ctx context.Context, l *lab.Lab) error {
 	before := time.Now()
 	return wait.Until(ctx, 100*time.Millisecond, func() (bool, error) {
@@ -103,7 +103,7 @@ func rest(ctx context.Context, l *lab.Lab) error {
 	})
 }
 
-// openFiles counts what vipd has open.
+// openFiles counts the open files of vipd.
 func openFiles(n *lab.Node) (int, error) {
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.Vipd.Pid()))
 	if err != nil {
@@ -112,11 +112,11 @@ func openFiles(n *lab.Node) (int, error) {
 	return len(open), nil
 }
 
-// traced is the head of a goroutine in a trace. containerd puts its own words before.
+// traced matches the first line of a goroutine in a trace. containerd adds a prefix.
 var traced = regexp.MustCompile(`(?m)(^| )goroutine \d+ .*\[`)
 
-// inside counts what vipd has open, and its goroutines by the trace that the Go
-// runtime writes at SIGQUIT. vipd is started again.
+// inside counts the open files and the goroutines of vipd, the latter in the trace that the Go
+// runtime writes at SIGQUIT. vipd is started again after that.
 func inside(ctx context.Context, n *lab.Node) (files, goroutines int, err error) {
 	if files, err = openFiles(n); err != nil {
 		return 0, 0, err
@@ -157,7 +157,7 @@ func end(ctx context.Context, n *lab.Node) error {
 	return err
 }
 
-// search looks on a node without a vipd.
+// search looks for leftovers on a node without a vipd.
 func search(ctx context.Context, n *lab.Node, vip netip.Addr, foreign string, add func(*lab.Node, string, ...any)) error {
 	has, err := n.Has(vip)
 	if err != nil {

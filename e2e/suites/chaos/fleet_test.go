@@ -14,8 +14,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// kubeVip stands in for kube-vip on a node: client-go's elector with its timing and
-// the node's name. It has the address while it leads.
+// kubeVip simulates kube-vip on a node: client-go's elector with kube-vip's timing and the node's
+// name. The node has the address while the elector leads.
 type kubeVip struct {
 	node  *lab.Node
 	stop  context.CancelFunc
@@ -37,8 +37,8 @@ func startKubeVip(t *testing.T, n *lab.Node, led chan *kubeVip) *kubeVip {
 	return k
 }
 
-// end takes the address away and then lets go of the Lease: what kube-vip does too
-// late is not to be laid to vipd.
+// end removes the address and then releases the Lease: delays of kube-vip itself must not be blamed
+// on vipd.
 func (k *kubeVip) end(t *testing.T) {
 	t.Helper()
 	if has, err := k.node.Has(shared.VIP); err != nil {
@@ -50,7 +50,7 @@ func (k *kubeVip) end(t *testing.T) {
 	k.ended.Wait()
 }
 
-// dropIn starts vipd as what is left of a kube-vip manifest whose image was changed.
+// dropIn starts vipd with the settings of a kube-vip manifest whose image was replaced.
 func dropIn(n *lab.Node) error {
 	return n.StartDaemon("env", "-i", "vip_arp=true", "port=6443", "vip_interface="+lab.Interface, "vip_cidr=32", "cp_enable=true",
 		"cp_namespace="+lab.LeaseNamespace, "vip_ddns=false", "svc_enable=true", "vip_leaderelection=true", "vip_leasename="+lab.LeaseName,
@@ -58,8 +58,8 @@ func dropIn(n *lab.Node) error {
 		"k8s_config_file="+n.Kubeconfig(), "prometheus_server=:2112", n.VipdBinary(), "manager")
 }
 
-// TestMixedFleet: kube-vip on two nodes, and on the third one vipd in its manifest.
-// Whoever lets go, the others take it in turn, and two nodes never answer.
+// TestMixedFleet: two nodes run kube-vip, and the third node runs vipd with kube-vip's manifest.
+// When the holder releases the Lease, another node takes it, and two nodes never answer.
 func TestMixedFleet(t *testing.T) {
 	for _, n := range shared.Nodes {
 		_, err := n.Vipd.Stop(5 * time.Second)
@@ -107,8 +107,8 @@ func passAround(ctx context.Context, t *testing.T) {
 		t.Errorf("vipd has the address while kube-vip on %s has the lease: %t, %v", first.node.Name, has, err)
 	}
 	first.end(t)
-	// A release without a mark is good for a second, and a stand-in asks each second:
-	// either may be first.
+	// Candidates wait for a second after a release without a mark, and the simulated kube-vip reads
+	// the Lease each second: either candidate may be first.
 	short, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	must(t, wait.Until(short, 50*time.Millisecond, func() (bool, error) {
@@ -121,7 +121,7 @@ func passAround(ctx context.Context, t *testing.T) {
 	}))
 }
 
-// next is the stand-in that leads next.
+// next returns the simulated kube-vip that leads next.
 func next(ctx context.Context, t *testing.T, led <-chan *kubeVip) *kubeVip {
 	t.Helper()
 	select {

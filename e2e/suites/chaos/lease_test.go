@@ -22,12 +22,12 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// whole is a time in which a wrong takeover would have happened: more than the lease of
-// client-go's elector, and of vipd beside kube-vip, and a try of that elector.
+// whole is long enough for a wrong takeover: longer than the lease of client-go's elector and of
+// vipd beside kube-vip, and one attempt of that elector.
 const whole = 6500 * time.Millisecond
 
-// TestAlongsideClientGo has client-go's own elector, as kube-vip uses it, on the
-// same Lease of a real API server: one holder at any time, both ways round.
+// TestAlongsideClientGo runs client-go's own elector, as kube-vip uses it, on the same Lease of a
+// real API server. There is one holder at any time, in both directions of the change.
 func TestAlongsideClientGo(t *testing.T) {
 	holder, err := failover.Ready(t.Context(), shared)
 	must(t, err)
@@ -35,7 +35,7 @@ func TestAlongsideClientGo(t *testing.T) {
 	must(t, err)
 	led := make(chan record.Time, 1)
 	le := elector(t, holder, "kube-vip", func() { led <- record.Now() })
-	var from, to record.Time // when client-go's elector led
+	var from, to record.Time // the time in which client-go's elector led
 	seen, err := observers.During(t.Context(), func(ctx context.Context, _ *record.Recorder) (err error) {
 		if from, to, err = takeTurns(ctx, le, led); err != nil {
 			return err
@@ -59,13 +59,13 @@ func TestAlongsideClientGo(t *testing.T) {
 	}
 }
 
-// takeTurns has vipd hold, then client-go's elector, then lets go of the Lease. It tells
-// when that elector led: from its word of it to just before it is told to end.
+// takeTurns makes vipd hold the Lease, then client-go's elector, which then releases the Lease. It
+// returns the time in which that elector led: from its report until just before it is told to end.
 func takeTurns(ctx context.Context, le *leaderelection.LeaderElector, led <-chan record.Time) (from, to record.Time, err error) {
 	electing, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() { defer close(done); le.Run(electing) }()
-	defer func() { stop(); <-done }() // it releases, without a mark
+	defer func() { stop(); <-done }() // the elector releases without a mark
 
 	if err := wait.For(ctx, whole); err != nil {
 		return 0, 0, err
@@ -75,7 +75,7 @@ func takeTurns(ctx context.Context, le *leaderelection.LeaderElector, led <-chan
 		return 0, 0, fmt.Errorf("client-go's elector took the lease of a living holder at %v", at)
 	default:
 	}
-	// All vipds release; then it is client-go's turn.
+	// All vipds release the Lease; then client-go's elector can claim it.
 	for _, n := range shared.Nodes {
 		if _, err := n.Vipd.Stop(5 * time.Second); err != nil {
 			return 0, 0, err
@@ -90,7 +90,7 @@ func takeTurns(ctx context.Context, le *leaderelection.LeaderElector, led <-chan
 	return from, record.Now(), err
 }
 
-// elector is client-go's, with kube-vip's timing.
+// elector is client-go's elector, with kube-vip's timing.
 func elector(t *testing.T, n *lab.Node, identity string, led func()) *leaderelection.LeaderElector {
 	t.Helper()
 	config, err := n.RESTConfig("admin.conf")
@@ -107,7 +107,8 @@ func elector(t *testing.T, n *lab.Node, identity string, led func()) *leaderelec
 	return le
 }
 
-// TestMoveThroughTheLease: without vipd's command, and with it where it cannot be.
+// TestMoveThroughTheLease: a move by an edit of the Lease, without vipd's command, and a move by
+// the command from a machine outside the nodes.
 func TestMoveThroughTheLease(t *testing.T) {
 	holder, err := failover.Ready(t.Context(), shared)
 	must(t, err)

@@ -1,5 +1,5 @@
-// Package chaos breaks a control plane in ways that a seed draws, one after the
-// other and two at once, judges each, and leaves a report that can be judged again.
+// Package chaos injects faults into a control plane, drawn from a seed, alone and in pairs, judges
+// each, and writes a report that can be judged again.
 package chaos
 
 import (
@@ -9,14 +9,14 @@ import (
 	"github.com/vipd-io/vipd/e2e/failover"
 )
 
-// compounds is how many pairs of faults a round has beside each fault alone.
+// compounds is the number of pairs in a round, in addition to each fault alone.
 const compounds = 6
 
-// latest is how much later than the first the second fault of a pair may begin.
+// latest bounds the delay from the first to the second fault of a pair.
 const latest = 3 * time.Second
 
-// Round is all of the faults, and some pairs of them, in an order that seed and number
-// decide, as they decide what is left to chance in each.
+// Round returns all faults, and some pairs of faults, in an order that depends only on the seed and
+// the number of the round, as do the random decisions of each fault.
 func Round(faults []failover.Fault, seed, number uint64) []failover.Fault {
 	rng := rand.New(rand.NewPCG(seed, number))
 	round := append([]failover.Fault{failover.None(5 * time.Second)}, faults...)
@@ -30,7 +30,7 @@ func Round(faults []failover.Fault, seed, number uint64) []failover.Fault {
 	return round
 }
 
-// pair draws two faults that can happen together.
+// pair draws two faults that are possible together.
 func pair(rng *rand.Rand, faults []failover.Fault) failover.Fault {
 	for {
 		a, b := faults[rng.IntN(len(faults))], faults[rng.IntN(len(faults))]

@@ -15,7 +15,7 @@ func names(round []failover.Fault) (out []string) {
 	return out
 }
 
-// The same seed gives the same faults, another seed or another round others.
+// The same seed gives the same faults; another seed or another round gives others.
 func TestRoundDependsOnTheSeed(t *testing.T) {
 	first := Round(failover.Faults, 1, 0)
 	again := Round(failover.Faults, 1, 0)
@@ -34,7 +34,7 @@ func TestRoundDependsOnTheSeed(t *testing.T) {
 	}
 }
 
-// A round has every fault once, and pairs that can happen together.
+// A round has every fault once, and pairs that are possible together.
 func TestRoundIsWhole(t *testing.T) {
 	for seed := range uint64(200) {
 		round := names(Round(failover.Faults, seed, 0))
@@ -64,7 +64,7 @@ func TestUnknownFault(t *testing.T) {
 	}
 }
 
-// A round of fewer faults has no others in its pairs either.
+// A round with fewer faults has only these faults in its pairs.
 func TestRoundOfKubelets(t *testing.T) {
 	for seed := range uint64(200) {
 		round := Round(failover.OfKubelets(), seed, 0)
@@ -79,8 +79,8 @@ func TestRoundOfKubelets(t *testing.T) {
 	}
 }
 
-// Each fault is a part of some pair, but for those that are put out by anything else: see
-// what they touch.
+// Each fault is part of a pair, except faults that any other fault disturbs, as their subjects
+// show.
 func TestEachFaultIsPaired(t *testing.T) {
 	paired := make(map[string]bool)
 	for seed := range uint64(500) {
@@ -97,7 +97,7 @@ func TestEachFaultIsPaired(t *testing.T) {
 	}
 }
 
-// A fault that needs something does not happen beside one that breaks it.
+// A fault that needs a part does not run beside a fault that breaks that part.
 func TestCompatible(t *testing.T) {
 	for _, tt := range []struct {
 		a, b string

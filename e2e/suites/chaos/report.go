@@ -17,8 +17,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/judge/timeline"
 )
 
-// Names of the files of a report. Each episode has a folder of its own, which
-// begins with its number.
+// Names of the files in a report. Each episode has its own folder, whose name starts with the
+// number of the episode.
 const (
 	runFile      = "run.json"
 	episodeFile  = "episode.json"
@@ -28,22 +28,22 @@ const (
 	logsFolder   = "logs"
 )
 
-// Header is what a run can be repeated from.
+// Header contains what is needed to repeat a run.
 type Header struct {
 	Seed    uint64    `json:"seed"`
 	Began   time.Time `json:"began"`
 	Machine string    `json:"machine"`
 }
 
-// NewSeed returns one that nobody chose, short enough to be typed.
+// NewSeed returns a random seed that is short enough to be typed.
 func NewSeed() uint64 { return rand.Uint64()>>32 + 1 }
 
-// Folder is a new report's among others.
+// Folder returns the folder of a new report.
 func Folder(reports string, seed uint64) string {
 	return filepath.Join(reports, fmt.Sprintf("%s-%d", time.Now().UTC().Format("2006-01-02-150405"), seed))
 }
 
-// saveEpisode writes all that is known of an episode, for Replay.
+// saveEpisode writes all data of an episode, for Replay.
 func saveEpisode(dir string, e record.Episode, v analyse.Verdict) error {
 	err := os.MkdirAll(dir, 0o755)
 	if err == nil {
@@ -66,7 +66,7 @@ func draw(dir string, e record.Episode, v analyse.Verdict) error {
 	return save(filepath.Join(dir, timelineFile), func(w io.Writer) error { return timeline.Write(w, e, v) })
 }
 
-// loadEpisode reads what saveEpisode wrote.
+// loadEpisode reads the files that saveEpisode wrote.
 func loadEpisode(dir string) (e record.Episode, v analyse.Verdict, err error) {
 	if err := errors.Join(loadJSON(filepath.Join(dir, episodeFile), &e), loadJSON(filepath.Join(dir, verdictFile), &v)); err != nil {
 		return e, v, err
@@ -86,18 +86,17 @@ func loadEpisode(dir string) (e record.Episode, v analyse.Verdict, err error) {
 
 // Replayed is an episode of a report that was judged again.
 type Replayed struct {
-	Name      string // of its folder
+	Name      string // name of its folder
 	Episode   record.Episode
 	Then, Now analyse.Verdict
 }
 
-// Same tells whether the verdict is what it was.
+// Same tells whether the new verdict equals the old one.
 func (r Replayed) Same() bool {
 	return slices.Equal(r.Then.Violations, r.Now.Violations) && slices.Equal(r.Then.Gaps, r.Now.Gaps) && r.Then.Unproven == r.Now.Unproven
 }
 
-// Replay judges all episodes of a report again, by the rules as they are now, and
-// draws their timelines.
+// Replay judges all episodes of a report again, by the present rules, and writes their timelines.
 func Replay(dir string) (out []Replayed, err error) {
 	folders, err := filepath.Glob(filepath.Join(dir, "*", episodeFile))
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/judge/record"
 )
 
-// broken is an episode in which a node answers beside the holder, once.
+// broken is an episode in which another node answers once beside the holder.
 func broken() record.Episode {
 	at := func(n int) record.Time { return record.Time(time.Duration(n) * record.ProbeInterval) }
 	e := record.Episode{
@@ -32,7 +32,7 @@ func broken() record.Episode {
 	return e
 }
 
-// A report says what was seen, and is judged again from that alone.
+// A report contains the observations, and can be judged again from these alone.
 func TestReplay(t *testing.T) {
 	dir := t.TempDir()
 	e := broken()
@@ -42,7 +42,7 @@ func TestReplay(t *testing.T) {
 		t.Fatal("nothing is wrong with it")
 	}
 	must(t, saveEpisode(filepath.Join(dir, "0001-none"), e, verdict))
-	must(t, saveEpisode(filepath.Join(dir, "0002-none"), e, analyse.Verdict{})) // as if the rules had not seen it then
+	must(t, saveEpisode(filepath.Join(dir, "0002-none"), e, analyse.Verdict{})) // as if earlier rules had not detected it
 	got, err := Replay(dir)
 	must(t, err)
 	if len(got) != 2 || got[0].Name != "0001-none" || !got[0].Same() || got[1].Same() {
@@ -60,7 +60,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// What cannot be read is not taken for a report without a fault.
+// A report that cannot be read is an error, and does not count as a report without a broken rule.
 func TestReplayNothing(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := Replay(dir); err == nil {

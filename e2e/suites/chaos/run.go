@@ -17,57 +17,58 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// patience bounds one episode: several times what the longest takes.
+// patience bounds one episode: several times the duration of the longest fault.
 const patience = 4 * time.Minute
 
-// Options say what to do.
+// Options configures a run.
 type Options struct {
 	Seed uint64
-	// Faults are those that can happen to the lab's nodes. Default: failover.Faults.
+	// Faults are the faults that are possible on the lab's nodes. Default: failover.Faults.
 	Faults []failover.Fault
-	// For is how long to begin new rounds; 0 is for one round.
+	// For is the time in which new rounds begin; 0 means one round.
 	For time.Duration
-	// Only, if set, are the names of the faults to take of each round, and Most,
-	// if not 0, is how many of them.
+	// Only, if set, are the names of the faults that are taken from each round. Most, if not 0, is
+	// the maximum number of these faults.
 	Only []string
 	Most int
 	// Dir is the folder of the report.
 	Dir string
-	// SaveLogs copies the logs of the lab to a folder. Default: its own SaveLogs.
+	// SaveLogs copies the logs of the lab to a folder. Default: SaveLogs of the lab.
 	SaveLogs func(dir string) error
-	// Out is told how it goes.
+	// Out receives the progress.
 	Out io.Writer
 }
 
-// A Summary is what a run came to.
+// A Summary is the result of a run.
 type Summary struct {
 	Episodes int
 	// Kinds counts the faults of each name.
 	Kinds map[string]int
-	// Failed are the folders of episodes that broke a rule.
+	// Failed are the folders of the episodes that broke a rule.
 	Failed []string
-	// Unproven are the faults of which nothing is proven, however often they were tried,
-	// as the machine was too busy to observe them.
+	// Unproven are the faults without a result after all tries, because the machine was too busy to
+	// observe them.
 	Unproven []string
-	// Watched is the length of all episodes, Blind how much of it was not observed.
+	// Watched is the total duration of all episodes, Blind the part of it that was not observed.
 	Watched, Blind time.Duration
-	// Left is what was found at the end that should not be there.
+	// Left describes what should not be there at the end.
 	Left []string
 }
 
-// OK tells whether nothing was wrong, and enough was observed to tell.
+// OK tells whether no rule was broken, and enough was observed.
 func (s Summary) OK() bool { return s.clean() && s.observed() }
 
-// OnlyUnproven tells whether all that is wrong is that too little was observed.
+// OnlyUnproven tells whether the only failure is that too little was observed.
 func (s Summary) OnlyUnproven() bool { return s.clean() && !s.observed() }
 
 func (s Summary) clean() bool { return s.Episodes > 0 && len(s.Failed) == 0 && len(s.Left) == 0 }
 
-// observed: on a busy machine a fault now and then cannot be observed, also if it is
-// tried again. A run proves something all the same if that is so of one in ten at most.
+// observed tells whether enough faults were observed. On a busy machine, a fault sometimes cannot
+// be observed, even if it is tried again. A run is still valid if that applies to one fault in ten
+// at most.
 func (s Summary) observed() bool { return len(s.Unproven) == 0 || 10*len(s.Unproven) <= len(s.Kinds) }
 
-// tries is how often a fault takes place of which too little was observed.
+// tries is the maximum number of tries of a fault of which too little was observed.
 const tries = 3
 
 type suite struct {
@@ -77,8 +78,8 @@ type suite struct {
 	sum     Summary
 }
 
-// Run breaks a lab in which vipd runs on all nodes, and ends vipd there to see what
-// is left. It goes on after a broken rule. The error is that it could not go on.
+// Run injects faults into a lab with vipd on all nodes, and ends vipd there to see what is left. It
+// continues after a broken rule. The error means that it could not continue.
 func Run(ctx context.Context, l *lab.Lab, o Options) (_ Summary, err error) {
 	if o.Faults == nil {
 		o.Faults = failover.Faults
@@ -120,7 +121,7 @@ func Run(ctx context.Context, l *lab.Lab, o Options) (_ Summary, err error) {
 	return s.sum, nil
 }
 
-// known returns an error for a name that no round has. A pair is in some rounds.
+// known returns an error for a name that is in no round. A pair is only in some rounds.
 func known(faults []failover.Fault, names []string) error {
 	for _, name := range names {
 		ofName := func(f failover.Fault) bool { return f.Name == name }
@@ -131,7 +132,7 @@ func known(faults []failover.Fault, names []string) error {
 	return nil
 }
 
-// machine is what it runs on.
+// machine describes the machine of the run.
 func machine() string {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
@@ -167,7 +168,7 @@ func (s *suite) chosen(round []failover.Fault) []failover.Fault {
 	return round
 }
 
-// try has one fault take place until something is proven by it.
+// try repeats one fault until the result is proven.
 func (s *suite) try(ctx context.Context, f failover.Fault) error {
 	for range tries {
 		if unproven, err := s.episode(ctx, f); err != nil || !unproven {
@@ -178,8 +179,8 @@ func (s *suite) try(ctx context.Context, f failover.Fault) error {
 	return nil
 }
 
-// episode tries one fault and puts down what came of it. One that breaks a rule proves
-// that, whatever was not observed.
+// episode runs one fault and records the result. An episode that breaks a rule counts, whatever was
+// not observed.
 func (s *suite) episode(ctx context.Context, f failover.Fault) (unproven bool, err error) {
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

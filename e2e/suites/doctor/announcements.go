@@ -11,8 +11,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// newHolder restarts the holder's vipd, so that another node holds the VIP. What was
-// claimed under the one before counts no more, else it would for a minute.
+// newHolder restarts the holder's vipd, so that another node holds the VIP. Claims under the
+// earlier holder no longer count; otherwise they would count for a minute.
 func newHolder(n *lab.Node) error {
 	_, err := n.Vipd.Stop(5 * time.Second)
 	return errors.Join(err, n.StartVipd())
@@ -35,7 +35,7 @@ var noAnnouncements = Fault{
 			if err != nil {
 				return errors.Join(append(errs, err)...)
 			}
-			return errors.Join(append(errs, newHolder(after))...) // which announces at once
+			return errors.Join(append(errs, newHolder(after))...) // the new holder announces itself at once
 		}
 		for _, n := range s.Nodes {
 			if _, err := n.Run(ctx, "nft", fmt.Sprintf("add table netdev lab; add chain netdev lab in { type filter hook ingress device %s priority 0; }; "+
@@ -55,8 +55,8 @@ var noAnnouncements = Fault{
 	Want: []Found{{ID: "D24", Mark: "deaf"}}, Verdict: "The network between the nodes drops announcements of the VIP",
 }
 
-// doctorSays waits until the announcements of a new holder are so old that who has not
-// heard them never will.
+// doctorSays waits until the announcements of a new holder are so old that a node that missed them
+// will not receive them any more.
 func (s *Site) doctorSays(ctx context.Context, on *lab.Host, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -10,7 +10,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/labtest"
 )
 
-// shared is a healthy site; tests leave it so.
+// shared is a healthy site; each test leaves the site in this state.
 var shared *Site
 
 func TestMain(m *testing.M) {
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 
 var must = labtest.Must
 
-// TestHealthy: on a healthy cluster, nothing is found anywhere.
+// TestHealthy: on a healthy cluster, the doctor finds nothing on any machine.
 func TestHealthy(t *testing.T) {
 	for _, n := range shared.Nodes {
 		healthy(t, n.Host)
@@ -39,7 +39,7 @@ func healthy(t *testing.T, h *lab.Host, args ...string) {
 	}
 }
 
-// TestFaults makes each fault, has the doctor look, and mends it.
+// TestFaults injects each fault, runs the doctor, and repairs the fault.
 func TestFaults(t *testing.T) {
 	for _, f := range Faults {
 		t.Run(f.Name, func(t *testing.T) {

@@ -17,24 +17,24 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// Fault is something wrong that is really made, and what the doctor has to say of it.
+// Fault is a real fault, and the expected result of the doctor.
 type Fault struct {
 	Name string
-	// Title says what was done, Seen what a person sees of it.
+	// Title says what was done, Seen what a user notices.
 	Title, Seen string
-	// Make makes it and tells where to ask, and how; undo mends it.
+	// Make injects the fault, and returns where and how to run the doctor; undo repairs it.
 	Make func(context.Context, *Site) (undo func(context.Context) error, on *lab.Host, args []string, err error)
-	// Want are findings of it, by ID and mark; others may follow from it, and be other
-	// ones at other times.
+	// Want are the expected findings, by ID and mark; others may follow from the fault, and may
+	// differ between runs.
 	Want []Found
-	// Verdict is a part of the first sentence.
+	// Verdict is a part of the first sentence of the verdict.
 	Verdict string
 }
 
-// Faults are all there are.
+// Faults are all faults.
 var Faults = []Fault{noGateway, firewall, stranger, noAPIServer, noRights, staleLease, kubeVip, nodeIP, otherDuration, orphan, otherCA, noAnnouncements}
 
-// ByName finds one.
+// ByName returns the fault of that name.
 func ByName(name string) (Fault, error) {
 	for _, f := range Faults {
 		if f.Name == name {
@@ -44,7 +44,7 @@ func ByName(name string) (Fault, error) {
 	return Fault{}, fmt.Errorf("there is no fault %q", name)
 }
 
-// roles are the holder and a standby.
+// roles returns the holder and a standby.
 func (s *Site) roles(ctx context.Context) (holder, standby *lab.Node, err error) {
 	holder, err = failover.Ready(ctx, s.Lab)
 	if err != nil {
@@ -268,7 +268,7 @@ var orphan = Fault{
 var otherCA = Fault{
 	Name: "ca", Title: "What answers at the VIP has a certificate of another CA.", Seen: "x509: certificate signed by unknown authority",
 	Make: func(_ context.Context, s *Site) (func(context.Context) error, *lab.Host, []string, error) {
-		// Another CA of the same cluster, which did not sign it either.
+		// Another CA of the same cluster, which did not sign the certificate either.
 		return func(context.Context) error { return nil }, s.Worker, append(s.AsWorker(), "--ca", s.Nodes[0].PKI()+"/front-proxy-ca.crt"), nil
 	},
 	Want: []Found{{ID: "D15", Mark: "other CA"}}, Verdict: "Another cluster or another machine has the VIP",

@@ -1,5 +1,5 @@
-// Package doctor has `vipd doctor` look at real control planes: healthy ones, and ones
-// with a fault that was really made.
+// Package doctor runs `vipd doctor` on real control planes, healthy ones and ones with a real
+// fault.
 package doctor
 
 import (
@@ -15,15 +15,15 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// Site is a lab as the network of a healthy cluster is: with a router, and a default
-// route on each node.
+// Site is a lab with the network of a healthy cluster: with a router, and a default route on each
+// node.
 type Site struct {
 	*lab.Lab
 	// Worker is a machine that is a client of the VIP.
 	Worker *lab.Host
 }
 
-// New makes a site of a lab and starts vipd on its nodes.
+// New makes a site from a lab and starts vipd on its nodes.
 func New(ctx context.Context, l *lab.Lab) (*Site, error) {
 	if _, err := l.AddHost("router", 1); err != nil {
 		return nil, err
@@ -44,10 +44,10 @@ func New(ctx context.Context, l *lab.Lab) (*Site, error) {
 	return s, err
 }
 
-// Found is a finding, without its words.
+// Found is a finding, without its text.
 type Found struct{ ID, Severity, Mark, Seen string }
 
-// Report is the document of `vipd doctor -o json`, as far as it is looked at here.
+// Report is the part of the document of `vipd doctor -o json` that these tests use.
 type Report struct {
 	Verdict []string
 	Results []struct {
@@ -56,7 +56,7 @@ type Report struct {
 	}
 }
 
-// Findings are those of all checks.
+// Findings returns the findings of all checks.
 func (r Report) Findings() (out []Found) {
 	for _, res := range r.Results {
 		out = append(out, res.Findings...)
@@ -64,10 +64,10 @@ func (r Report) Findings() (out []Found) {
 	return out
 }
 
-// etc stands in place of a host's /etc, in the mount namespace of what runs there.
+// etc replaces a host's /etc, in the mount namespace of the programs that run there.
 func etc(h *lab.Host) string { return filepath.Join(h.Dir, "etc") }
 
-// Put writes a file of a host's /etc; remove takes it away.
+// Put writes a file in a host's /etc; remove removes it.
 func Put(h *lab.Host, name string, content []byte) (remove func() error, err error) {
 	path := filepath.Join(etc(h), name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -85,7 +85,7 @@ func (s *Site) Consult(ctx context.Context, h *lab.Host, args ...string) (text s
 		return "", 0, err
 	}
 	argv := []string{"unshare", "--mount", "sh", "-c", `mount --bind "$1" /etc && shift && exec "$@"`, "sh", etc(h), s.Nodes[0].VipdBinary(), "doctor",
-		"--ca", s.Nodes[0].CAFile(), "--skip", "D27"} // the clock is that of the machine under the lab
+		"--ca", s.Nodes[0].CAFile(), "--skip", "D27"} // the clock is that of the machine that runs the lab
 	text, err = h.Run(ctx, append(argv, args...)...)
 	var status *exec.ExitError
 	if errors.As(err, &status) && status.ExitCode() <= 2 {
@@ -94,7 +94,7 @@ func (s *Site) Consult(ctx context.Context, h *lab.Host, args ...string) (text s
 	return text, 0, err
 }
 
-// Examine has its report.
+// Examine runs the doctor and returns its report.
 func (s *Site) Examine(ctx context.Context, h *lab.Host, args ...string) (r Report, exit int, err error) {
 	text, exit, err := s.Consult(ctx, h, append(args, "-o", "json")...)
 	if err != nil {
@@ -106,5 +106,5 @@ func (s *Site) Examine(ctx context.Context, h *lab.Host, args ...string) (r Repo
 	return r, exit, nil
 }
 
-// AsWorker are the flags for a client.
+// AsWorker are the flags for a client of the VIP.
 func (s *Site) AsWorker() []string { return []string{"--worker", "--address", s.VIP.String()} }

@@ -20,7 +20,7 @@ func (s *Site) nobody(ctx context.Context) error {
 	})
 }
 
-// settle waits until all is well again, and every vipd is ready.
+// settle waits until the doctor finds nothing any more, and every vipd is ready.
 func (s *Site) settle(ctx context.Context) error {
 	if _, err := failover.Ready(ctx, s.Lab); err != nil {
 		return err
@@ -40,8 +40,8 @@ func (s *Site) settle(ctx context.Context) error {
 	return nil
 }
 
-// servesStatus waits until every vipd that runs serves its status: a holder is there before
-// the status of a vipd that has just been started.
+// servesStatus waits until every running vipd serves its status: there may be a holder before a
+// vipd that was just started serves its status.
 func (s *Site) servesStatus(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()

@@ -20,8 +20,8 @@ import (
 
 var flagAll = flag.Bool("all", false, "try the faults, too, that package chaos tries on nodes without a kubelet (make nightly)")
 
-// TestKubeadm makes a cluster and breaks it, one way after the other. The sysctls
-// are those that kubelet sets.
+// TestKubeadm creates a cluster and injects one fault after the other. The sysctls are those that
+// kubelet sets.
 func TestKubeadm(t *testing.T) {
 	before := sysctls(t)
 	var name string
@@ -67,11 +67,11 @@ func testCluster(t *testing.T, c *kubeadm.Cluster) {
 	}
 }
 
-// ofChaos are faults that package chaos has of nodes without a kubelet, which has no part in
-// what follows, or only once the VIP has moved.
+// ofChaos are faults that package chaos also injects on nodes without a kubelet. The kubelet has no
+// part in their effects, or only after the VIP has moved.
 var ofChaos = []string{"containerkilled", "poweroff"}
 
-// steps are what to try, in an order in which it can be: the first make the cluster whole.
+// steps are the tests in a possible order: the first steps complete the cluster.
 func steps(t *testing.T, c *kubeadm.Cluster) []failover.Fault {
 	t.Helper()
 	off, err := failover.ByName("poweroff")
@@ -83,7 +83,7 @@ func steps(t *testing.T, c *kubeadm.Cluster) []failover.Fault {
 	})
 }
 
-// testName asks the VIP by its name.
+// testName sends a request to the VIP by its name.
 func testName(t *testing.T, c *kubeadm.Cluster) {
 	t.Helper()
 	pem, err := os.ReadFile(c.Nodes[0].Lab.CAFile())
@@ -103,7 +103,7 @@ func testName(t *testing.T, c *kubeadm.Cluster) {
 	}
 }
 
-// testFault tells whether the cluster is whole after it.
+// testFault injects a fault, and tells whether the cluster is complete after it.
 func testFault(t *testing.T, c *kubeadm.Cluster, f failover.Fault) bool {
 	began := time.Now()
 	o, err := failover.Run(t.Context(), c.Lab, f, func(format string, args ...any) {
@@ -116,7 +116,7 @@ func testFault(t *testing.T, c *kubeadm.Cluster, f failover.Fault) bool {
 	for _, v := range o.Violations {
 		t.Error(v)
 	}
-	if o.Unproven != "" { // kubelet and kubeadm take all of the machine at times, and not all can be tried again
+	if o.Unproven != "" { // kubelet and kubeadm sometimes use all of the machine, and some steps cannot be repeated
 		t.Logf("nothing is proven: %s", o.Unproven)
 	}
 	if len(o.Gaps) > 0 {
@@ -126,7 +126,7 @@ func testFault(t *testing.T, c *kubeadm.Cluster, f failover.Fault) bool {
 	return true
 }
 
-// keep saves what there is to look at.
+// keep saves logs and records.
 func keep(t *testing.T, c *kubeadm.Cluster) {
 	dir, err := filepath.Abs(filepath.Join("..", "..", "reports", "kubeadm-"+c.Lab.Name))
 	if err != nil {

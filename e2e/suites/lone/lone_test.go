@@ -1,5 +1,5 @@
-// Package lone is about a control plane of one node: nobody could take the VIP over, so
-// nothing that the store does is a reason to take it down.
+// Package lone tests a control plane with one node: no other node could take the VIP, so no problem
+// of the store is a reason to remove the VIP.
 package lone
 
 import (
@@ -25,16 +25,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var must = labtest.Must
 
-// leaseLine is what the status says of the lease.
+// leaseLine is the line about the lease in the status.
 type leaseLine struct {
 	Holder          string  `json:"holder"`
 	DurationSeconds float64 `json:"durationSeconds"`
 	DurationReason  string  `json:"durationReason"`
 }
 
-// leaseOf is empty while vipd does not tell its status.
+// leaseOf returns the line, or "" while vipd does not serve its status.
 func leaseOf(ctx context.Context, n *lab.Node) leaseLine {
-	text, _ := n.Run(ctx, n.VipdBinary(), "status", "-o", "json") // its exit status is that of the VIP's health
+	text, _ := n.Run(ctx, n.VipdBinary(), "status", "-o", "json") // the exit status is the health of the VIP
 	var s struct{ Lease leaseLine }
 	if json.Unmarshal([]byte(text), &s) != nil {
 		return leaseLine{}
@@ -42,7 +42,7 @@ func leaseOf(ctx context.Context, n *lab.Node) leaseLine {
 	return s.Lease
 }
 
-// alone waits until vipd has found out that there is no other candidate.
+// alone waits until vipd knows that there is no other candidate.
 func alone(t *testing.T, n *lab.Node) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -57,16 +57,16 @@ func alone(t *testing.T, n *lab.Node) {
 	}
 }
 
-// trouble keeps the store of a lab from answering, until the context ends.
-type trouble struct {
+// fault prevents the store of a lab from answering, until the context ends.
+type fault struct {
 	name  string
 	lasts time.Duration
 	make  func(context.Context, *lab.Lab) error
 }
 
-var troubles = []trouble{
-	// A lease of 3 s ran out in it, twice in 40 s: clients that begin, as controllers do,
-	// fetch what the API server serves, which is work for it.
+var faults = []fault{
+	// With this load, a lease of 3 s expired twice in 40 s: new clients, such as controllers, fetch
+	// the OpenAPI document, which is work for the API server.
 	{"API server short of CPU, and busy", 30 * time.Second, func(ctx context.Context, l *lab.Lab) error {
 		n := l.Nodes[0]
 		var g errgroup.Group
@@ -93,40 +93,40 @@ var troubles = []trouble{
 	}},
 }
 
-// TestStaysUp: whatever keeps the store from answering for less than half a minute, the
-// VIP stays. Each trouble has a lab of its own, and all of them are made at once.
+// TestStaysUp: the VIP stays, whatever prevents the store from answering for less than half a
+// minute. Each fault has its own lab, and all faults run in parallel.
 func TestStaysUp(t *testing.T) {
 	bin, err := lab.Build(t.Context(), lab.BuildOptions{Progress: os.Stderr})
 	must(t, err)
 	release, err := lab.Exclusive(t.Context()) // the disk is busy
 	must(t, err)
 	defer release()
-	var all sync.WaitGroup // t.Parallel would run as many as there are processors
-	for _, trouble := range troubles {
+	var all sync.WaitGroup // t.Parallel would run only as many as there are processors
+	for _, f := range faults {
 		all.Go(func() {
-			t.Run(trouble.name, func(t *testing.T) {
-				l, err := lab.Start(t.Context(), lab.Options{Binaries: bin, Nodes: 1, VIP: netip.MustParseAddr("192.168.35.110")}) // not the default
+			t.Run(f.name, func(t *testing.T) {
+				l, err := lab.Start(t.Context(), lab.Options{Binaries: bin, Nodes: 1, VIP: netip.MustParseAddr("192.168.35.110")}) // not the default VIP
 				must(t, err)
 				defer func() { must(t, l.Close()) }()
 				must(t, l.Nodes[0].StartVipd())
-				trouble.leaves(t, l)
+				f.expectVIP(t, l)
 			})
 		})
 	}
 	all.Wait()
 }
 
-// leaves makes the trouble, and expects the VIP to stay.
-func (tr trouble) leaves(t *testing.T, l *lab.Lab) {
+// expectVIP injects the fault, and expects the VIP to stay.
+func (f fault) expectVIP(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	n := l.Nodes[0]
 	alone(t, n)
 	watch, err := observe.Outside(l)
 	must(t, err)
 	seen, err := watch.During(t.Context(), func(ctx context.Context, _ *record.Recorder) error {
-		short, cancel := context.WithTimeout(ctx, tr.lasts)
+		short, cancel := context.WithTimeout(ctx, f.lasts)
 		defer cancel()
-		if err := tr.make(short, l); err != nil {
+		if err := f.make(short, l); err != nil {
 			return err
 		}
 		ready, done := context.WithTimeout(ctx, time.Minute)
@@ -145,7 +145,7 @@ func (tr trouble) leaves(t *testing.T, l *lab.Lab) {
 	t.Logf("the lease afterwards: %+v", leaseOf(t.Context(), n))
 }
 
-// unanswered is the longest time in which each question that was asked had no answer.
+// unanswered returns the longest time in which no request was answered.
 func unanswered(h record.History) (longest time.Duration) {
 	answered := make(map[uint32]bool)
 	for _, a := range h.Answers {

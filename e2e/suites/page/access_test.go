@@ -11,9 +11,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// faint finds text whose contrast with what is behind it is less than 4.5:1 (WCAG
-// 2.2, 1.4.3), by the colours that the browser computed. Nothing on the page has an
-// opacity or a picture behind it.
+// faint finds text with a contrast of less than 4.5:1 to its background (WCAG 2.2, 1.4.3), by the
+// colours that the browser computed. Nothing on the page has an opacity or a background picture.
 const faint = `(() => {
   const parse = (c) => { const n = c.match(/[\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
   const light = (c) => { const [r, g, b] = c.map((v) => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
@@ -32,11 +31,11 @@ const faint = `(() => {
   return seen < 50 ? ["only " + seen + " texts"] : [...out];
 })()`
 
-// wide finds what is wider than the window.
+// wide finds elements that are wider than the window.
 const wide = `[...document.querySelectorAll("body *")].filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > document.documentElement.clientWidth + .5)
   .map((e) => e.outerHTML.slice(0, 120)).concat(document.documentElement.scrollWidth > innerWidth ? ["the page scrolls"] : [])`
 
-// readable looks for text that is hard to read, in one look.
+// readable checks for text that is hard to read, in one appearance of the page.
 func (b *tab) readable(l look) {
 	b.t.Helper()
 	for _, f := range ask[[]string](b, faint) {
@@ -47,14 +46,13 @@ func (b *tab) readable(l look) {
 	}
 }
 
-// named are the roles that must have a name, and landmarks those that must be there
-// once (WAI-ARIA 1.2).
+// named are the roles that must have a name; landmarks must exist exactly once (WAI-ARIA 1.2).
 var (
 	named     = []string{"link", "button", "DisclosureTriangle", "region", "navigation", "heading", "columnheader", "rowheader"}
 	landmarks = []string{"main", "banner", "contentinfo", "navigation"}
 )
 
-// accessible looks at the page as a screen reader has it.
+// accessible checks the page as a screen reader gets it.
 func (b *tab) accessible() {
 	b.t.Helper()
 	var nodes []*accessibility.Node

@@ -23,10 +23,10 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// reports is where the screenshots are kept.
+// reports is the folder of the screenshots.
 const reports = "../../reports/page"
 
-// browser starts a Chromium without a window, and returns its context.
+// browser starts a headless Chromium, and returns its context.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	found, err := exec.CommandContext(t.Context(), "../../../hack/browser").CombinedOutput()
@@ -34,7 +34,7 @@ func browser(t *testing.T) context.Context {
 	if err != nil {
 		t.Fatalf("find a Chromium: %v: %s", err, path)
 	}
-	// It has no sandbox for root.
+	// Chromium has no sandbox if root starts it.
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
@@ -52,12 +52,12 @@ func browser(t *testing.T) context.Context {
 	return ctx
 }
 
-// tab is one in the browser, with what the browser has to complain of.
+// tab is a tab of the browser, with the complaints of the browser.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
-	// url is the page's, lossy tells that the other end goes away: a request that
-	// fails is nothing to complain of.
+	// url is the URL of the page; lossy means that the server may end: a failed request is no
+	// complaint.
 	url   string
 	lossy bool
 
@@ -65,7 +65,7 @@ type tab struct {
 	complaints []string
 }
 
-// open opens a page in a tab of its own, after some steps.
+// open opens a page in a new tab, after some steps.
 func open(t *testing.T, browser context.Context, url string, before ...chromedp.Action[chromedp.Void]) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser)
@@ -88,8 +88,8 @@ func open(t *testing.T, browser context.Context, url string, before ...chromedp.
 	return b
 }
 
-// hear notes what should not be: a line in the console, an error, what a policy
-// keeps out, a request to anybody else.
+// hear records complaints: a line in the console, an error, a violation of the content security
+// policy, a request to another server.
 func (b *tab) hear(event any) {
 	complain := func(format string, args ...any) {
 		b.mu.Lock()
@@ -116,7 +116,7 @@ func (b *tab) hear(event any) {
 	}
 }
 
-// calm fails the test if there was anything to complain of.
+// calm fails the test if there was a complaint.
 func (b *tab) calm() {
 	b.t.Helper()
 	b.mu.Lock()
@@ -143,15 +143,14 @@ func ask[T any](b *tab, expression string) T {
 	return v
 }
 
-// text is what is shown of the first element that fits, "" if there is none.
+// text returns the displayed text of the first matching element, "" if there is none.
 func (b *tab) text(selector string) string {
 	b.t.Helper()
 	return ask[string](b, fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ""`, selector))
 }
 
-// until waits until the text of an element is as it should be. It asks again and
-// again from here: chromedp's own way makes a function from text, which the page's
-// policy forbids.
+// until waits until the text of an element is as expected. It polls from here: chromedp's own
+// polling creates a function from text, which the policy of the page forbids.
 func (b *tab) until(selector string, fits func(string) bool) string {
 	b.t.Helper()
 	var text string
@@ -165,16 +164,16 @@ func (b *tab) until(selector string, fits func(string) bool) string {
 	return text
 }
 
-// look is how a person looks at it.
+// look is an appearance of the page.
 type look struct {
 	name   string
-	scheme string // of prefers-color-scheme
+	scheme string // value of prefers-color-scheme
 	width  int64
 }
 
 var looks = []look{{"light", "light", 1200}, {"dark", "dark", 1200}, {"phone", "light", 360}, {"phone-dark", "dark", 360}}
 
-// as has the page shown that way.
+// as switches the page to that appearance.
 func (b *tab) as(l look) {
 	b.t.Helper()
 	b.do(chromedp.EmulateViewport(l.width, 800), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
@@ -184,7 +183,7 @@ func (b *tab) as(l look) {
 	}))
 }
 
-// keep saves what is seen.
+// keep saves a screenshot.
 func (b *tab) keep(name string) {
 	b.t.Helper()
 	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
@@ -199,13 +198,13 @@ func (b *tab) keep(name string) {
 	}
 }
 
-// withoutScripts is a browser's setting.
+// withoutScripts disables scripts in the browser.
 var withoutScripts = chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 	_, err := cdp.Call(ctx, t, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	return err
 })
 
-// action runs an expression for what it does.
+// action runs an expression for its effect.
 func action(expression string) chromedp.Action[chromedp.Void] {
 	return chromedp.Evaluate[chromedp.Void](expression)
 }

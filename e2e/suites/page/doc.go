@@ -1,3 +1,3 @@
-// Package page tests the page of vipd's status endpoint as people have it before
-// them: in Chromium, while the VIP of a lab moves. There is nothing in it but tests.
+// Package page tests the page of vipd's status endpoint in Chromium, while the VIP of a lab moves.
+// The package contains only tests.
 package page

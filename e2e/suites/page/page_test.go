@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestPage looks at the pages of three nodes while the holder's vipd is killed and comes back.
+// TestPage checks the pages of three nodes while the holder's vipd is killed and started again.
 func TestPage(t *testing.T) {
 	err := lab.WithBeside(t.Context(), failover.LabOptions, func(l *lab.Lab) error {
 		t.Run("failover", func(t *testing.T) { testFailover(t, l) })
@@ -28,8 +28,8 @@ func TestPage(t *testing.T) {
 
 func is(want string) func(string) bool { return func(s string) bool { return s == want } }
 
-// marked is a page that was told apart from one that was loaded again: it has a
-// mark, the focus on its last summary, which is open, and is not at its top.
+// marked identifies a page that was not loaded again: it has a mark, the focus on its last summary,
+// which is open, and it is scrolled.
 const (
 	mark = `(() => { window.mark = true; const s = [...document.querySelectorAll("summary")].pop(); s.click(); s.focus(); scrollTo(0, 200);
   window.spoken = []; new MutationObserver(() => spoken.push(document.querySelector(".answer").innerText))
@@ -103,7 +103,7 @@ func testFailover(t *testing.T, l *lab.Lab) {
 	}
 }
 
-// shown finds a change, its words and its bar.
+// shown finds a change in the history, its text and its bar.
 func shown(t *testing.T, b *tab, selector string, words ...string) {
 	t.Helper()
 	text := b.until(selector, func(s string) bool { return s != "" })
@@ -126,7 +126,7 @@ func shown(t *testing.T, b *tab, selector string, words ...string) {
 	}
 }
 
-// looked looks at a page in each way, with all of it open.
+// looked checks a page in each appearance, with all of its sections open.
 func looked(t *testing.T, b *tab) {
 	t.Helper()
 	b.do(action(`document.querySelectorAll("details").forEach((d) => d.open = false); document.activeElement.blur()`))
@@ -142,7 +142,7 @@ func looked(t *testing.T, b *tab) {
 	b.accessible()
 }
 
-// scriptless is the page as it is without a script.
+// scriptless checks the page without a script.
 func scriptless(t *testing.T, browser context.Context, url, headline, expired string) {
 	t.Helper()
 	b := open(t, browser, url, withoutScripts)

@@ -10,11 +10,11 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// status is where vipd tells its status, in the node's network namespace.
+// status is the address of vipd's status in the node's network namespace.
 const status = "127.0.0.1:2112"
 
-// tunnel gives a port of this machine to a node's status, as `kubectl port-forward`
-// would, and returns the page's address. Without a vipd, connections end at once.
+// tunnel forwards a port of this machine to a node's status, like `kubectl port-forward`, and
+// returns the address of the page. Without a vipd, connections end at once.
 func tunnel(t *testing.T, n *lab.Node) string {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -32,7 +32,7 @@ func tunnel(t *testing.T, n *lab.Node) string {
 		for {
 			near, err := l.Accept()
 			if err != nil {
-				return // closed
+				return // the listener was closed
 			}
 			open.Go(func() { join(ctx, near, n) })
 		}
@@ -40,7 +40,7 @@ func tunnel(t *testing.T, n *lab.Node) string {
 	return "http://" + l.Addr().String() + "/"
 }
 
-// join connects the two ends until one of them, or ctx, ends.
+// join copies between the two ends until one of them, or ctx, ends.
 func join(ctx context.Context, near net.Conn, n *lab.Node) {
 	defer near.Close()
 	far, err := n.NS.Dial(ctx, "tcp", status)

@@ -11,12 +11,11 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// settled bounds the wait for a healthy status: a conflict that an earlier test made
-// is told of for a minute.
+// settled bounds the wait for a healthy status: a conflict of an earlier test is reported for a
+// minute.
 const settled = 100 * time.Second
 
-// healthy waits until `vipd status --all`, run on a node, ends with status 0, and
-// returns what it printed.
+// healthy waits until `vipd status --all` on a node ends with status 0, and returns its output.
 func healthy(t *testing.T, on *lab.Node) (text string) {
 	t.Helper()
 	var last error
@@ -31,7 +30,7 @@ func healthy(t *testing.T, on *lab.Node) (text string) {
 	return text
 }
 
-// shows looks for the row of the one holder, and for those of the two others.
+// shows checks for the row of the holder, and for the rows of the two other nodes.
 func shows(t *testing.T, text, holder string) {
 	t.Helper()
 	rows := regexp.MustCompile(`(?m)^(n\d) +(\w+) +(n\d) +\d+ +\d+\.\d s +(open|closed) +ready `).FindAllStringSubmatch(text, -1)
@@ -49,7 +48,7 @@ func shows(t *testing.T, text, holder string) {
 	}
 }
 
-// TestStatusCommand asks real vipds, before and after a move.
+// TestStatusCommand requests the status of real vipds, before and after a move.
 func TestStatusCommand(t *testing.T) {
 	holder, err := failover.Ready(t.Context(), shared)
 	must(t, err)
@@ -85,7 +84,7 @@ func TestStatusCommand(t *testing.T) {
 	}
 }
 
-// other is a node that is not this one.
+// other returns another node.
 func other(than *lab.Node) *lab.Node {
 	if n := shared.Nodes[0]; n != than {
 		return n

@@ -14,14 +14,14 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// groups are two beside the VIP of the lab, in one process on each node.
+// groups are two groups beside the VIP of the lab, in one process on each node.
 type groups struct {
 	t         *testing.T
 	binary    string
 	processes map[*lab.Node]*lab.Process
 }
 
-// The addresses of the two, each with a Lease of its own.
+// The addresses of the two groups, each with its own Lease.
 var (
 	moving  = netip.MustParseAddr("192.168.35.101")
 	staying = netip.MustParseAddr("192.168.35.102")
@@ -68,7 +68,7 @@ func (g *groups) served(at netip.Addr) {
 	}))
 }
 
-// holder waits until one node has an address, other than a node that had it.
+// holder waits until a node has an address, other than the node that had it before.
 func (g *groups) holder(of netip.Addr, not *lab.Node) (holder *lab.Node) {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), 30*time.Second)
@@ -95,9 +95,9 @@ func (g *groups) holders(of netip.Addr) (have []*lab.Node) {
 	return have
 }
 
-// TestGroups: groups of one process have Leases, Managers and gates of their own: one that
-// moves does not touch another, a process that is killed loses all of its groups, and one
-// that ends leaves nothing behind.
+// TestGroups: the groups of one process have their own Leases, Managers and fences. A group that
+// moves does not affect another group, a process that is killed loses all of its groups, and a
+// process that ends leaves nothing behind.
 func TestGroups(t *testing.T) {
 	g := startGroups(t)
 	first, stays := g.holder(moving, nil), g.holder(staying, nil)
@@ -112,7 +112,8 @@ func TestGroups(t *testing.T) {
 	}
 	g.tell(asked)
 
-	// A process with other groups finds what the one before fenced, also without its first group.
+	// A process with other groups takes over the fences of the process before, also without its
+	// first group.
 	_, err = g.processes[stays].Kill()
 	must(t, err)
 	fewer := g.start(stays, "fewer", staying.String()+"="+stayingLease)
@@ -134,7 +135,7 @@ func TestGroups(t *testing.T) {
 		t.Errorf("the group of %s moved to %s when %s was killed", asked.Name, now.Name, stays.Name)
 	}
 	must(t, g.processes[stays].Start())
-	g.serves(stays) // before that, a signal may end it where it has begun nothing
+	g.serves(stays) // before that, a signal may end the process before it has begun anything
 	if now := g.holder(staying, nil); now != taken {
 		t.Errorf("%s took the address back from %s", now.Name, taken.Name)
 	}
@@ -163,7 +164,7 @@ func (g *groups) serves(on *lab.Node) {
 	}))
 }
 
-// tell looks at what the process says of each of its groups.
+// tell checks the status of each group of the process.
 func (g *groups) tell(on *lab.Node) {
 	g.t.Helper()
 	for _, a := range []netip.Addr{moving, staying} {

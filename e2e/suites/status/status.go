@@ -1,5 +1,5 @@
-// Package status asks the vipds of a lab how they do, as anybody would: over HTTP, with
-// field names of its own writing, so that a name that changes is noticed.
+// Package status requests the status of the vipds of a lab as a user would: over HTTP, with its own
+// list of field names, so that a changed name is noticed.
 package status
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// Document is what GET /status says, as far as it is looked at here.
+// Document is the part of GET /status that these tests use.
 type Document struct {
 	Node, State, Health, Cause string
 	Problems                   []string
@@ -34,7 +34,7 @@ type Document struct {
 	Repairs    int
 }
 
-// History is what GET /history says.
+// History is the answer to GET /history.
 type History struct {
 	Changes []struct {
 		Kind, Holder, Cause string
@@ -53,7 +53,7 @@ func (h History) Kinds() map[string]int {
 	return out
 }
 
-// Read asks for a document.
+// Read requests a document.
 func Read[T any](ctx context.Context, n *lab.Node, path string) (out T, err error) {
 	body, err := n.Status(ctx, path)
 	if err == nil {
@@ -65,7 +65,7 @@ func Read[T any](ctx context.Context, n *lab.Node, path string) (out T, err erro
 // Loaded is how many requests of a load were answered, and how many were not.
 type Loaded struct{ Answered, Failed int64 }
 
-// Load asks a node's vipd so many times a second, for /status and /metrics in turn,
+// Load sends requests to a node's vipd at a rate per second, for /status and /metrics in turn,
 // until stop is called.
 func Load(ctx context.Context, n *lab.Node, rate int) (stop func() Loaded) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -96,7 +96,7 @@ func Load(ctx context.Context, n *lab.Node, rate int) (stop func() Loaded) {
 	}
 }
 
-// tick fills ticks at a rate, in portions, as a timer is not that precise.
+// tick fills ticks at a rate, in portions, because a timer is not precise enough.
 func tick(ctx context.Context, ticks chan<- struct{}, rate int) {
 	defer close(ticks)
 	const portions = 100
@@ -111,7 +111,7 @@ func tick(ctx context.Context, ticks chan<- struct{}, rate int) {
 		for range rate / portions {
 			select {
 			case ticks <- struct{}{}:
-			default: // those that ask do not keep up
+			default: // the clients cannot keep up
 			}
 		}
 	}

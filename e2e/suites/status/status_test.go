@@ -26,14 +26,14 @@ var (
 	flagRounds = flag.Int("rounds", 1, "rounds of TestUnderLoad")
 )
 
-// shared is a lab with vipd on all nodes; tests leave it so.
+// shared is a lab with vipd on all nodes; each test leaves the lab in this state.
 var shared *lab.Lab
 
 func TestMain(m *testing.M) { labtest.Main(m, &shared) }
 
 var must = labtest.Must
 
-// fault tries one and returns what came of it.
+// fault injects a fault and returns the outcome.
 func fault(t *testing.T, name string) failover.Outcome {
 	t.Helper()
 	f, err := failover.ByName(name)
@@ -49,7 +49,7 @@ func fault(t *testing.T, name string) failover.Outcome {
 	return o
 }
 
-// agree waits until all nodes say the same of the holder, which is as it is.
+// agree waits until all nodes report the same, real holder.
 func agree(t *testing.T) map[string]Document {
 	t.Helper()
 	all := make(map[string]Document)
@@ -86,7 +86,8 @@ func agree(t *testing.T) map[string]Document {
 	return all
 }
 
-// TestStatusIsCorrect: what each node says is what is, and the history has what happened.
+// TestStatusIsCorrect: the status of each node matches the state of the lab, and the history
+// contains what happened.
 func TestStatusIsCorrect(t *testing.T) {
 	agree(t)
 	moved := fault(t, "move")
@@ -127,7 +128,7 @@ func named(name string) *lab.Node {
 	return shared.Nodes[slices.IndexFunc(shared.Nodes, func(n *lab.Node) bool { return n.Name == name })]
 }
 
-// latest is the newest change of a kind.
+// latest returns the newest change of a kind.
 func latest(h History, kind string) int {
 	for i, c := range h.Changes {
 		if c.Kind == kind {
@@ -171,8 +172,8 @@ func events(t *testing.T, reasons ...string) {
 	}
 }
 
-// TestUnderLoad: so many questions a second keep no renewal and no failover. What each
-// takes is printed, with and without them, in one run.
+// TestUnderLoad: a high rate of requests delays no renewal and no failover. The test prints the
+// durations with and without the load, from one run.
 func TestUnderLoad(t *testing.T) {
 	for range *flagRounds {
 		for _, rate := range []int{0, *flagRate} {
@@ -180,7 +181,7 @@ func TestUnderLoad(t *testing.T) {
 			must(t, err)
 			stop := func() Loaded { return Loaded{} }
 			if rate > 0 {
-				stop = Load(t.Context(), holder, rate) // it moves the address away, and may be the next one
+				stop = Load(t.Context(), holder, rate) // the fault moves the address away, and this node may be the next holder
 			}
 			began := time.Now()
 			renewals := steady(t)
@@ -195,9 +196,8 @@ func TestUnderLoad(t *testing.T) {
 	}
 }
 
-// loaded checks that there was a load, which is a tenth of the rate at least: how fast the
-// machine is, is nobody's promise. And what was asked was answered, unless the node was
-// the one that was powered off.
+// loaded checks that there was a load of at least a tenth of the rate: the speed of the machine is
+// not part of the promise. All requests were answered, except by a node that was powered off.
 func loaded(t *testing.T, load Loaded, rate int, seconds float64, off bool) {
 	t.Helper()
 	if least := int64(float64(rate) * seconds / 10); load.Answered < least {
@@ -208,8 +208,8 @@ func loaded(t *testing.T, load Loaded, rate int, seconds float64, off bool) {
 	}
 }
 
-// outage checks what the node that took the address says of how long it was dark: that
-// it was so begins at one of its questions, of which there is one a second.
+// outage checks the duration of the outage in the status of the node that took the address. The
+// outage starts at one of that node's probes, which are one per second.
 func outage(t *testing.T, o failover.Outcome) {
 	t.Helper()
 	h := history(t, o.Next)
@@ -217,13 +217,13 @@ func outage(t *testing.T, o failover.Outcome) {
 		t.Fatalf("%s saw no outage; clients saw one of %v: %+v", o.Next, o.Unreachable, h)
 	}
 	seen := h.Changes[latest(h, "dark")].Seconds
-	late := o.Blind().Seconds() // as the machine is busy
+	late := o.Blind().Seconds() // because the machine is busy
 	if short := o.Unreachable.Seconds() - seen; short > 1.5+late || short < -1-late {
 		t.Errorf("%s saw an outage of %.2f s, clients one of %v", o.Next, seen, o.Unreachable)
 	}
 }
 
-// steady looks at renewals for some seconds in which nothing else happens.
+// steady measures renewals for some seconds in which nothing else happens.
 func steady(t *testing.T) string {
 	t.Helper()
 	n, err := failover.Ready(t.Context(), shared)
@@ -240,7 +240,7 @@ func steady(t *testing.T) string {
 		1000*delta("vipd_lease_renewal_duration_seconds_sum")/renewals, delta("vipd_lease_margin_seconds_sum")/renewals)
 }
 
-// metrics are the values of a scrape by name and labels.
+// metrics are the values of a scrape, by name and labels.
 func metrics(t *testing.T, n *lab.Node) map[string]float64 {
 	t.Helper()
 	text, err := n.Status(t.Context(), "/metrics")

@@ -1,8 +1,7 @@
-// Package undone breaks vipd itself, one promise at a time, and has the faults of
-// package failover show it: a suite that cannot see the difference would not see
-// the error, either. Package simulation does the same in fake time.
+// Package undone contains mutation tests: it breaks vipd itself, one promise at a time, and checks
+// that the faults of package failover reveal it. A suite that cannot see the difference would not
+// see a real error either. Package simulation does the same in fake time.
 //
-// It is all tests. A vipd is built from the sources with a few words changed, of
-// which nothing is written to the repository (`go build -overlay`), and runs on all
-// nodes of a lab.
+// The package contains only tests. It builds vipd from the sources with a few words changed, writes
+// nothing to the repository (`go build -overlay`), and runs that vipd on all nodes of a lab.
 package undone

@@ -12,22 +12,22 @@ import (
 	"github.com/vipd-io/vipd/e2e/judge/analyse"
 )
 
-// root is that of the repository, from this package's folder.
+// root is the root of the repository, relative to the folder of this package.
 const root = "../../.."
 
-// A mutation is vipd with something undone that keeps a promise.
+// A mutation is a vipd that breaks a promise.
 type mutation struct {
 	name  string
 	edits []edit
-	// fault is to break the rule.
+	// fault is expected to break the rule.
 	fault string
 	rule  analyse.Rule
 }
 
-// An edit replaces a text that is found once in a file of vipd's sources.
+// An edit replaces a text that occurs exactly once in a source file of vipd.
 type edit struct{ file, old, text string }
 
-// sources are the changed files, by their paths from the repository's root.
+// sources returns the changed files, by their paths relative to the root.
 func (m mutation) sources() (map[string]string, error) {
 	changed := make(map[string]string)
 	for _, e := range m.edits {
@@ -47,7 +47,7 @@ func (m mutation) sources() (map[string]string, error) {
 	return changed, nil
 }
 
-// compile runs `go build` with the changed files in place of those in the repository.
+// compile runs `go build` with the changed files instead of those in the repository.
 func (m mutation) compile(t *testing.T, args ...string) {
 	t.Helper()
 	changed, err := m.sources()
@@ -92,7 +92,7 @@ func (m mutation) build(t *testing.T) string {
 	return binary
 }
 
-// packages are those with a changed file.
+// packages returns the packages with a changed file.
 func (m mutation) packages() (all []string) {
 	for _, e := range m.edits {
 		all = append(all, "./"+filepath.Dir(e.file))

@@ -26,9 +26,8 @@ var (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestUndone runs a mutated vipd on all nodes of a lab, and the fault that is to
-// show it breaks the rule. What the same fault comes to with vipd as it is,
-// package chaos tests.
+// TestUndone runs a mutated vipd on all nodes of a lab, injects a fault, and expects the fault to
+// break the rule. Package chaos tests the same fault with the real vipd.
 func TestUndone(t *testing.T) {
 	list, err := draw(*flagUndone, *flagSeed, t.Logf)
 	if err != nil {
@@ -54,7 +53,7 @@ func TestUndone(t *testing.T) {
 	}
 }
 
-// draw picks so many of the mutations, or all of them in their order.
+// draw returns that many of the mutations at random, or all of them in order.
 func draw(count string, seed uint64, say func(string, ...any)) ([]mutation, error) {
 	if count == "all" {
 		return mutations, nil
@@ -72,11 +71,11 @@ func draw(count string, seed uint64, say func(string, ...any)) ([]mutation, erro
 	return list[:n], nil
 }
 
-// tries is how often a fault may take place until it shows a mutation. One is
-// enough for nearly all.
+// tries is the maximum number of tries until a fault reveals a mutation. One try is enough for
+// nearly all.
 const tries = 3
 
-// catch tries the fault until it breaks the rule.
+// catch repeats the fault until the fault breaks the rule.
 func catch(t *testing.T, l *lab.Lab, m mutation) {
 	t.Helper()
 	f, err := failover.ByName(m.fault)
@@ -97,7 +96,7 @@ func catch(t *testing.T, l *lab.Lab, m mutation) {
 	t.Errorf("mutation %q not detected: the fault %s never broke the rule %q", m.name, m.fault, m.rule)
 }
 
-// tell logs the first violation of each rule and returns how many there were.
+// tell logs the first violation of each rule and returns the number of violations.
 func tell(t *testing.T, list []analyse.Violation) map[analyse.Rule]int {
 	t.Helper()
 	count := make(map[analyse.Rule]int)
@@ -110,7 +109,7 @@ func tell(t *testing.T, list []analyse.Violation) map[analyse.Rule]int {
 	return count
 }
 
-// saveLogs keeps the logs of what did not come out as it should.
+// saveLogs keeps the logs of a failed test.
 func saveLogs(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	if !t.Failed() {
@@ -123,14 +122,14 @@ func saveLogs(t *testing.T, l *lab.Lab) {
 	}
 }
 
-// restore ends all vipds and takes away what a broken one may have left.
+// restore ends all vipds and removes what a mutated vipd may have left.
 func restore(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
 	for _, n := range l.Nodes {
 		if n.Vipd.Running() {
-			// One that does not end is killed, and is no surprise.
+			// A vipd that does not end is killed; that is expected.
 			if _, err := n.Vipd.Stop(3 * time.Second); err != nil {
 				t.Log(err)
 			}
@@ -143,12 +142,12 @@ func restore(t *testing.T, l *lab.Lab) {
 	}
 }
 
-// TestMutationsFit: each is a change of vipd as it is now, which compiles, and its
-// fault is there.
+// TestMutationsFit: each mutation matches the present code of vipd and compiles, and its fault
+// exists.
 func TestMutationsFit(t *testing.T) {
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
-			t.Parallel() // go build is mostly one thread here
+			t.Parallel() // go build uses mostly one thread here
 			if _, err := failover.ByName(m.fault); err != nil {
 				t.Error(err)
 			}
@@ -157,7 +156,7 @@ func TestMutationsFit(t *testing.T) {
 	}
 }
 
-// TestEachRuleIsBroken: a rule that nothing breaks may see nothing.
+// TestEachRuleIsBroken: a rule that no mutation breaks may detect nothing.
 func TestEachRuleIsBroken(t *testing.T) {
 	for _, r := range analyse.Rules {
 		if !slices.ContainsFunc(mutations, func(m mutation) bool { return m.rule == r }) {

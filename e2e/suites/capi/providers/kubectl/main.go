@@ -1,4 +1,4 @@
-// Command kubectl is kubectl, as k8s.io/kubernetes/cmd/kubectl has it.
+// Command kubectl is kubectl from k8s.io/kubernetes/cmd/kubectl.
 package main
 
 import (
