@@ -11,7 +11,7 @@ import (
 
 // toGrant converts the state of the election into the grant that the Manager works with.
 func toGrant(s election.Status) vip.Grant {
-	return vip.Grant{Held: s.Held, Term: s.Term, Until: s.Until, Ticket: s.Ticket, Holder: s.Holder, Known: s.Known, Why: s.Why, Confirmed: s.Confirmed}
+	return vip.Grant{Held: s.Held, Term: s.Term, Until: s.Until, Ticket: s.Ticket, Holder: s.Holder, Known: s.Known, Why: s.Why, Confirmed: s.Confirmed, Reported: s.Claim.Reported}
 }
 
 // elector implements vip.Election with the Lease.
@@ -25,8 +25,8 @@ func (e elector) Campaign(ctx context.Context, c vip.Campaign) {
 	e.SetCandidate(ctx, election.Candidate{Eligible: c.Eligible, MAC: c.MAC, HoldBack: c.HoldBack, Yield: c.Yield, NotBefore: c.NotBefore})
 }
 
-func (e elector) GiveBack(ctx context.Context, successor string) error {
-	return e.Release(ctx, successor)
+func (e elector) GiveBack(ctx context.Context, a vip.GiveBack) error {
+	return e.Release(ctx, election.Handover{Successor: a.Successor, Reported: a.Reported})
 }
 
 func (e elector) Refuse(ctx context.Context, why string) { e.Answer(ctx, why) }

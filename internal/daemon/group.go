@@ -32,6 +32,7 @@ type group struct {
 	listener  *arp.Listener
 	events    *kubeapi.Events
 	prober    *reach.Prober // nil for none
+	unreached *unreached
 	candidacy candidacy
 	holds     atomic.Bool
 	report    *reporter
@@ -68,6 +69,8 @@ func newGroup(n *node, s GroupSpec, network *network, fence fence, board *status
 		Node: c.Node, Longest: longest, Network: network, Fence: fence, Announcer: announcer{g.announcer}, Election: elector{g.elector, as[vip.Campaign](g.observe)},
 		Observe: as[vip.Report](g.observe), Slack: fence.slack(), Alarm: alarm.Set, Log: log.Named("vip"),
 	})
+	g.unreached = &unreached{node: c.Node, serverOf: n.servers.serverOf, ready: n.api.Readyz, write: store.ReportUnreached, wrote: g.manager.Unreached,
+		log: log.Named("reach"), now: boottime.Now, due: make(chan struct{}, 1)}
 	network.nudge, network.listen = g.manager.Changed, g.listener.Watch
 	if c.ProbeInterval > 0 {
 		g.prober = reach.New(reach.Options{Ask: g.ask, Every: c.ProbeInterval, Idle: g.manager.Holds, Expected: g.report.heldByAnother, Observe: as[reach.Outage](g.observe)})
@@ -96,7 +99,7 @@ func (g *group) parts() []func(context.Context) error {
 		func(ctx context.Context) error { return g.alarm.Run(ctx, g.manager.Wake) },
 		func(ctx context.Context) error { return g.fence.watch(ctx, g.log.Named("fence"), g.manager.Changed) }}
 	if g.prober != nil {
-		out = append(out, g.prober.Run)
+		out = append(out, g.prober.Run, g.unreached.run)
 	}
 	return out
 }

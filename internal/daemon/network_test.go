@@ -134,19 +134,19 @@ func TestPodsDoNotWakeTheManager(t *testing.T) {
 // real here.
 type noCollaborators struct{}
 
-func (noCollaborators) Permit(uint64) error                    { return nil }
-func (noCollaborators) Forbid() error                          { return nil }
-func (noCollaborators) Clear() error                           { return nil }
-func (noCollaborators) Intact() (bool, error)                  { return true, nil }
-func (noCollaborators) Repair() error                          { return nil }
-func (noCollaborators) Announce(vip.Places)                    {}
-func (noCollaborators) Silence()                               {}
-func (noCollaborators) Defend()                                {}
-func (noCollaborators) Probe(vip.Places)                       {}
-func (noCollaborators) Campaign(context.Context, vip.Campaign) {}
-func (noCollaborators) GiveBack(context.Context, string) error { return nil }
-func (noCollaborators) Confirm(context.Context)                {}
-func (noCollaborators) Refuse(context.Context, string)         {}
+func (noCollaborators) Permit(uint64) error                          { return nil }
+func (noCollaborators) Forbid() error                                { return nil }
+func (noCollaborators) Clear() error                                 { return nil }
+func (noCollaborators) Intact() (bool, error)                        { return true, nil }
+func (noCollaborators) Repair() error                                { return nil }
+func (noCollaborators) Announce(vip.Places)                          {}
+func (noCollaborators) Silence()                                     {}
+func (noCollaborators) Defend()                                      {}
+func (noCollaborators) Probe(vip.Places)                             {}
+func (noCollaborators) Campaign(context.Context, vip.Campaign)       {}
+func (noCollaborators) GiveBack(context.Context, vip.GiveBack) error { return nil }
+func (noCollaborators) Confirm(context.Context)                      {}
+func (noCollaborators) Refuse(context.Context, string)               {}
 
 // countedFence reports each renewal.
 type countedFence struct {

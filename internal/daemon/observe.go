@@ -58,15 +58,19 @@ func (g *group) observe(event any) {
 		if g.report.leaseObserved(e) { // the holder changed: an outage begins now
 			g.probe()
 		}
+		g.unreached.leaseObserved(e)
 	case election.Write:
 		g.report.leaseWritten(e)
 	case election.MoveRequest:
 		g.manager.MoveTo(e.To)
+	case election.Unreached:
+		g.manager.Unreached(e.By)
 	case vip.Campaign:
 		g.candidacy.campaignChanged(e)
 		g.report.campaignChanged(e)
 	case vip.Report:
 		g.report.managerReported(e)
+		g.unreached.managerReported(e)
 	case arp.Announced:
 		g.report.announced(e.Err)
 	case arp.Listening:
@@ -78,6 +82,7 @@ func (g *group) observe(event any) {
 		}
 	case reach.Outage:
 		g.report.outageChanged(e)
+		g.unreached.outageChanged(e)
 	default:
 		g.log.DPanic("unknown event type", zap.String("type", fmt.Sprintf("%T", e)))
 	}

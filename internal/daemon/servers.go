@@ -51,6 +51,16 @@ func (s *servers) onlyNode() (alone, known bool) {
 	return false, false
 }
 
+// serverOf returns the API server of another node, "" if it is not known.
+func (s *servers) serverOf(node string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(s.members.Peers, func(m kubeapi.Member) bool { return m.Node == node }); i >= 0 {
+		return s.members.Peers[i].Server
+	}
+	return ""
+}
+
 // healthChanged first updates the order of the servers, and then passes on their state: the
 // reaction to that may need a working server.
 func (s *servers) healthChanged(h health.State) {

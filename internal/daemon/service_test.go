@@ -140,7 +140,10 @@ type heldElsewhere struct {
 
 func (h heldElsewhere) Announce(p vip.Places) { h.announced <- p.First() }
 
-func (h heldElsewhere) GiveBack(context.Context, string) error { h.given <- struct{}{}; return nil }
+func (h heldElsewhere) GiveBack(context.Context, vip.GiveBack) error {
+	h.given <- struct{}{}
+	return nil
+}
 
 func (h heldElsewhere) Campaign(_ context.Context, c vip.Campaign) { h.campaigns <- c.Eligible }
 

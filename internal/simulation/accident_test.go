@@ -6,6 +6,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/vipd-io/vipd/pkg/election"
 	"github.com/vipd-io/vipd/pkg/vip"
@@ -30,6 +31,7 @@ var accidentKinds = []struct {
 	{"cut off", 4, (*cluster).cutOff},
 	{"served", 8, (*cluster).served},
 	{"moved", 6, (*cluster).moved},
+	{"reported", 4, (*cluster).reported},
 	{"blanked", 3, (*cluster).blanked},
 	{"note deleted", 1, (*cluster).noteDeleted},
 	{"shortened", 1, (*cluster).shortened},
@@ -179,6 +181,21 @@ func (c *cluster) served(n *node) bool {
 // moved requests a move from the holder.
 func (c *cluster) moved(n *node) bool {
 	return c.ask([]string{election.AnyNode, n.self, nobody}[c.rng.IntN(3)])
+}
+
+// reported makes a node report the holder, correctly or not.
+func (c *cluster) reported(n *node) bool {
+	l := c.server.Lease()
+	if l == nil || holderOf(l) == "" {
+		return false
+	}
+	if p := n.running(); p != nil {
+		p.manager.Unreached(n.self)
+	}
+	text := fmt.Sprintf(`{"by":%q,"holder":%q,"term":%d}`, n.self, holderOf(l), termOf(l))
+	return c.edit(n.self+" reports the holder", func(l *coordinationv1.Lease) {
+		metav1.SetMetaDataAnnotation(&l.ObjectMeta, election.UnreachedAnnotation, text)
+	})
 }
 
 // nobody is the name of no node.

@@ -49,12 +49,12 @@ func (d *delayed) catchUp() {
 	}
 }
 
-func (d *delayed) GiveBack(ctx context.Context, successor string) error {
+func (d *delayed) GiveBack(ctx context.Context, a vip.GiveBack) error {
 	d.mu.Lock()
 	d.releasing = true
 	d.mu.Unlock()
 	defer d.catchUp()
-	return d.Election.GiveBack(ctx, successor)
+	return d.Election.GiveBack(ctx, a)
 }
 
 type lazyFence struct {
@@ -180,15 +180,15 @@ func (skipRemove) Remove() error { return nil }
 // neverReleasing never releases the lease.
 type neverReleasing struct{ vip.Election }
 
-func (neverReleasing) GiveBack(context.Context, string) error { return nil }
+func (neverReleasing) GiveBack(context.Context, vip.GiveBack) error { return nil }
 
 // unboundedRelease releases the lease without a time limit.
 type unboundedRelease struct{ vip.Election }
 
-func (p unboundedRelease) GiveBack(ctx context.Context, successor string) error {
+func (p unboundedRelease) GiveBack(ctx context.Context, a vip.GiveBack) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return p.Election.GiveBack(ctx, successor)
+	return p.Election.GiveBack(ctx, a)
 }
 
 // skipDivert reports packets as diverted, without doing so.

@@ -52,6 +52,8 @@ func (n *node) newProcess(t election.Timing) *process {
 				s.notify(e)
 			case election.MoveRequest:
 				p.manager.MoveTo(e.To)
+			case election.Unreached:
+				p.manager.Unreached(e.By)
 			}
 		},
 	})
@@ -112,7 +114,7 @@ func (p *process) setAlarm(at boottime.Instant) error {
 
 // toGrant is that of internal/daemon.
 func toGrant(s election.Status) vip.Grant {
-	return vip.Grant{Held: s.Held, Term: s.Term, Until: s.Until, Ticket: s.Ticket, Holder: s.Holder, Known: s.Known, Why: s.Why, Confirmed: s.Confirmed}
+	return vip.Grant{Held: s.Held, Term: s.Term, Until: s.Until, Ticket: s.Ticket, Holder: s.Holder, Known: s.Known, Why: s.Why, Confirmed: s.Confirmed, Reported: s.Claim.Reported}
 }
 
 // elector is internal/daemon's adapter.
@@ -122,8 +124,8 @@ func (e elector) Campaign(ctx context.Context, c vip.Campaign) {
 	e.p.elector.SetCandidate(ctx, election.Candidate{Eligible: c.Eligible, MAC: c.MAC, HoldBack: c.HoldBack, Yield: c.Yield, NotBefore: c.NotBefore})
 }
 
-func (e elector) GiveBack(ctx context.Context, successor string) error {
-	return e.p.elector.Release(ctx, successor)
+func (e elector) GiveBack(ctx context.Context, a vip.GiveBack) error {
+	return e.p.elector.Release(ctx, election.Handover{Successor: a.Successor, Reported: a.Reported})
 }
 
 func (e elector) Confirm(ctx context.Context)            { e.p.elector.Confirm(ctx) }

@@ -59,7 +59,7 @@ func (e *Elector) start(ctx context.Context, o op) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout(o, t))
 	e.confirm = false // the answer to this call is later than the question
 	e.inFlight = &inFlight{op: o, timing: t, reason: reason, due: e.due(), why: e.why(),
-		claim: Claim{Replaced: e.view.verdict.String(), Seen: e.view.at, Free: e.view.from}, cancel: cancel}
+		claim: Claim{Replaced: e.view.verdict.String(), Seen: e.view.at, Free: e.view.from, Reported: e.view.verdict == released && e.view.record.note.Reported}, cancel: cancel}
 	base, write := e.view.lease, e.draft(o)
 	if o == opHold {
 		e.shorten(e.inFlight)

@@ -62,6 +62,8 @@ type Claim struct {
 	Seen, Free boottime.Instant
 	// Sent is when the claim was sent, Written when its success was known.
 	Sent, Written boottime.Instant
+	// Reported: the record was released because other nodes did not reach its holder.
+	Reported bool
 }
 
 // Candidate says whether this node wants the Lease, from which MAC, and how long the node lets
@@ -143,11 +145,11 @@ type Elector struct {
 // long as the record names this node: the others can then claim at once instead of waiting the
 // lease out, and this node, which had a reason to give the Lease up, does not take it up again.
 type release struct {
-	ctx       context.Context
-	successor string
-	done      chan error // nil once the caller has left
-	since     boottime.Instant
-	err       error // last error
+	ctx   context.Context
+	to    Handover
+	done  chan error // nil once the caller has left
+	since boottime.Instant
+	err   error // last error
 }
 
 // inFlight is the one API call that may be in flight.
@@ -248,14 +250,22 @@ func (e *Elector) Answer(ctx context.Context, refusal string) {
 	})
 }
 
+// Handover says for whom a Lease is released, and why.
+type Handover struct {
+	// Successor is the candidate that goes before all others, "" for none.
+	Successor string
+	// Reported: other nodes do not reach what this node holds.
+	Reported bool
+}
+
 // Release empties the Lease with the mark of an orderly release, if the record still names this
 // node and its term. Call Release only when nothing on this node answers for the address any more.
 // The Elector stops campaigning until SetCandidate. The other candidates leave the Lease to the
-// successor for 0.2 s; "" names no successor. After an error the Lease is not released yet; the
+// successor for 0.2 s. After an error the Lease is not released yet; the
 // Elector goes on trying until the record does not name this node any more.
-func (e *Elector) Release(ctx context.Context, successor string) error {
+func (e *Elector) Release(ctx context.Context, to Handover) error {
 	done := make(chan error, 1)
-	r := &release{ctx: ctx, successor: successor, done: done} // owned by Run from now on
+	r := &release{ctx: ctx, to: to, done: done} // owned by Run from now on
 	if !e.command(ctx, func() { e.beginRelease(r) }) {
 		return ErrNotRunning
 	}
@@ -425,6 +435,9 @@ func (e *Elector) observe(l *coordinationv1.Lease) {
 	e.notify(s)
 	if to := request(l); to != "" && e.status.Held {
 		e.opts.Observe(MoveRequest{To: to})
+	}
+	if by := unreachedBy(l, v.self.Node, e.status.Term); by != "" && e.status.Held {
+		e.opts.Observe(Unreached{By: by})
 	}
 }
 

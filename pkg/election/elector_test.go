@@ -66,12 +66,13 @@ type node struct {
 	done    chan struct{}
 	err     error // of Run, once done is closed
 
-	asked  []string // moves
-	writes map[Outcome][]Write
-	status Status // the newest
-	quiet  bool   // withdrawn: does not answer, whatever the status
-	arms   int
-	unarm  error
+	asked   []string // moves
+	reports []string // of nodes that do not reach this one
+	writes  map[Outcome][]Write
+	status  Status // the newest
+	quiet   bool   // withdrawn: does not answer, whatever the status
+	arms    int
+	unarm   error
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -130,6 +131,8 @@ func (n *node) observe(e Event) {
 		n.notified(e)
 	case MoveRequest:
 		n.asked = append(n.asked, e.To)
+	case Unreached:
+		n.reports = append(n.reports, e.By)
 	case Write:
 		n.writes[e.Outcome] = append(n.writes[e.Outcome], e)
 	}
@@ -197,14 +200,16 @@ func (n *node) crash() {
 // release withdraws first, as every caller of Release has to.
 func (n *node) release() error { return n.releaseFor("") }
 
-func (n *node) releaseFor(successor string) error {
+func (n *node) releaseFor(successor string) error { return n.releaseTo(Handover{Successor: successor}) }
+
+func (n *node) releaseTo(to Handover) error {
 	n.c.mu.Lock()
 	n.quiet = true
 	n.withdraw(n.c.now())
 	n.c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(n.c.t.Context(), 900*time.Millisecond)
 	defer cancel()
-	return n.elector.Release(ctx, successor)
+	return n.elector.Release(ctx, to)
 }
 
 // campaign makes a node a candidate again after its release.

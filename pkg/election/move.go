@@ -9,7 +9,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
 )
 
 // MoveAnnotation on the Lease asks the holder to hand over to the node that the annotation names,
@@ -85,15 +84,12 @@ func (k *KubeStore) ask(ctx context.Context, to string) (*coordinationv1.Lease, 
 			return l, nil
 		}
 		metav1.SetMetaDataAnnotation(&l.ObjectMeta, MoveAnnotation, to)
-		out, err := first(ctx, k.API, func(ctx context.Context, c coordinationv1client.CoordinationV1Interface) (*lease, error) {
-			// A copy for each server: client-go changes the object while it encodes the object.
-			return c.Leases(k.Namespace).Update(ctx, l.DeepCopy(), metav1.UpdateOptions{})
-		})
+		out, err := k.update(ctx, l)
 		if apierrors.IsConflict(err) && ctx.Err() == nil {
 			continue // a renewal was committed in between
 		}
 		if err != nil {
-			return nil, fmt.Errorf("write lease %s/%s: %w", k.Namespace, k.Name, err)
+			return nil, err
 		}
 		return out, nil
 	}

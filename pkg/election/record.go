@@ -49,6 +49,8 @@ type note struct {
 	// Successor is the name or an address of the candidate that is to take the released Lease; ""
 	// names none.
 	Successor string `json:"successor,omitempty"`
+	// Reported: released because other nodes did not reach the holder.
+	Reported bool `json:"reported,omitempty"`
 }
 
 // sameTerm tells whether two notes name the same holder in the same term, whatever the length of

@@ -243,7 +243,7 @@ func (e *Elector) draft(o op) draft {
 	n := e.note(e.termFor())
 	n.Seconds, n.Reason = seconds, e.inFlight.reason
 	if o == opRelease {
-		n.Released, n.Successor = true, e.release.successor
+		n.Released, n.Successor, n.Reported = true, e.release.to.Successor, e.release.to.Reported
 	}
 	rec.HolderIdentity, rec.LeaderTransitions = v.self.Node, n.Term
 	rec.AcquireTime = e.acquiredBy(wall)
@@ -258,7 +258,7 @@ func (e *Elector) draft(o op) draft {
 	if err != nil {
 		panic("encode annotation: " + err.Error()) // strings and ints
 	}
-	return draft{record: rec, annotations: map[string]string{Annotation: string(b), MoveAnnotation: e.answer}}
+	return draft{record: rec, annotations: map[string]string{Annotation: string(b), MoveAnnotation: e.answer, UnreachedAnnotation: ""}}
 }
 
 // emptyLeaseDuration is how long the candidates wait out an empty Lease that this node creates. A

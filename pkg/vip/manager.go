@@ -55,7 +55,7 @@ type Election interface {
 	Campaign(ctx context.Context, c Campaign)
 	// GiveBack returns the grant; the successor goes before all other candidates. After GiveBack
 	// was called, there is no grant until Campaign asks for one.
-	GiveBack(ctx context.Context, successor string) error
+	GiveBack(ctx context.Context, a GiveBack) error
 	// Confirm asks whether this node still has the grant; the answer is a Granted.
 	Confirm(ctx context.Context)
 	// Refuse answers a request to move with the reason why the VIP does not move.
@@ -113,6 +113,8 @@ type Manager struct {
 	grant      atomic.Pointer[Grant]              // newest, nil once taken
 	serving    atomic.Pointer[Serving]            // newest, nil once taken
 	asked      atomic.Pointer[MoveRequest]        // newest, nil once taken
+	unreached  atomic.Pointer[Unreached]          // newest of another node, nil once taken
+	reporting  atomic.Bool                        // this node reported another holder
 	heard      atomic.Pointer[ForeignClaim]       // first since the last one was taken
 	cancelWait atomic.Pointer[context.CancelFunc] // ends the wait for a call, nil without a wait
 	look       atomic.Bool                        // read the kernel's state again
@@ -162,6 +164,17 @@ func (m *Manager) Serves(v Serving) {
 // MoveTo passes a request to move. MoveTo does not block; only the newest request counts.
 func (m *Manager) MoveTo(node string) {
 	m.asked.Store(&MoveRequest{To: node})
+	m.wakeRun()
+}
+
+// Unreached passes a report, of another node or of this one about another holder. Unreached does not
+// block; only the newest report of another node counts.
+func (m *Manager) Unreached(by string) {
+	if by == m.opts.Node {
+		m.reporting.Store(true)
+	} else {
+		m.unreached.Store(&Unreached{By: by})
+	}
 	m.wakeRun()
 }
 
@@ -286,6 +299,12 @@ func (m *Manager) takeInputs(ctx context.Context) {
 	}
 	if a := m.asked.Swap(nil); a != nil {
 		m.handle(ctx, *a)
+	}
+	if m.reporting.Swap(false) {
+		m.handle(ctx, Unreached{By: m.opts.Node})
+	}
+	if u := m.unreached.Swap(nil); u != nil {
+		m.handle(ctx, *u)
 	}
 }
 

@@ -275,8 +275,8 @@ func (w *world) Repair() error {
 func (w *world) Confirm(context.Context)              { w.call("confirm") }
 func (w *world) Refuse(_ context.Context, why string) { w.call("refuse: %s", why) }
 
-func (w *world) GiveBack(ctx context.Context, successor string) error {
-	w.call("%s", strings.TrimSpace("give back "+successor))
+func (w *world) GiveBack(ctx context.Context, a GiveBack) error {
+	w.call("%s", strings.TrimSpace("give back "+a.Successor))
 	if w.giveBack != nil {
 		return w.giveBack(ctx)
 	}

@@ -76,6 +76,9 @@ func (m *Manager) report(before State) {
 			zap.Duration("delay", max(contestedDelay, s.Longest)), zap.String("remedy", removeThere))
 	}
 	m.reportForeign(before)
+	if by := s.Reports.By; by != "" && before.Reports.By == "" && s.Phase == Holding {
+		m.log.Warn("another node does not reach the VIP on this node", zap.String("by", by), zap.String("remedy", "run vipd doctor there"))
+	}
 	if s.Phase == before.Phase {
 		return
 	}

@@ -41,6 +41,8 @@ type Grant struct {
 	// Confirmed is the latest instant at which a question was sent whose answer was that this node
 	// has the grant.
 	Confirmed boottime.Instant
+	// Reported: the holder before gave the grant back because of reports.
+	Reported bool
 }
 
 // State is the whole input of step beside the event. The zero State is a node that has just
@@ -82,6 +84,8 @@ type State struct {
 	// candidate.
 	GiveBack  bool
 	Successor string
+	// Reported: the grant is to be given back because of reports.
+	Reported bool
 	// DownSince is when the link was first seen down, 0 while the link is up.
 	DownSince boottime.Instant
 	// Earliest instants of the next attempt to serve, to withdraw, to repair, and to hand over to a
@@ -95,6 +99,8 @@ type State struct {
 	Repairs RepairSeries
 	// Rival is about another machine that claims the addresses.
 	Rival Rival
+	// Reports is what other nodes report of this one.
+	Reports Reports
 }
 
 // Event is an input of step. Granted, Observation and Serving are levels: the newest one replaces all
@@ -206,8 +212,11 @@ type Withdraw struct{ Gently bool }
 // GiveBack returns the grant, so that another node can claim at once: the successor before all
 // others, if it is not "". Remove: the addresses, which were only Diverted, are removed after the
 // write, and the outcome is a Withdrawn.
+//
+// Reported: because of reports, see Unreached.
 type GiveBack struct {
 	Successor string
+	Reported  bool
 	Remove    bool
 }
 

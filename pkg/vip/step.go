@@ -38,6 +38,9 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 		other := e.Grant.Term != s.Grant.Term
 		unknown := !s.Grant.Known
 		s.Grant = e.Grant
+		if other && e.Grant.Held && e.Grant.Reported {
+			s.Reports.From = now.Add(reportsPause)
+		}
 		switch {
 		case s.held():
 			s.Rival.Answered = 0 // the holder answered the probes
@@ -64,6 +67,8 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 		}
 	case MoveRequest:
 		return moveRequested(s, now, e.To)
+	case Unreached:
+		return reported(s, now, e)
 	case ForeignClaim:
 		return foreignClaimed(s, now, e)
 	case Raised:
@@ -162,6 +167,7 @@ func reconcileStandby(s State, now boottime.Instant) (State, []Action) {
 func serve(s State, now boottime.Instant) (State, []Action) {
 	s.Phase, s.Cause, s.Broken, s.Repairs = Holding, s.Grant.Why, "", RepairSeries{}
 	s.Rival.At = 0
+	s.Reports.By, s.Reports.At = "", 0
 	if why, _ := s.Serving.unwilling(); why != "" {
 		s.LeaveAt = now.Add(stay << min(s.Stays, maxStays))
 		s.Stays++
@@ -176,7 +182,7 @@ func withdraw(s State, why string) (State, []Action) {
 
 // handOver withdraws the addresses, and then gives the grant back.
 func handOver(s State, why, successor string) (State, []Action) {
-	s.GiveBack, s.Successor = true, successor
+	s.GiveBack, s.Successor, s.Reported = true, successor, false
 	return withdraw(s, why)
 }
 
@@ -231,8 +237,8 @@ func withdrawn(s State, now boottime.Instant, e Withdrawn) (State, []Action) {
 
 // giveBack returns the grant. With remove, the addresses still have to be removed.
 func giveBack(s State, now boottime.Instant, remove bool) (State, []Action) {
-	back := GiveBack{Successor: s.Successor, Remove: remove}
-	s.GiveBack, s.Successor, s.Grant.Held = false, "", false
+	back := GiveBack{Successor: s.Successor, Reported: s.Reported, Remove: remove}
+	s.GiveBack, s.Successor, s.Reported, s.Grant.Held = false, "", false, false
 	c := s.campaign(now)
 	c.Eligible = false // this node does not ask for the grant that it gives back
 	return s, []Action{c, back}

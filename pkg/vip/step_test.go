@@ -168,6 +168,13 @@ func TestStepFromAnyHistory(t *testing.T) {
 			"asked": func(t *rapid.T) {
 				k.handle(t, MoveRequest{To: rapid.SampledFrom([]string{AnyNode, "n1", "n2", "n9"}).Draw(t, "to")})
 			},
+			"unreached": func(t *rapid.T) {
+				before := k.state
+				k.handle(t, Unreached{By: rapid.SampledFrom([]string{"n1", "n2", "n3", "n9"}).Draw(t, "by")})
+				if before.Phase == Holding && k.state.GiveBack && (k.now < before.Reports.From || k.now.Sub(before.Reports.At) > reportsTogether) {
+					t.Fatalf("left because of one report or too early: %+v", before)
+				}
+			},
 			"heard": func(t *rapid.T) { k.handle(t, ForeignClaim{MAC: "x", At: k.now}) },
 			"time passes": func(t *rapid.T) {
 				// As the Manager does: no later than it asked to be woken.

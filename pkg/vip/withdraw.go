@@ -58,7 +58,7 @@ func (m *Manager) giveBack(ctx context.Context, a GiveBack) Event {
 	given := make(chan struct{})
 	giving := m.startCall(func() error {
 		defer close(given)
-		return m.opts.Election.GiveBack(ctx, a.Successor)
+		return m.opts.Election.GiveBack(ctx, a)
 	})
 	if !a.Remove {
 		m.reportOutcomes(outcomeOf{<-giving, Released})

@@ -109,8 +109,8 @@ var mutations = []mutation{
 	{
 		name: "the Lease is released before the withdrawal",
 		edits: []edit{{"pkg/vip/step.go",
-			"s.GiveBack, s.Successor = true, successor\n\treturn withdraw(s, why)",
-			"s.GiveBack, s.Successor = true, successor\n\ts, actions := withdraw(s, why)\n\treturn s, append([]Action{GiveBack{Successor: successor}}, actions...)"}},
+			"s.GiveBack, s.Successor, s.Reported = true, successor, false\n\treturn withdraw(s, why)",
+			"s.GiveBack, s.Successor, s.Reported = true, successor, false\n\ts, actions := withdraw(s, why)\n\treturn s, append([]Action{GiveBack{Successor: successor}}, actions...)"}},
 		fault: "sigterm", rule: analyse.InTime,
 	},
 	{
@@ -120,7 +120,7 @@ var mutations = []mutation{
 	},
 	{
 		name:  "the Lease is not released",
-		edits: []edit{{"pkg/vip/withdraw.go", "return m.opts.Election.GiveBack(ctx, a.Successor)", "return nil"}},
+		edits: []edit{{"pkg/vip/withdraw.go", "return m.opts.Election.GiveBack(ctx, a)", "return nil"}},
 		fault: "sigterm", rule: analyse.Answered,
 	},
 	{
