@@ -143,7 +143,7 @@ func TestSchedule(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				var r recorder
 				a := announcer(t, &r, Options{Holds: always, RepeatFor: repeatFor})
-				for range 2 { // the second time as the first
+				for range 2 { // the second time gives the same as the first
 					a.Announce(target)
 					time.Sleep(time.Duration(want[len(want)-1])*time.Millisecond + time.Second)
 					synctest.Wait()
@@ -167,7 +167,7 @@ func TestDefend(t *testing.T) {
 		var r recorder
 		var lost atomic.Bool
 		a := announcer(t, &r, Options{Holds: func() bool { return !lost.Load() }})
-		a.Defend() // nothing yet
+		a.Defend() // nothing is announced yet, so nothing is sent
 		a.Announce(target)
 		time.Sleep(10 * time.Second)
 		a.Defend()
@@ -179,7 +179,7 @@ func TestDefend(t *testing.T) {
 		a.Silence()
 		a.Defend()
 		synctest.Wait()
-		// The refresh comes as if nothing had been defended.
+		// A defence does not change the time of the refresh.
 		ms := []int{0, 100, 300, 1200, 2200, 3200, 4200, 5200, 10000, 10000, 35200}
 		var want []time.Duration
 		for _, m := range ms {

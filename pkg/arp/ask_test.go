@@ -105,7 +105,7 @@ func TestAskClaimsNothing(t *testing.T) {
 	}
 }
 
-// TestAskFails: an incomplete question is an error, not silence.
+// TestAskFails: a query that could not be completed is an error, and does not count as silence.
 func TestAskFails(t *testing.T) {
 	a := newAsker(t)
 	ended, cancel := context.WithCancel(t.Context())

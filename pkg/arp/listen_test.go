@@ -32,7 +32,7 @@ type segment struct {
 	node, peer *nstest.NS
 	link       net.Interface // the node's
 	listener   *Listener
-	opened     chan int // the index of each socket that was opened
+	opened     chan int // index of each socket that was opened
 	heard      chan Claim
 	logs       *observer.ObservedLogs
 }
@@ -168,7 +168,7 @@ func claim(t *testing.T, addr netip.Addr, mac net.HardwareAddr) []byte {
 	return f
 }
 
-// stranger returns a MAC with this number.
+// stranger returns the MAC of another machine, by number.
 func stranger(n int) net.HardwareAddr {
 	return binary.BigEndian.AppendUint32([]byte{2, 0x5a}, uint32(n))
 }
@@ -197,7 +197,7 @@ func TestReportsClaimsOfOthers(t *testing.T) {
 	unpadded := claim(t, vip, stranger(5))[:42]
 	send(t, c, unpadded)
 	s.want(stranger(5))
-	// A reply to the node alone, as to its probe.
+	// A unicast reply to the node, like the answer to its probe.
 	direct := claim(t, vip, stranger(6))
 	copy(direct, s.link.HardwareAddr)
 	send(t, c, direct)
@@ -248,14 +248,14 @@ func TestIgnoresTheRest(t *testing.T) {
 		claim(t, vip, s.link.HardwareAddr),
 		claim(t, vip, mac)[:40],
 		changed(t, 0, 2, 9, 9, 9, 9, 9),
-		slices.Insert(changed(t, 0), 12, 0x81, 0, 0, 5), // another VLAN's
+		slices.Insert(changed(t, 0), 12, 0x81, 0, 0, 5), // a frame of another VLAN
 	) {
 		send(t, c, f)
 		send(t, c, claim(t, vip, stranger(i)))
 		t.Logf("frame %d", i)
 		s.want(stranger(i))
 	}
-	// What has no VLAN but a priority is for the interface all the same.
+	// A frame with VLAN 0 has only a priority, and is for the interface.
 	send(t, c, slices.Insert(changed(t, 0), 12, 0x81, 0, 0xe0, 0))
 	s.want(mac)
 }
@@ -287,8 +287,8 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// TestIgnoresItsOwnFrames: neither announcements nor probes, nor frames that the host sent with
-// another sender address.
+// TestIgnoresItsOwnFrames: the listener reports neither announcements nor probes of its own host,
+// nor frames that the host sent with another sender address.
 func TestIgnoresItsOwnFrames(t *testing.T) {
 	s := newSegment(t)
 	s.run()
@@ -310,7 +310,7 @@ func TestIgnoresItsOwnFrames(t *testing.T) {
 	}
 }
 
-// TestProbeIsAnswered: a kernel that has the address answers the probe. That is how a candidate
+// TestProbeIsAnswered: a kernel that has the address answers the probe. In this way, a candidate
 // finds an unknown holder before the first claim.
 func TestProbeIsAnswered(t *testing.T) {
 	s := newSegment(t)
@@ -343,7 +343,7 @@ func TestListensAgainOnANewLink(t *testing.T) {
 	s.watch()
 	send(t, socket(t, s.peer), claim(t, vip, stranger(1)))
 	s.want(stranger(1))
-	// The MAC that is ours may change, too.
+	// The node's own MAC may change, too.
 	s.listener.Watch(s.link.Index, stranger(2))
 	send(t, socket(t, s.peer), claim(t, vip, stranger(2)))
 	send(t, socket(t, s.peer), claim(t, vip, stranger(3)))
@@ -466,7 +466,8 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestTriesAgain: every second, and at a Watch at once; one warning per interface.
+// TestTriesAgain: the listener tries to open its socket every second, and at once after Watch, and
+// logs one warning per interface.
 func TestTriesAgain(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
@@ -503,8 +504,8 @@ func TestTriesAgain(t *testing.T) {
 	})
 }
 
-// TestNoSocketIsLeft changes the interface, and ends, at every moment: without an interface, while
-// a socket is opened, while a socket is read.
+// TestNoSocketIsLeft changes the interface and ends the listener at every moment: without an
+// interface, while a socket is opened, while a socket is read.
 func TestNoSocketIsLeft(t *testing.T) {
 	for want, end := range map[int]time.Duration{0: 0, 1: 5 * time.Millisecond, 2: 15 * time.Millisecond, 3: 25 * time.Millisecond} {
 		bubble.Test(t, func(t *testing.T) {

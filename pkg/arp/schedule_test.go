@@ -27,7 +27,7 @@ func TestPause(t *testing.T) {
 		{8, 6 * s, 30 * s}, // 6.2 s
 		{16, 15 * s, s},    // 14.2 s
 		{17, 15 * s, 30 * s},
-		{7, 5200 * ms, 30 * s}, // at the end of it, no more is due
+		{7, 5200 * ms, 30 * s}, // the announcements end exactly at this time
 		{2, 60 * s, 900 * ms},
 	} {
 		if got := pause(c.step, c.repeatFor); got != c.want {

@@ -10,8 +10,8 @@ import (
 	"github.com/vipd-io/vipd/internal/nstest"
 )
 
-// TestStuckInterface: the queue of an interface stands still, here that of a traffic shaper. Once
-// the buffer of the socket is full, an announcement fails, and no call waits for room.
+// TestStuckInterface: the queue of an interface stands still, here the queue of a traffic shaper.
+// Once the buffer of the socket is full, an announcement fails, and no call waits for room.
 func TestStuckInterface(t *testing.T) {
 	a, b := nstest.New(t), nstest.New(t)
 	nstest.Pair(t, a, b, "192.168.35.11/24", "192.168.35.50/24")

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSlew uses kernel states from machines with NTP clients at work. The test does not change the
+// TestSlew uses states of kernels whose clock an NTP client adjusts. The test does not change the
 // clock.
 func TestSlew(t *testing.T) {
 	for _, tt := range []struct {
@@ -29,7 +29,7 @@ func TestSlew(t *testing.T) {
 	}
 }
 
-// TestSlewIsReported: any process may read the slew, and the value is possible.
+// TestSlewIsReported: any process may read the slew, and the value is within the kernel's limits.
 func TestSlewIsReported(t *testing.T) {
 	got, err := Slew()
 	if err != nil {
@@ -47,7 +47,7 @@ func TestRawIsNotSlewed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A reading of one clock lies between two of the other, however long a pause is.
+	// A reading of one clock is between two readings of the other clock, however long a pause is.
 	a1, from, a2 := NowRaw(), Now(), NowRaw()
 	time.Sleep(200 * time.Millisecond)
 	b1, to, b2 := NowRaw(), Now(), NowRaw()

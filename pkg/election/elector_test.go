@@ -42,9 +42,10 @@ type cluster struct {
 
 	mu    sync.Mutex
 	nodes []*node
-	// deleted: the Lease was, and with it the term for those who had not seen it.
+	// deleted means that the Lease was deleted, and with it the term, for nodes that had not
+	// observed it.
 	deleted bool
-	// held notes who might have answered, and when.
+	// held records which nodes might have answered, and when.
 	held []interval
 }
 
@@ -66,7 +67,7 @@ type node struct {
 	done    chan struct{}
 	err     error // of Run, once done is closed
 
-	asked   []string // moves
+	asked   []string // the requested moves
 	reports []string // of nodes that do not reach this one
 	writes  map[Outcome][]Write
 	status  Status // the newest
@@ -369,7 +370,7 @@ func TestCrashIsWaitedOutExactly(t *testing.T) {
 		if after < c.timing.Lease || after > c.timing.Lease+5*time.Millisecond {
 			t.Errorf("taken %v after the last renewal, want %v", after, c.timing.Lease)
 		}
-		// How it came to it is told, and stays as it was.
+		// The status says how the node came to hold, and that does not change.
 		time.Sleep(10 * time.Second)
 		claim := second.latest().Claim
 		if claim.Seen < renewed || claim.Free != claim.Seen.Add(c.timing.Lease) || claim.Sent < claim.Free || claim.Written < claim.Sent || claim.Written > from {
@@ -452,7 +453,7 @@ func TestMACChanges(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
 		c.awaitHolder("", 10*time.Second)
-		// Each write is answered late, and the watch delivers it before that.
+		// Each write is answered late, and the watch delivers the version before the answer.
 		n.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{After: 50 * time.Millisecond} })
 		for i := range 300 {
 			time.Sleep(37 * time.Millisecond)
@@ -517,8 +518,8 @@ func TestForeignHolderEndsTheHoldingAtOnce(t *testing.T) {
 	})
 }
 
-// TestDamagedLeaseIsPutRight: whatever people write into the Lease of a running holder, no other
-// node takes the Lease, and the holder goes on.
+// TestDamagedLeaseIsPutRight: whatever an administrator writes into the Lease of a running holder,
+// no other node takes the Lease, and the holder continues.
 func TestDamagedLeaseIsPutRight(t *testing.T) {
 	damages := map[string]func(*leasetest.Server){
 		"deleted": (*leasetest.Server).Delete,
@@ -556,7 +557,7 @@ func TestDamagedLeaseIsPutRight(t *testing.T) {
 				time.Sleep(1500 * time.Millisecond)
 				acquired := *c.server.Lease().Spec.AcquireTime
 				damage(&c.server)
-				time.Sleep(250 * time.Millisecond) // where n2 makes a deleted one anew, n1 tries once more
+				time.Sleep(250 * time.Millisecond) // n2 creates a deleted Lease anew, and n1 tries once more
 				l := c.server.Lease()
 				if l == nil || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != "n1" || *l.Spec.LeaseDurationSeconds != 3 ||
 					l.Spec.AcquireTime == nil || !l.Spec.AcquireTime.Equal(&acquired) {
@@ -603,7 +604,7 @@ func TestSnapshotRestoreIsNews(t *testing.T) {
 		dead, term := "n9", int32(1)
 		old.Spec.HolderIdentity, old.Spec.LeaseTransitions = &dead, &term
 		c.server.Put(old, 1)
-		// The holder learns of it with its next renewal at the latest.
+		// The holder learns of the change with its next renewal at the latest.
 		time.Sleep(2 * time.Second)
 		if got := c.holder(); got != "" {
 			t.Errorf("%q holds while the restored record names n9", got)
@@ -614,7 +615,7 @@ func TestSnapshotRestoreIsNews(t *testing.T) {
 
 func TestAnswerAfterTheDeadlineCountsForNothing(t *testing.T) {
 	inBubble(t, func(c *cluster) {
-		c.timing.Attempt = time.Minute // as a process that is stopped cannot give up
+		c.timing.Attempt = time.Minute // a process that is stopped cannot cancel a call
 		n := c.join("n1")
 		c.awaitHolder("", 10*time.Second)
 		n.client.SetFault(func(verb string) leasetest.Fault {
@@ -682,7 +683,7 @@ func TestReleaseLeavesAForeignRecordAlone(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
 		c.awaitHolder("", 10*time.Second)
-		// The watch does not tell in time: a pause, then a release at once.
+		// The watch does not deliver in time: a pause, then a release at once.
 		n.client.SetFault(func(verb string) leasetest.Fault {
 			return leasetest.Fault{Before: 50 * time.Millisecond}
 		})
@@ -742,7 +743,7 @@ func TestHolderOutlastsConflicts(t *testing.T) {
 	})
 }
 
-// A release may follow a release whose caller has just left.
+// A release may follow another release whose caller did not wait.
 func TestReleaseAfterOneThatRanOut(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
@@ -758,8 +759,9 @@ func TestReleaseAfterOneThatRanOut(t *testing.T) {
 	})
 }
 
-// A holder that could not release, because etcd had no leader for a moment, releases as soon as
-// possible: it had a reason to give the Lease up, and the others need not wait it out.
+// A holder that could not release the Lease, because etcd had no leader for a moment, releases it
+// as soon as possible: the holder had a reason to give the Lease up, and the others then need not
+// wait for the end of the lease.
 func TestReleaseGoesOnWithoutItsCaller(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
@@ -847,7 +849,7 @@ func TestLateDeletionIsNoNews(t *testing.T) {
 			return leasetest.Fault{Before: 5 * time.Millisecond}
 		})
 		time.Sleep(time.Second)
-		c.server.Delete() // n2 puts it right
+		c.server.Delete() // n2 repairs the Lease
 		time.Sleep(time.Second)
 		if err := n2.release(); err != nil {
 			t.Fatal(err)
@@ -964,7 +966,7 @@ func (c *cluster) torment(r *rand.Rand) {
 		nodes[i].client.WallClock = func() time.Duration { return time.Duration(draw(7200)-3600) * time.Second }
 	}
 	if draw(2) == 0 {
-		// What the nodes believe of each other may be wrong at any time.
+		// Each node may be wrong about the other candidates at any time.
 		c.most, c.alone = 30*time.Second, func() (bool, bool) { return draw(3) == 0, draw(4) > 0 }
 	}
 	for i := range nodes {
@@ -978,7 +980,7 @@ func (c *cluster) torment(r *rand.Rand) {
 			nodes[i].crash()
 			start(i)
 		case 1:
-			_ = nodes[i].releaseFor([]string{"", "n0", "n1", "gone"}[draw(4)]) // may fail: the store is tormented
+			_ = nodes[i].releaseFor([]string{"", "n0", "n1", "gone"}[draw(4)]) // may fail: the store has faults
 			nodes[i].campaign()
 		case 4:
 			nodes[i].elector.Confirm(c.t.Context())

@@ -40,7 +40,7 @@ func TestSuccessorGoesFirst(t *testing.T) {
 		{successor: "n3", want: "n2", least: successorDelay, prepare: func(_, n3 *node) {
 			n3.elector.SetCandidate(n3.c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-n3", HoldBack: time.Minute})
 		}},
-		{successor: "n3", want: "n3", prepare: func(_, n3 *node) { // it yields to preferred ones, unless it is named
+		{successor: "n3", want: "n3", prepare: func(_, n3 *node) { // n3 yields to preferred nodes, unless it is the named successor
 			n3.elector.SetCandidate(n3.c.t.Context(), Candidate{Eligible: true, MAC: "mac-of-n3", Yield: time.Minute})
 		}},
 		{successor: "", want: "n2", prepare: func(_, n3 *node) {
@@ -105,7 +105,7 @@ func TestHoldBackAfterACrash(t *testing.T) {
 		if want := c.timing.Lease + 3*time.Second; n != n2 || after < want || after > want+1100*time.Millisecond {
 			t.Errorf("%s took it %s after the last renewal, want %s or a renewal more", n.name, after, want)
 		}
-		// Holding back is about others' leases: its own it takes up again at once.
+		// HoldBack applies to the Leases of other nodes: the node takes up its own Lease at once.
 		n2.crash()
 		again := c.join("n2")
 		holdBack(again, time.Minute)
@@ -115,7 +115,7 @@ func TestHoldBackAfterACrash(t *testing.T) {
 	})
 }
 
-// TestConfirm: the answer is later than the question, also while a renewal is in flight, and
+// TestConfirm: the confirmation is later than the request, also while a renewal is in flight, and
 // another holder ends the holding at once.
 func TestConfirm(t *testing.T) {
 	inBubble(t, func(c *cluster) {
@@ -129,7 +129,7 @@ func TestConfirm(t *testing.T) {
 			for range 20 {
 				time.Sleep(170 * time.Millisecond)
 				heard := c.now()
-				time.Sleep(time.Nanosecond) // fake time: nothing takes any
+				time.Sleep(time.Nanosecond) // in fake time, calls take no time
 				n1.elector.Confirm(c.t.Context())
 				time.Sleep(250 * time.Millisecond)
 				if s := n1.latest(); !s.Held || s.Confirmed <= heard {
@@ -137,7 +137,8 @@ func TestConfirm(t *testing.T) {
 				}
 			}
 		}
-		// The watch is cut off, the Lease is somebody else's, and a question tells.
+		// The watch delivers nothing, the Lease has another holder, and a confirmation detects
+		// that.
 		n1.client.SetFault(func(verb string) leasetest.Fault {
 			if verb == "update" {
 				return leasetest.Fault{Before: time.Hour}
@@ -162,7 +163,7 @@ func TestConfirm(t *testing.T) {
 }
 
 // TestConfirmKeepsTheRenewal: a confirmation without an answer does not delay renewals, whenever it
-// comes; shortly before a renewal, the renewal is the answer.
+// was requested; shortly before a renewal, the renewal is the confirmation.
 func TestConfirmKeepsTheRenewal(t *testing.T) {
 	hang := func(verb string) leasetest.Fault {
 		if verb == "get" {
@@ -219,7 +220,7 @@ func TestRequestMove(t *testing.T) {
 			t.Errorf("no Lease: %v", err)
 		}
 		n1, n2, _ := three(c)
-		// As the Manager does: withdraw and release for whom it thinks best.
+		// As the Manager does: withdraw, and release for the successor that it chose.
 		ask := func(to string, act func()) (Move, error) {
 			ctx, cancel := context.WithTimeout(c.t.Context(), 3*time.Second)
 			defer cancel()
@@ -303,7 +304,7 @@ func (s hangingServer) Update(ctx context.Context, l *coordinationv1.Lease, _ me
 }
 
 // TestRequestMoveFromTwoServers: client-go changes an object while it encodes the object, so no two
-// servers are sent the same one.
+// servers get the same object.
 func TestRequestMoveFromTwoServers(t *testing.T) {
 	inBubble(t, func(*cluster) {
 		api := twoServers{lease: new(leases).vipd(Self{Node: "n1"}, "n1", 15, 1, false), updates: make(chan *coordinationv1.Lease)}
@@ -323,7 +324,7 @@ func TestRequestMoveFromTwoServers(t *testing.T) {
 	})
 }
 
-// TestInvalidMoveRequest: other content that a person or program may leave in the annotation.
+// TestInvalidMoveRequest: other content that a person or a program may leave in the annotation.
 func TestInvalidMoveRequest(t *testing.T) {
 	for value, want := range map[string]string{
 		"": "", "n2": "n2", AnyNode: AnyNode, refusalPrefix + "no": "", strings.Repeat("a", maxRequest+1): "",

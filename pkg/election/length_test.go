@@ -12,7 +12,7 @@ import (
 	"github.com/vipd-io/vipd/internal/leasetest"
 )
 
-// lostFor is longer than any lease in these tests; cluster.end waits for it.
+// lostFor is longer than any lease in these tests; cluster.end waits for that time.
 const lostFor = 50 * time.Second
 
 func least(t interface{ Fatal(...any) }, lease time.Duration) Timing {
@@ -44,9 +44,9 @@ func TestLengthFollowsTheStore(t *testing.T) {
 		}
 	}
 	feed(20*time.Millisecond, 3, 3, 3)
-	feed(1500*time.Millisecond, 3, 8) // one alone is nothing
+	feed(1500*time.Millisecond, 3, 8) // a single slow renewal changes nothing
 	feed(3*time.Second, 8, 15)
-	feed(time.Minute, 15, 20) // bounded
+	feed(time.Minute, 15, 20) // the length is bounded
 	for range maxSamples - 2 {
 		l.renewed(20 * time.Millisecond)
 	}
@@ -135,7 +135,7 @@ func TestLoneHolderOutlastsTheStore(t *testing.T) {
 			t.Errorf("alone, it writes %d s", got)
 		}
 		for _, away := range []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second} {
-			back := time.Now().Add(away) // an API server answers what waits when etcd is back
+			back := time.Now().Add(away) // an API server answers waiting requests when etcd is back
 			n.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{Before: max(0, time.Until(back))} })
 			time.Sleep(away + 10*time.Second)
 		}
@@ -155,8 +155,8 @@ func TestLoneHolderOutlastsTheStore(t *testing.T) {
 	})
 }
 
-// TestRequestLostBeforeTheStoreReturns: the holder does not wait for the last lost request until the
-// deadline, whenever the store went and came back.
+// TestRequestLostBeforeTheStoreReturns: the holder does not wait until the deadline for the last
+// lost request, whenever the store went away and came back.
 func TestRequestLostBeforeTheStoreReturns(t *testing.T) {
 	for _, lease := range []time.Duration{2 * time.Second, 3 * time.Second, 10 * time.Second} {
 		for off := time.Duration(0); off < 2*time.Second; off += 400 * time.Millisecond {
@@ -195,7 +195,7 @@ func TestShortLeaseOnceAnotherCandidateIsKnown(t *testing.T) {
 			n := c.join("n1")
 			c.awaitHolder("", 10*time.Second)
 			time.Sleep(5500 * time.Millisecond)
-			if lost { // committed, and never answered
+			if lost { // the write is committed, and never answered
 				n.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{After: lostFor} })
 			}
 			c.mu.Lock()
@@ -209,7 +209,7 @@ func TestShortLeaseOnceAnotherCandidateIsKnown(t *testing.T) {
 				t.Errorf("lost=%v: it would answer for %s after the others were told of 3 s", lost, left)
 			}
 			other := c.join("n2")
-			if lost { // after the second try at the latest, which had 5 s
+			if lost { // after the second attempt at the latest, which had 5 s
 				if got, _ := c.awaitHolder("n1", 6*time.Second); got != other {
 					t.Errorf("%s took it over", got.name)
 				}
@@ -239,7 +239,7 @@ func TestNotShorterWhileRenewalsFail(t *testing.T) {
 			t.Errorf("given up %s", s.Why)
 		}
 		n.client.SetFault(nil)
-		time.Sleep(20 * time.Second) // the call that is under way, and two renewals
+		time.Sleep(20 * time.Second) // the call in flight, and two renewals
 		if s, got := n.latest(), c.seconds(); !s.Held || got != 3 {
 			t.Errorf("held %v, %d s", s.Held, got)
 		}
@@ -268,7 +268,8 @@ func TestSlowStoreIsHeld(t *testing.T) {
 		if got := c.seconds(); !first.latest().Held || got < 14 || got > 16 {
 			t.Errorf("with a store that takes 3 s: held %v, %d s", first.latest().Held, got)
 		}
-		// Whoever comes next goes on with that, and is not turned away by its own haste.
+		// The next holder continues with that length, and does not fail because its own timeouts
+		// are too short.
 		first.crash()
 		next, _ := c.awaitHolder("n1", 60*time.Second)
 		time.Sleep(20 * time.Second)
@@ -284,8 +285,8 @@ func TestSlowStoreIsHeld(t *testing.T) {
 	})
 }
 
-// TestSlowWrites: etcd's disks become slow suddenly, so that writes take seconds and reads do not.
-// The holder may lose the lease; then a node claims it again, and keeps it.
+// TestSlowWrites: the disks of etcd suddenly become slow, so that writes take seconds and reads do
+// not. The holder may lose the lease; then a node claims it again, and keeps it.
 func TestSlowWrites(t *testing.T) {
 	for _, slow := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
 		bubble.Test(t, func(t *testing.T) {
@@ -315,7 +316,8 @@ func TestSlowWrites(t *testing.T) {
 	}
 }
 
-// TestRestartAlone: what an earlier process knew about candidates counts until it is known again.
+// TestRestartAlone: the knowledge of an earlier process about candidates counts until this process
+// has its own.
 func TestRestartAlone(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
@@ -356,12 +358,12 @@ func TestDeletedUnderALongLease(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		for d := 200 * time.Millisecond; d <= 3*time.Second; d += 200 * time.Millisecond {
 			first.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{Before: d} })
-			time.Sleep(20 * time.Second) // its lease becomes longer
+			time.Sleep(20 * time.Second) // the lease of n1 becomes longer
 		}
 		if s := first.latest(); s.Lease < 10*time.Second {
 			t.Fatalf("no long lease is held: %+v", s)
 		}
-		c.server.Mute() // no watch tells the holder what follows
+		c.server.Mute() // no watch reports to the holder what follows
 		first.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{Before: lostFor} })
 		c.deleted = true
 		c.server.Delete()
@@ -384,11 +386,11 @@ func TestLeaseCreatedByANewNode(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		for d := 200 * time.Millisecond; d <= 3*time.Second; d += 200 * time.Millisecond {
 			holder.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{Before: d} })
-			time.Sleep(20 * time.Second) // its lease becomes longer
+			time.Sleep(20 * time.Second) // the lease of n1 becomes longer
 		}
 		holder.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{Before: lostFor} })
 		third.client.SetFault(func(string) leasetest.Fault { return leasetest.Fault{Before: 300 * time.Millisecond} })
-		c.server.Mute() // no watch tells the holder, either
+		c.server.Mute() // no watch reports to the holder either
 		c.deleted = true
 		c.server.Delete()
 		newcomer := c.join("n3")
@@ -402,8 +404,8 @@ func TestLeaseCreatedByANewNode(t *testing.T) {
 	})
 }
 
-// TestInvalidDurationCountsAsTheLongest: an edit may have removed every hint of how long the holder
-// may go on.
+// TestInvalidDurationCountsAsTheLongest: an edit may have removed every information on how long the
+// holder may go on.
 func TestInvalidDurationCountsAsTheLongest(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
@@ -419,8 +421,8 @@ func TestInvalidDurationCountsAsTheLongest(t *testing.T) {
 	})
 }
 
-// TestStoreThatIsFastAgain: a store was slow, and has been fast for half an hour, as the record of
-// the holder shows. The next holder has a lease as configured.
+// TestStoreThatIsFastAgain: the store was slow, and has been fast for half an hour, as the record
+// of the holder shows. The next holder has a lease as configured.
 func TestStoreThatIsFastAgain(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)
@@ -452,9 +454,9 @@ func TestStoreThatIsFastAgain(t *testing.T) {
 	})
 }
 
-// TestNotShortenedWithoutAWrite: the shorter lease is not sent, because the fence accepts no change for
-// some seconds (another program's transaction). The longer lease goes on: it is in the record and
-// in the kernel's timer, and the other nodes wait for it.
+// TestNotShortenedWithoutAWrite: the shorter lease is not sent, because the fence accepts no change
+// for some seconds (another program's transaction). The longer lease stays valid: it is in the
+// record and in the kernel's timer, and the other nodes wait for it.
 func TestNotShortenedWithoutAWrite(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t)

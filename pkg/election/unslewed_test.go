@@ -10,7 +10,7 @@ import (
 // TestMargin: every lease is over before another node may claim it, even if the holder's clocks are
 // as slow as an NTP client can make them, and the other node's clocks are one percent fast.
 func TestMargin(t *testing.T) {
-	const timers = 10 * time.Millisecond // by which the kernel's are late
+	const timers = 10 * time.Millisecond // maximum delay of the kernel's timers
 	for lease := MinLease; lease <= MaxLease; lease += time.Second {
 		timing, err := NewTiming(lease, 0)
 		if err != nil {
@@ -31,7 +31,7 @@ func slowed(d time.Duration) time.Duration { return d * 1_000_000 / time.Duratio
 type slewed struct {
 	c         *cluster
 	rate      boottime.PPM
-	since     time.Duration // the rate is
+	since     time.Duration // when the rate begins
 	suspended time.Duration
 }
 
@@ -43,9 +43,9 @@ func (s slewed) now() boottime.Instant {
 
 func (s slewed) raw() boottime.Raw { return boottime.Raw(time.Since(s.c.start) + time.Minute) }
 
-// TestSlewedStandby: a standby whose clock runs fast still waits a lease out, whether the slew
-// began before or during the lease; a standby whose clock runs slow waits no less than by its own
-// clock.
+// TestSlewedStandby: a standby whose clock runs fast still waits for the whole lease, whether the
+// slew began before or during the lease; a standby whose clock runs slow waits for at least the
+// lease by its own clock.
 func TestSlewedStandby(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -84,7 +84,7 @@ func TestSlewedStandby(t *testing.T) {
 }
 
 // TestSuspendedStandby: the second clock stands still while a machine is suspended. After the
-// resume, the standby waits on.
+// resume, the standby continues to wait.
 func TestSuspendedStandby(t *testing.T) {
 	v := view{self: Self{Node: "n2"}, own: 3 * time.Second, named: func(string) bool { return false }}
 	var now boottime.Instant = 1

@@ -147,7 +147,7 @@ func TestNextTerm(t *testing.T) {
 	}
 }
 
-// Terms go on growing after one that a person wrote and the holder repaired.
+// Terms increase from a term that a person wrote and the holder repaired.
 func TestInvalidTerm(t *testing.T) {
 	n2 := Self{Node: "n2", MAC: "02:00:00:00:00:02", BootID: "boot-b"}
 	var b leases
@@ -181,7 +181,7 @@ func TestOwnRecordFromASnapshot(t *testing.T) {
 }
 
 // TestReusedResourceVersion: after etcd was restored from a snapshot, another version may have the
-// number of a known one. It counts as a new version, and is waited out from then on.
+// number of a known version. It counts as a new version, and the wait starts again.
 func TestReusedResourceVersion(t *testing.T) {
 	n2 := Self{Node: "n2", MAC: "02:00:00:00:00:02", BootID: "boot-b"}
 	var b leases
@@ -254,8 +254,8 @@ func FuzzParseRecord(f *testing.F) {
 	})
 }
 
-// TestManyMACs: a link whose MAC changes without end does not use memory without end, and a record
-// with one of the last MACs is this node's.
+// TestManyMACs: a link whose MAC changes again and again does not use unbounded memory, and a
+// record with one of the last MACs is this node's.
 func TestManyMACs(t *testing.T) {
 	var b leases
 	v := view{self: n1, own: own}

@@ -14,7 +14,7 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// spy observes each transaction of a fence, after it was made and before anything follows.
+// spy observes each transaction of a fence, after the transaction and before anything else.
 type spy struct {
 	Kernel
 	saw func(changes []Change, err error) error
@@ -40,7 +40,7 @@ func TestRepairIsClosedFirst(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			r.opened(t, 10*time.Second)
-			if r.gate().permitted != 1 { // the damages are to slot 2
+			if r.gate().permitted != 1 { // the damages are in slot 2
 				r.opened(t, 10*time.Second)
 			}
 			transactions := 0
@@ -52,7 +52,7 @@ func TestRepairIsClosedFirst(t *testing.T) {
 			r.damage(t, script)
 			must(t, r.fence.Repair())
 			r.expect(t, true, "mended")
-			if transactions < 2 { // more, if asking took so long that the timers were to start anew
+			if transactions < 2 { // there are more, if the requests took so long that the timers had to start anew
 				t.Errorf("mended in %d transactions, want one that closes and one that permits", transactions)
 			}
 		})
@@ -85,7 +85,7 @@ func TestRepairThatFailsHalfWay(t *testing.T) {
 		if r.fence.Repair() == nil {
 			t.Fatalf("no error, with transaction %d failed", failing)
 		}
-		r.expect(t, failing > 1, "after a repair that failed") // the second did permit
+		r.expect(t, failing > 1, "after a repair that failed") // the second transaction did permit
 		r.expectIntact(t, failing > 1, "after a repair that failed")
 		must(t, r.fence.Repair())
 		r.expect(t, true, "mended again")
@@ -99,12 +99,12 @@ func (r *rig) loseAnswers(t *testing.T, told bool) {
 	t.Helper()
 	must(t, r.fence.nft.open())
 	r.fence.nft.first, r.fence.nft.later = answerTimeout, answerTimeout
-	must(t, r.fence.nft.socket.SetReadBuffer(1)) // the kernel makes it 2304 (SOCK_MIN_RCVBUF): three answers
+	must(t, r.fence.nft.socket.SetReadBuffer(1)) // the kernel sets 2304 (SOCK_MIN_RCVBUF): three answers
 	must(t, r.fence.nft.socket.SetOption(netlink.NoENOBUFS, !told))
 }
 
 // TestLostAnswersOpenAndCloseNothing: after a lost answer it is not known whether the change was
-// made. The tables are whole, and are not made anew.
+// committed. The tables are whole, and are not made anew.
 func TestLostAnswersOpenAndCloseNothing(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -185,7 +185,7 @@ func TestLostAnswerOfAForbid(t *testing.T) {
 	}
 }
 
-// deaf loses the answer to each transaction, made or not.
+// deaf loses the answer to each transaction, whether the transaction was committed or not.
 type deaf struct {
 	Kernel
 	made bool
@@ -235,7 +235,7 @@ func TestHungCallTimesOut(t *testing.T) {
 	r.expect(t, true, "none of them did anything")
 	close(released)
 	r.fence.timeout = time.Minute
-	must(t, r.fence.Repair()) // behind the Arm
+	must(t, r.fence.Repair()) // after the Arm
 	r.expectIntact(t, true, "an Arm that nobody waited for")
 	r.endsBy(t, end)
 	must(t, r.gate().Forbid())

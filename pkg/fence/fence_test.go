@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 
 var vip = netip.MustParseAddr("192.168.35.100")
 
-// rig is a node that has the VIP for ever, so that only the fence decides whether the node answers,
+// rig is a node that always has the VIP, so that only the fence decides whether the node answers,
 // and a client that sends ARP requests to it.
 type rig struct {
 	t            *testing.T
@@ -97,7 +97,7 @@ func (r *rig) question(t rapid.TB, target netip.Addr) (asker []byte) {
 	return asker
 }
 
-// reply waits for the next answer of the node to anything.
+// reply waits for the next answer of the node to any request.
 func (r *rig) reply(deadline time.Time) (*arp.Packet, error) {
 	_ = r.ask.SetReadDeadline(deadline)
 	buf := make([]byte, 128)
@@ -171,7 +171,7 @@ func (r *rig) fallsSilent(t *testing.T, end boottime.Instant) {
 			t.Fatal("still answers long after the ticket's end")
 		}
 	}
-	// A jiffy is at most 10 ms; the lease arithmetic counts on that, and this on a busy machine.
+	// A jiffy is at most 10 ms, which the lease arithmetic assumes; the rest is for a busy machine.
 	if over := last.Sub(end); over > 50*time.Millisecond {
 		t.Errorf("answered %v after the ticket's end", over)
 	}
@@ -232,16 +232,16 @@ func TestForbiddenPacketsDoNotReachTheNode(t *testing.T) {
 	ticket, err := r.gate().Arm(30 * time.Second)
 	must(t, err)
 	must(t, r.gate().Permit(ticket))
-	must(t, r.dial(listener, answered)) // fills the neighbour cache, so ARP is out of the game
+	must(t, r.dial(listener, answered)) // fills the neighbour cache, so the client needs no ARP any more
 	must(t, r.gate().Forbid())
 	if r.dial(listener, silence) == nil {
 		t.Error("a client that knows the MAC still reaches the fenced VIP")
 	}
 }
 
-// How long a client waits for a connection.
+// Timeouts of a client's connection.
 const (
-	answered = 30 * time.Second // on a machine that is busy
+	answered = 30 * time.Second // for a busy machine
 	silence  = 300 * time.Millisecond
 )
 
@@ -355,8 +355,8 @@ func (p paused) Transact(changes ...Change) error {
 	return p.Kernel.Transact(changes...)
 }
 
-// TestPausedShorteningExtendsNothing: the ticket in force is longer than the new one, and the process is
-// stopped before a transaction that is to end it earlier.
+// TestPausedShorteningExtendsNothing: the ticket in force is longer than the new one, and the
+// process is stopped before the transaction that should end it earlier.
 func TestPausedShorteningExtendsNothing(t *testing.T) {
 	t.Parallel()
 	const long, short = 1500 * time.Millisecond, 700 * time.Millisecond
@@ -376,7 +376,7 @@ func TestPausedShorteningExtendsNothing(t *testing.T) {
 			if err != nil && !errors.Is(err, ErrTimeout) {
 				t.Fatal(err)
 			}
-			must(t, patiently(func() error { _, err := r.fence.Intact(); return err })) // behind it
+			must(t, patiently(func() error { _, err := r.fence.Intact(); return err })) // after the call in flight
 			r.fallsSilent(t, end)
 		})
 	}
@@ -390,7 +390,7 @@ func TestFenceOutlastsALongerTicket(t *testing.T) {
 	r.opened(t, long)
 	least := func(when string) {
 		t.Helper()
-		for range 2 * slots { // all of what was before is overwritten
+		for range 2 * slots { // overwrites all earlier tickets
 			_, err := r.gate().Arm(time.Second)
 			must(t, err)
 		}
@@ -400,7 +400,7 @@ func TestFenceOutlastsALongerTicket(t *testing.T) {
 		for _, slot := range s.Gates[0][0] {
 			left = max(left, slot.Fenced.Left)
 		}
-		if want := long + linger - 10*time.Second; left < want { // what the test may take
+		if want := long + linger - 10*time.Second; left < want { // the test may take that long
 			t.Errorf("%s: the fence ends in %s, want %s at least", when, left, want)
 		}
 	}
@@ -438,7 +438,7 @@ func TestRestartTakesOverTheRemainingTime(t *testing.T) {
 	must(t, err)
 	r.expect(t, true, "the first process' ticket still runs")
 	must(t, second.Gate(0, Lease).Permit(next))
-	time.Sleep(end.Sub(boottime.Now()) + 100*time.Millisecond) // the kernel's clock, not ours
+	time.Sleep(end.Sub(boottime.Now()) + 100*time.Millisecond) // the kernel decides by its own clock
 	r.expect(t, true, "the second process' ticket runs")
 }
 
@@ -490,7 +490,7 @@ func TestRemoveLeavesForeignTablesAlone(t *testing.T) {
 	if after := ruleset(); after != before {
 		t.Errorf("ruleset changed:\nbefore:\n%s\nafter:\n%s", before, after)
 	}
-	// What is not there has nothing to close, and can be removed again.
+	// Tables that do not exist need not be closed, and can be removed again.
 	must(t, r.gate().Forbid())
 	must(t, r.gate().Clear())
 	must(t, r.fence.Remove())
@@ -521,7 +521,7 @@ func benchmarkTickets(b *testing.B, before func(*Gate) error) {
 		if err := before(g); err != nil {
 			b.Fatal(err)
 		}
-		time.Sleep(30 * time.Millisecond) // the grace period of what came before
+		time.Sleep(30 * time.Millisecond) // the grace period of earlier changes
 		b.StartTimer()
 		t, err := g.Arm(3 * time.Second)
 		if err != nil {

@@ -13,7 +13,7 @@ const grant Source = "grant"
 
 var other = netip.MustParseAddr("192.168.35.101")
 
-// again makes the rig fence other groups, by other sources.
+// again makes the rig fence other groups, with other sources.
 func (r *rig) again(t *testing.T, sources []Source, groups ...[]netip.Addr) {
 	t.Helper()
 	must(t, r.fence.Remove())
@@ -29,7 +29,7 @@ func (r *rig) restart(t *testing.T, opts Options) {
 	must(t, r.fence.Prepare())
 }
 
-// in puts a ticket of a gate in force for d, and returns when the ticket ends at the latest.
+// in puts a ticket of a gate in force for d, and returns the latest end of the ticket.
 func (g *Gate) in(t *testing.T, d time.Duration) (end boottime.Instant) {
 	t.Helper()
 	ticket, err := g.Arm(d)
@@ -105,7 +105,7 @@ func TestGroupsDoNotDisturbEachOther(t *testing.T) {
 	both(true, true, "fence at rest")
 	end := second.in(t, 20*time.Second)
 	both(true, true, "the second is permitted")
-	for range 2 * slots { // in each slot that the other one has
+	for range 2 * slots { // in each slot of the other gate
 		ticket, err := first.Arm(10 * time.Second)
 		must(t, err)
 		must(t, first.Permit(ticket))
@@ -194,8 +194,8 @@ func TestUnknownTablesFenceForTheLongestTicket(t *testing.T) {
 	}
 }
 
-// TestFenceStaysWhileItIsForbidden: addresses that cannot be removed may be here for longer than
-// the fence outlives a ticket.
+// TestFenceStaysWhileItIsForbidden: addresses that cannot be removed may stay for longer than the
+// fence outlasts a ticket.
 func TestFenceStaysWhileItIsForbidden(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -26,10 +26,10 @@ func TestFlushDuringPrepare(t *testing.T) {
 func (r *rig) flushedDuringPrepare(t *testing.T, other *Fence, after time.Duration) {
 	t.Helper()
 	must(t, r.fence.Remove())
-	must(t, r.fence.Prepare()) // an earlier process's
+	must(t, r.fence.Prepare()) // tables of an earlier process
 	restarted := r.newFence()
 	defer restarted.Close()
-	_, _ = restarted.Intact() // its socket is open
+	_, _ = restarted.Intact() // opens its socket
 	flushed := make(chan error)
 	go func() {
 		time.Sleep(after)
@@ -37,7 +37,7 @@ func (r *rig) flushedDuringPrepare(t *testing.T, other *Fence, after time.Durati
 	}()
 	err := restarted.Prepare()
 	must(t, <-flushed)
-	must(t, err) // or vipd ends
+	must(t, err) // an error would end vipd
 }
 
 // TestCallReturnsInTime: the timeout of a call includes the wait for earlier calls.
@@ -74,7 +74,7 @@ func TestCallReturnsInTime(t *testing.T) {
 func TestKilledWhileLearning(t *testing.T) {
 	r := newRig(t)
 	scratch := layouts(r.fence.opts.Table+scratchSuffix, r.fence.opts.Groups, r.fence.opts.Sources)
-	must(t, r.fence.nft.withConn(func(c *nftables.Conn) error { // killed behind this
+	must(t, r.fence.nft.withConn(func(c *nftables.Conn) error { // the process is killed after this transaction
 		must(t, scratch[0].create(c))
 		return c.Flush()
 	}))

@@ -52,7 +52,7 @@ func known(t rapid.TB, ns *nstest.NS, addr string) bool {
 }
 
 // spreads makes a node send packets, and tells whether a neighbour learns the first address from
-// them. The neighbour does learn the second address, which comes after it.
+// these packets. The neighbour always learns the second address, from a later packet.
 func spreads(t rapid.TB, from, at *nstest.NS, send [2][2]string, learns [2]string) bool {
 	t.Helper()
 	var all [2]net.Conn
@@ -147,7 +147,7 @@ func TestTableNameCanBeReadBack(t *testing.T) {
 				t.Fatalf("no table %q in:\n%s", name, saved)
 			}
 			r.nft(t, "flush ruleset\n"+saved)
-			must(t, r.gate().Clear()) // its time was prolonged by as long as nft took
+			must(t, r.gate().Clear()) // the timeout was extended by the duration of nft
 			r.expectIntact(t, true, "read back")
 		})
 	}

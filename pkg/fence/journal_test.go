@@ -23,8 +23,8 @@ func counted(w *watched) *countedLooks {
 	return c
 }
 
-// withoutLook waits until Intact needs no look, which is when Watch has read everything so far. On
-// a busy machine, a look may be too slow to tell.
+// withoutLook waits until Intact needs no look, which means that Watch has read all messages so
+// far. On a busy machine, a look may be too slow to decide.
 func (c *countedLooks) withoutLook(t *testing.T, w *watched, when string) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
@@ -40,8 +40,8 @@ func (c *countedLooks) withoutLook(t *testing.T, w *watched, when string) {
 	}
 }
 
-// TestNoLookWithoutChanges: after renewals and changes of other tables, Intact soon needs no
-// look, until lookInterval is over.
+// TestNoLookWithoutChanges: after renewals and changes of other tables, Intact soon needs no look,
+// until lookInterval has passed.
 func TestNoLookWithoutChanges(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
@@ -61,7 +61,7 @@ func TestNoLookWithoutChanges(t *testing.T) {
 }
 
 // TestNoDamageIsMissedWithoutLooks damages the tables when Intact needs no look. Intact detects the
-// damage at once, whether or not Watch has read of it.
+// damage at once, whether or not Watch has read the message.
 func TestNoDamageIsMissedWithoutLooks(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
@@ -70,7 +70,7 @@ func TestNoDamageIsMissedWithoutLooks(t *testing.T) {
 		must(t, w.fence.Repair())
 		const right = 10 * time.Minute // a ticket that is prolonged to an hour has to be out of place
 		w.opened(t, right)
-		if w.gate().permitted != 1 { // the damages are to slot 2
+		if w.gate().permitted != 1 { // the damages are in slot 2
 			w.opened(t, right)
 		}
 		c.withoutLook(t, w, "before: "+name)

@@ -73,12 +73,12 @@ func TestRestartOnDamagedTables(t *testing.T) {
 	t.Parallel()
 	for name, script := range damages {
 		if name == "ruleset flushed" {
-			continue // that leaves nothing to be known by
+			continue // after this damage, nothing identifies the tables
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			for r.opened(t, 10*time.Second); r.gate().permitted != 1; { // the damages are to slot 2
+			for r.opened(t, 10*time.Second); r.gate().permitted != 1; { // the damages are in slot 2
 				r.opened(t, 10*time.Second)
 			}
 			r.damage(t, script)

@@ -19,15 +19,15 @@ type gates struct {
 	k       *modelKernel
 	f       *Fence
 	of      []gateModel
-	flushed bool // and not repaired
+	flushed bool // the ruleset was flushed, and not repaired yet
 }
 
 // gateModel is what a gate may do.
 type gateModel struct {
 	tickets map[Ticket]*ticketModel
 	newest  Ticket
-	clear   bool             // without a fence
-	closed  bool             // by Forbid, and no Permit since
+	clear   bool             // the gate has no fence
+	closed  bool             // closed by Forbid, without a Permit since then
 	last    boottime.Instant // the latest end of a ticket
 }
 
@@ -134,7 +134,7 @@ func (g *gates) permit(i int) {
 	m := &g.of[i]
 	ticket := m.newest
 	if g.rng.IntN(2) == 0 {
-		ticket-- // perhaps of another gate
+		ticket-- // this ticket may be of another gate
 	}
 	one := m.tickets[ticket]
 	if one == nil {
@@ -154,7 +154,7 @@ func (g *gates) forbid(i int) {
 	}
 }
 
-// restart kills the process and starts another one, which knows no ticket. What was flushed is
+// restart kills the process and starts another one, which knows no ticket. A flushed gate is
 // forgotten.
 func (g *gates) restart() {
 	flushed := !g.k.there

@@ -10,16 +10,16 @@ import (
 )
 
 // TestPausedLookHidesNoLongerTicket: a repair left a timer that ends too late, because the process
-// was paused before the transaction and the answer was lost. The look before the Permit is paused for
-// as long, and the timer still does not pass for the right one.
+// was paused before the transaction, and the answer was lost. The look before the Permit is paused
+// for as long, and still the timer does not count as right.
 func TestPausedLookHidesNoLongerTicket(t *testing.T) {
-	for _, paused := range [][]int{{1}, {1, 2}, {1, 2, 3}} { // the looks
+	for _, paused := range [][]int{{1}, {1, 2}, {1, 2, 3}} { // the paused looks
 		k, f := newModel(t, 1, Lease)
 		g := f.Gate(0, Lease)
 		ticket, err := g.Arm(10 * time.Second)
 		must(t, err)
 		end := k.now.Add(10 * time.Second)
-		k.there = false // flushed
+		k.there = false // the ruleset was flushed
 		calls := 0
 		k.before = func() error {
 			if calls++; calls == 3 { // Forbid, Look, Make
@@ -46,8 +46,8 @@ func TestPausedLookHidesNoLongerTicket(t *testing.T) {
 	}
 }
 
-// TestSlowLook: tables that are as they were made are no damage as long as one of several looks is
-// quick enough, or the read comes at its end.
+// TestSlowLook: unchanged tables are no damage as long as one of several looks is fast enough, or
+// the read is at the end of the look.
 func TestSlowLook(t *testing.T) {
 	tests := []struct {
 		name          string

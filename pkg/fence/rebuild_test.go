@@ -41,7 +41,7 @@ func (r *rig) nft(t rapid.TB, script string) (out string) {
 	return out
 }
 
-// prolonged is the damage that a restart cannot tell from a longer lease.
+// prolonged is the damage that a restart cannot distinguish from a longer lease.
 const prolonged = "ticket prolonged"
 
 // damages lists what other programs may do to the tables, with a ticket in force in slot 2.
@@ -295,8 +295,8 @@ func TestPermitFindsItsTicketInRepairedTables(t *testing.T) {
 	}
 }
 
-// TestPausedRepairExtendsNothing has a clock that jumps during a transaction, as if this process had
-// been stopped.
+// TestPausedRepairExtendsNothing has a clock that jumps during a transaction, as if this process
+// was stopped.
 func TestPausedRepairExtendsNothing(t *testing.T) {
 	for _, tt := range []struct {
 		jump time.Duration
@@ -308,7 +308,7 @@ func TestPausedRepairExtendsNothing(t *testing.T) {
 			r.nft(t, "flush ruleset")
 			jump, calls := time.Duration(0), 0
 			r.fence.now = func() boottime.Instant {
-				if calls++; calls == 3 { // the second is before the transaction
+				if calls++; calls == 3 { // the second call is before the transaction
 					jump = tt.jump
 				}
 				return boottime.Now().Add(jump)
@@ -360,7 +360,7 @@ func TestFailedChangeIsRepaired(t *testing.T) {
 	ticket, err := r.gate().Arm(10 * time.Second)
 	must(t, err)
 	end := boottime.Now().Add(10 * time.Second)
-	r.fence.nft.layout[0].v6 = true // its addresses are too long for the sets
+	r.fence.nft.layout[0].v6 = true // the addresses are then too long for the sets
 	r.fence.nft.groups = [][]netip.Addr{{netip.IPv6Loopback()}}
 	if _, err := r.gate().Arm(20 * time.Second); err == nil {
 		t.Fatal("armed an address that does not fit")
@@ -373,18 +373,18 @@ func TestFailedChangeIsRepaired(t *testing.T) {
 	r.endsBy(t, end)
 }
 
-// model knows the calls, and nothing of their implementation.
+// model models the calls, independently of their implementation.
 type model struct {
 	newest    Ticket
 	newestEnd boottime.Instant
-	// Until when the last ticket that was permitted, and the one before it, open.
+	// The times until which the last permitted ticket, and the one before it, keep the fence open.
 	last, before boottime.Instant
 	fenced       bool
 }
 
 func (m *model) arm(t Ticket, d time.Duration) {
 	end := boottime.Now().Add(d)
-	// What is in force goes on for no longer than the new one.
+	// The ticket in force lasts no longer than the new one.
 	*m = model{newest: t, newestEnd: end, last: min(m.last, end), fenced: true}
 }
 
@@ -398,7 +398,7 @@ func (m *model) restart() {
 	m.newest, m.last, m.before = 0, max(m.last, m.before), min(m.last, m.before)
 }
 
-// answers returns ok=false near the end of a ticket.
+// answers returns ok=false near the end of a ticket, when the result is not certain.
 func (m *model) answers() (yes, ok bool) {
 	now := boottime.Now()
 	for _, end := range []boottime.Instant{m.last, m.before} {
@@ -412,7 +412,7 @@ func (m *model) answers() (yes, ok bool) {
 // TestAnyOrder makes calls, and changes of other programs, in any order.
 func TestAnyOrder(t *testing.T) {
 	t.Parallel()
-	// A step takes milliseconds; -rapid.checks asks for more.
+	// A step takes milliseconds; -rapid.checks runs more.
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
 		must(t, checks.Value.Set("25"))
 	}

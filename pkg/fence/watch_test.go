@@ -47,10 +47,10 @@ func TestWatchReportsDamage(t *testing.T) {
 	for name, script := range damages {
 		must(t, w.fence.Repair())
 		w.opened(t, 10*time.Second)
-		if w.gate().permitted != 1 { // the damages are to slot 2
+		if w.gate().permitted != 1 { // the damages are in slot 2
 			w.opened(t, 10*time.Second)
 		}
-		for len(w.changed) > 0 { // the damage before may have been several messages
+		for len(w.changed) > 0 { // the damage before may have caused several messages
 			<-w.changed
 		}
 		w.damage(t, script)
@@ -64,7 +64,7 @@ func TestWatchReportsDamage(t *testing.T) {
 func TestWatchIsSilentAboutOwnChanges(t *testing.T) {
 	w := watch(t)
 	w.opened(t, 50*time.Millisecond)
-	time.Sleep(200 * time.Millisecond) // the kernel takes away what has ended
+	time.Sleep(200 * time.Millisecond) // the kernel removes expired elements
 	for range 50 {
 		w.opened(t, 10*time.Second)
 	}
@@ -86,8 +86,8 @@ func TestWatchIsSilentAboutOwnChanges(t *testing.T) {
 	}
 }
 
-// TestWatchSurvivesAnOverrun makes changed block the receiver while more happens than its buffer
-// holds.
+// TestWatchSurvivesAnOverrun blocks the receiver in changed, while there are more messages than its
+// buffer holds.
 func TestWatchSurvivesAnOverrun(t *testing.T) {
 	t.Parallel()
 	core, logged := observer.New(zap.DebugLevel)
@@ -111,7 +111,7 @@ func TestWatchSurvivesAnOverrun(t *testing.T) {
 		}
 		w.nft(t, string(many)+"}")
 	}
-	w.nft(t, "flush ruleset") // is lost
+	w.nft(t, "flush ruleset") // this message is lost
 	close(release)
 	w.told(t, "the loss")
 	w.told(t, "the new subscription")

@@ -18,13 +18,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is the API servers of some nodes, in a synctest bubble. The monitor is n1's.
+// world is the API servers of some nodes, in a synctest bubble. The monitor runs on n1.
 type world struct {
 	t       *testing.T
 	monitor *Monitor
 
 	mu    sync.Mutex
-	doing map[string]string // by server: "" is well
+	doing map[string]string // by server; "" means that the server is healthy
 	asked map[string]int
 	state State
 }
@@ -55,8 +55,8 @@ func newWorldOf(t *testing.T, n int) *world {
 	return w
 }
 
-// ask answers like the server, after a millisecond. A broken or cancelled connection is reported,
-// as kubeapi does.
+// ask simulates the server, with a delay of a millisecond. A broken or cancelled connection is
+// reported, as kubeapi does.
 func (w *world) ask(ctx context.Context, server string) (int, string, bool, error) {
 	w.mu.Lock()
 	w.asked[server]++
@@ -162,7 +162,7 @@ func TestReadyAtFirst(t *testing.T) {
 	})
 }
 
-// TestReadySince: from the last recovery on, and 0 while it is not ready.
+// TestReadySince: the time since the last recovery, and 0 while the server is not ready.
 func TestReadySince(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -180,8 +180,8 @@ func TestReadySince(t *testing.T) {
 	})
 }
 
-// TestTimeToMove measures how long it takes to know that another server is better, from the failure
-// of this node's own server.
+// TestTimeToMove measures the time from the failure of this node's own server until the monitor
+// knows that another server is better.
 func TestTimeToMove(t *testing.T) {
 	for doing, most := range map[string]time.Duration{
 		"dead":    holderOwn + 10*time.Millisecond,
@@ -206,8 +206,8 @@ func TestTimeToMove(t *testing.T) {
 	}
 }
 
-// TestStandby measures how long a standby takes to know that its own server fails, and checks that
-// a new holder probes at once.
+// TestStandby measures the time until a standby knows that its own server fails, and checks that a
+// new holder probes at once.
 func TestStandby(t *testing.T) {
 	failed := func(s State) bool { return s.Local.Verdict == NotReady }
 	for doing, most := range map[string]time.Duration{
@@ -259,7 +259,7 @@ func TestNudge(t *testing.T) {
 	})
 }
 
-// TestAllServersFailAlike: a move gains nothing.
+// TestAllServersFailAlike: if all servers fail in the same way, the VIP does not move.
 func TestAllServersFailAlike(t *testing.T) {
 	for _, doing := range []string{"dead", "leaving", "etcd", "hangs", "slow"} {
 		t.Run(doing, func(t *testing.T) {
@@ -277,7 +277,7 @@ func TestAllServersFailAlike(t *testing.T) {
 	}
 }
 
-// TestPeerComesBackFirst: the peer is then the better one, at once.
+// TestPeerComesBackFirst: a peer that recovers first is the better one at once.
 func TestPeerComesBackFirst(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -293,7 +293,7 @@ func TestPeerComesBackFirst(t *testing.T) {
 	})
 }
 
-// TestPeerFails: the holder knows in time, without more probes.
+// TestPeerFails: the holder detects the failure of a peer in time, without more probes.
 func TestPeerFails(t *testing.T) {
 	for doing, most := range map[string]time.Duration{
 		"dead":    holderPeer + 10*time.Millisecond,
@@ -339,7 +339,7 @@ func TestHold(t *testing.T) {
 	})
 }
 
-// TestPeersChange: a removed peer is not probed any more.
+// TestPeersChange: a removed peer is no longer probed.
 func TestPeersChange(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -51,7 +51,7 @@ func TestJudge(t *testing.T) {
 		{"back, two good answers", []finding{good, refused, good, good}, Ready},
 		{"back, and an error in between", []finding{good, refused, good, unclear, good}, NotReady},
 		{"one in two fails, for ever", many(100, good, unclear), Ready},
-		// One that starts refuses everybody; errorInterval is 50 ms.
+		// A starting server refuses every request; errorInterval is 50 ms.
 		{"will not tell, for less than a minute", many(1200, denied), Unknown},
 		{"will not tell, for a minute", many(1202, denied), Ready},
 		{"back, and will not tell", append(many(1, good, refused), many(1200, denied)...), NotReady},
@@ -72,7 +72,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestHang: probes are not answered at all.
+// TestHang: probes get no answer at all.
 func TestHang(t *testing.T) {
 	var j judge
 	now := boottime.Instant(time.Hour)
@@ -91,7 +91,7 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// TestPausedProbeIsNoHang: this process was stopped, not the server.
+// TestPausedProbeIsNoHang: this process was stopped, and the server was not.
 func TestPausedProbeIsNoHang(t *testing.T) {
 	var j judge
 	now := boottime.Instant(time.Hour)
@@ -125,7 +125,7 @@ func TestFlakyIsReady(t *testing.T) {
 	}
 }
 
-// TestSlowIsReady: every answer takes longer than the next probe waits for.
+// TestSlowIsReady: every answer takes longer than the interval of the probes.
 func TestSlowIsReady(t *testing.T) {
 	var j judge
 	now := boottime.Instant(time.Hour)

@@ -15,11 +15,11 @@ import (
 // trouble.
 type load struct {
 	doing string
-	// own is for this node's own server, if it is among them: for a holder and for
-	// a standby.
+	// own is the rate of probes of this node's own server in that state, on a holder; standby is
+	// the rate on a standby.
 	own, standby float64
-	// hastens: then a holder asks its peers as often as a server that is not ready.
-	// strains: but not those that do the same.
+	// hastens means that a holder then probes its peers as often as a server that is not ready;
+	// strains means that peers in the same trouble are not probed more.
 	hastens, strains bool
 }
 
@@ -51,7 +51,7 @@ func (l load) most(who string, holding bool) (own, peer float64) {
 	case l.hastens && (who == "own" || !l.strains):
 		return own, 5.1
 	}
-	return own, 1.2 // each error of the own server is a reason to look
+	return own, 1.2 // each error of this node's own server is a reason to probe the peers
 }
 
 // TestLoad bounds the load of one vipd on the servers. Servers in trouble get no more probes than
@@ -104,14 +104,15 @@ func (l load) measure(t *testing.T, who string, n int, holding bool) {
 	t.Logf("%.1f requests a second; %d to this node's own server in the worst", float64(total)/seconds, worst)
 }
 
-// counts is the number of probes of each server.
+// counts counts the probes of each server.
 func (w *world) counts() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.asked)
 }
 
-// TestManyNudges: a server that breaks every connection is not probed for each one, and no peer is.
+// TestManyNudges: a server that breaks every connection is not probed for each broken connection,
+// and peers are not probed for it either.
 func TestManyNudges(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t)

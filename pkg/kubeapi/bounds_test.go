@@ -49,7 +49,7 @@ func TestServersComeAndGo(t *testing.T) {
 	}
 }
 
-// TestManyKindsOfErrors: a server may answer anything, and the log does not repeat everything.
+// TestManyKindsOfErrors: a server may answer anything; the log does not repeat everything.
 func TestManyKindsOfErrors(t *testing.T) {
 	s := newServer(t)
 	c, logs := newClient(s.addr(), s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil))

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deaf is a TCP port that takes one connection and drops the SYNs of all others: no process
-// accepts, and the queue is full (net/ipv4/tcp_input.c, tcp_conn_request).
+// deaf is a TCP port that accepts one connection and drops the SYNs of all others: no process
+// accepts connections, and the queue is full (net/ipv4/tcp_input.c, tcp_conn_request).
 func deaf(t *testing.T) *net.TCPAddr {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -54,8 +54,8 @@ const (
 	synSent     = "02"
 )
 
-// asks makes failing probes of a server concurrently, and returns the highest number of sockets
-// meanwhile.
+// asks makes failing probes of a server concurrently, and returns the maximum number of sockets in
+// that time.
 func asks(t *testing.T, c *Client, addr *net.TCPAddr, n int, count func() int) (most int) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -75,7 +75,7 @@ func asks(t *testing.T, c *Client, addr *net.TCPAddr, n int, count func() int) (
 	return most
 }
 
-// await waits until there are no more sockets of that state than wanted.
+// await waits until there are at most so many sockets of that state.
 func await(t *testing.T, addr *net.TCPAddr, state string, want int, within time.Duration) {
 	t.Helper()
 	for began := time.Now(); sockets(t, addr.Port, state) > want; time.Sleep(10 * time.Millisecond) {
@@ -100,8 +100,8 @@ func TestPeerThatDropsSYNs(t *testing.T) {
 	}
 }
 
-// TestSilentPeer: the peer takes connections, as the kernel does for a stopped process,
-// and sends nothing.
+// TestSilentPeer: the peer accepts connections, as the kernel does for a stopped process, and sends
+// nothing.
 func TestSilentPeer(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -119,8 +119,8 @@ func TestSilentPeer(t *testing.T) {
 	await(t, addr, established, 0, 2*answerTimeout)
 }
 
-// gauge counts sockets, and knows the highest count. The kernel's own list is read while some end
-// and others begin: it may have both.
+// gauge counts sockets, and knows the maximum. The kernel's own list is not exact while sockets are
+// closed and opened: it may contain both.
 type gauge struct {
 	mu        sync.Mutex
 	now, most int
@@ -162,7 +162,7 @@ func (c *counted) Close() error {
 	return err
 }
 
-// TestIdleConnectionStays: the bound for the first byte does not apply to what follows.
+// TestIdleConnectionStays: the timeout of the first byte does not apply to later ones.
 func TestIdleConnectionStays(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

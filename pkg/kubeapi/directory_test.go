@@ -176,14 +176,14 @@ func TestDirectoryFollows(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
-	// One for each change, and none in between.
+	// There is one result for each change, and none in between.
 	diff(t, "before anything was read", Membership{}, <-changes)
 	n2 := Member{Server: "192.168.35.12:6443", Node: "192.168.35.12"}
 	diff(t, "at first", Membership{Peers: []Member{n2}, Read: true}, <-changes)
 	b.set([]discoveryv1.EndpointSlice{slice(6443, "192.168.35.12", "192.168.35.13")}, nil)
 	both := Membership{Peers: []Member{n2, {Server: "192.168.35.13:6443", Node: "192.168.35.13"}}, Read: true}
 	diff(t, "one more", both, <-changes)
-	// Nothing can be asked: what is known stays.
+	// If nothing can be read, the known members stay.
 	s.set(hangUp)
 	s.CloseClientConnections()
 	time.Sleep(100 * time.Millisecond)
@@ -223,7 +223,7 @@ func TestServerThatStarts(t *testing.T) {
 	var known Membership
 	for !known.Complete {
 		select {
-		case known = <-changes: // of Nodes, of which there are none, and of EndpointSlices
+		case known = <-changes: // the result of Nodes, of which there are none, and of EndpointSlices
 		case <-soon:
 			t.Fatal("not asked again soon")
 		}
@@ -245,7 +245,7 @@ func TestOneOfSeveralServersStarts(t *testing.T) {
 	_, err := d.listed(t.Context(), d.listNodes)
 	must(t, err)
 	diff(t, "asked", [3]int{1, 1, 0}, counts(s))
-	// One that has been ready for long means it.
+	// The refusal of a server that has been ready for long is final.
 	c.SetReady(map[string]boottime.Instant{s[0].addr(): long()})
 	if _, err := d.listed(t.Context(), d.listNodes); !apierrors.IsForbidden(err) {
 		t.Errorf("error = %v, want the refusal", err)
@@ -253,8 +253,8 @@ func TestOneOfSeveralServersStarts(t *testing.T) {
 	diff(t, "asked", [3]int{1, 0, 0}, counts(s))
 }
 
-// TestRefusalBacksOff: after a lasting refusal, the Directory asks less and less often, and at once
-// when a server becomes ready.
+// TestRefusalBacksOff: after a lasting refusal, the Directory lists less and less often, and at
+// once when a server becomes ready.
 func TestRefusalBacksOff(t *testing.T) {
 	s := newServer(t)
 	path := s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil)
@@ -275,7 +275,7 @@ func TestRefusalBacksOff(t *testing.T) {
 		pause := func() time.Duration {
 			now := <-asked
 			defer func() { last = now }()
-			return now.Sub(last).Round(time.Second) // the Directory subtracts what a list took
+			return now.Sub(last).Round(time.Second) // the Directory subtracts the duration of a list
 		}
 		for i, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
 			diff(t, "pause "+strconv.Itoa(i), want*time.Second, pause())

@@ -60,7 +60,7 @@ func TestEvents(t *testing.T) {
 	c, logs := newClient(s.addr(), s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil))
 	e := c.Events(EventOptions{Namespace: "kube-system", Lease: "plndr-cp-lock", Node: "n1", UID: func() types.UID { return "u" }})
 	e.retry = time.Millisecond
-	must(t, do(t, c, get)) // that it answers is logged
+	must(t, do(t, c, get)) // the answer is logged
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
@@ -91,7 +91,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("after a failure: %+v", again)
 	}
 
-	// While the server starts, a refusal says nothing.
+	// While the server starts, a refusal means nothing.
 	s.set(func(w http.ResponseWriter, r *http.Request) {
 		s.set(take)
 		refusal(http.StatusForbidden, metav1.StatusReasonForbidden)(w, r)
@@ -129,7 +129,7 @@ func TestEventToTwoServers(t *testing.T) {
 			asked := make(chan struct{}, len(servers))
 			for _, s := range servers {
 				s.set(func(w http.ResponseWriter, r *http.Request) {
-					_, _ = io.Copy(io.Discard, r.Body) // or the end of the request is not noticed
+					_, _ = io.Copy(io.Discard, r.Body) // otherwise the end of the request is not noticed
 					asked <- struct{}{}
 					hang(w, r)
 				})

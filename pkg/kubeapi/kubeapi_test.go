@@ -109,7 +109,7 @@ type apiServer struct {
 	connections atomic.Int32
 
 	mu    sync.Mutex
-	users []string // who asked, in order
+	users []string // the users of the requests, in order
 }
 
 func newServer(t *testing.T, names ...string) *apiServer {
@@ -137,7 +137,7 @@ func newServerOf(t *testing.T, ca *authority, names ...string) *apiServer {
 		(*s.answer.Load())(w, r)
 	}))
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven}
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that fail on purpose
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // some handshakes fail on purpose
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			s.connections.Add(1)
@@ -238,7 +238,7 @@ func watchLeases(ctx context.Context, c coordinationv1client.CoordinationV1Inter
 	return err
 }
 
-// do makes a call with the timeout of a real call, and expects that it takes only part of it.
+// do makes a call with the timeout of a real call, and expects that the call takes only part of it.
 func do(t *testing.T, c *Client, call Call) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -278,8 +278,8 @@ const (
 	refusedList = "list and watch refused"
 )
 
-// TestServerIsTheLocalOne: the kubeconfig sets credentials and CA, and neither the server nor the
-// way to it.
+// TestServerIsTheLocalOne: the kubeconfig sets credentials and CA, and neither the server nor a
+// proxy.
 func TestServerIsTheLocalOne(t *testing.T) {
 	proxied := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the proxy was asked") }))
 	t.Cleanup(proxied.Close)
@@ -313,7 +313,7 @@ func TestServerIsTheLocalOne(t *testing.T) {
 	}
 }
 
-// TestServerIsVerified, whatever the file says.
+// TestServerIsVerified: the certificate of the server is verified, whatever the kubeconfig says.
 func TestServerIsVerified(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -398,7 +398,7 @@ func TestBadFiles(t *testing.T) {
 					t.Errorf("told a secret: %s", said)
 				}
 			}
-			// Mended, it is taken up without a restart.
+			// A corrected file is used without a restart.
 			must(t, os.RemoveAll(path))
 			s.write(t, path, "mended", nil)
 			must(t, do(t, c, get))
@@ -423,8 +423,8 @@ func TestCredentialsAreReadAgain(t *testing.T) {
 	must(t, os.Rename(path+".new", path))
 	must(t, do(t, c, get))
 
-	// Same size and same time, which a coarse clock makes of a quick rewrite:
-	// the server's word sends us back to the file.
+	// A quick rewrite may leave size and time of the file unchanged, if the clock is coarse. Then
+	// the refusal of the server makes the client read the file again.
 	s.write(t, path, "old-token", nil)
 	info, err := os.Stat(path)
 	must(t, err)
@@ -455,7 +455,7 @@ func TestRefusals(t *testing.T) {
 		reason metav1.StatusReason
 		is     func(error) bool
 		asked  []string
-		hint   string // "": an answer about the object, which is no trouble
+		hint   string // "" for an answer about the object, which is no failure
 	}{
 		{http.StatusNotFound, metav1.StatusReasonNotFound, apierrors.IsNotFound, one, ""},
 		{http.StatusConflict, metav1.StatusReasonConflict, apierrors.IsConflict, one, ""},
@@ -537,7 +537,7 @@ func TestFirstKubeconfigAgain(t *testing.T) {
 	c.left = c.left.Add(-settleTime)
 	c.reconsider()
 	must(t, do(t, c, get))
-	c.reconsider() // it was tried just now
+	c.reconsider() // the first kubeconfig was tried just now
 	must(t, do(t, c, get))
 	s.set(lease)
 	c.left = c.left.Add(-settleTime)
@@ -600,7 +600,7 @@ func TestHangingServer(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		err := c.Do(ctx, get) // which the server would never end
+		err := c.Do(ctx, get) // the server would never end this request
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "does not answer in time") {
 			t.Errorf("error = %v", err)
 		}
@@ -611,7 +611,8 @@ func TestHangingServer(t *testing.T) {
 	s.set(lease)
 	must(t, do(t, c, get))
 	diff(t, "users", []string{"a", "a", "a", "b", "a", "b"}, s.asked())
-	// b's first connection, a's second, b's second: none that hung is used again.
+	// The first connection of b, and the second ones of a and b: no connection that hung is used
+	// again.
 	diff(t, "connections", 4, s.connections.Load())
 	diff(t, "log", []string{answers, notUsable, answers}, messages(logs))
 }
@@ -649,7 +650,7 @@ func TestOneLinePerChange(t *testing.T) {
 // at some time.
 func TestHealthDoesNotFlap(t *testing.T) {
 	var h health
-	now := boottime.Instant(time.Second) // since boot: nothing was logged in the minute before
+	now := boottime.Instant(time.Second) // the time since the boot: nothing was logged in the minute before
 	lines := 0
 	pass := func(d time.Duration, watchFails bool) {
 		for end := now.Add(d); now.Before(end); now = now.Add(100 * time.Millisecond) {
@@ -662,7 +663,7 @@ func TestHealthDoesNotFlap(t *testing.T) {
 		}
 	}
 	pass(time.Minute, true)
-	// The refusal, one recovery that is believed, and the refusal again.
+	// The refusal, one recovery that counts, and the refusal again.
 	diff(t, "lines in a minute", 3, lines)
 	if len(h.failing) == 0 {
 		t.Error("what still fails counts as mended")

@@ -28,7 +28,7 @@ func cluster(t *testing.T, hedge time.Duration) (*Client, [3]*apiServer) {
 	return c, s
 }
 
-// counts is the number of requests to each server since the last call of counts.
+// counts returns the number of requests to each server since the last call of counts.
 func counts(s [3]*apiServer) (n [3]int) {
 	for i := range s {
 		n[i] = len(s[i].asked())
@@ -36,7 +36,7 @@ func counts(s [3]*apiServer) (n [3]int) {
 	return n
 }
 
-// later answers after a while, or when the client has cancelled the request.
+// later answers after a delay, or when the client has cancelled the request.
 func later(d time.Duration, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -52,7 +52,7 @@ func TestAnotherServer(t *testing.T) {
 	conflict := refusal(http.StatusConflict, metav1.StatusReasonConflict)
 	notFound := refusal(http.StatusNotFound, metav1.StatusReasonNotFound)
 	broken := refusal(http.StatusInternalServerError, metav1.StatusReasonInternalError)
-	// A server of a busy machine answers within the former; slow lies between two and three of it.
+	// A server on a busy machine answers within hedge; slow is between two and three times hedge.
 	const hedge, slow = 2 * time.Second, 5 * time.Second
 	tests := []struct {
 		name    string
@@ -98,7 +98,7 @@ func TestPrefer(t *testing.T) {
 	must(t, do(t, c, get))
 	c.Prefer([]string{s[2].addr(), s[0].addr()})
 	must(t, do(t, c, get))
-	c.Prefer(nil) // nothing is known: as it was
+	c.Prefer(nil) // nothing is known: the order stays
 	must(t, do(t, c, get))
 	diff(t, "asked", [3]int{1, 0, 2}, counts(s))
 }
@@ -126,7 +126,7 @@ func TestStream(t *testing.T) {
 	running.Go(func() { _ = c.Stream(t.Context(), stream()); ended.Store(true) })
 	must(t, <-began)
 	diff(t, "asked", [3]int{1, 1, 0}, counts(s))
-	c.Prefer([]string{s[1].addr(), s[0].addr(), s[2].addr()}) // where it is
+	c.Prefer([]string{s[1].addr(), s[0].addr(), s[2].addr()}) // the stream is at the first server of this order
 	if ended.Load() {
 		t.Error("ended, and its server is the first")
 	}

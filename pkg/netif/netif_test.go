@@ -86,7 +86,7 @@ func TestPutAndRemove(t *testing.T) {
 		t.Errorf("lifetime after a refresh = %v, want 10s", got.Valid)
 	}
 	must(t, remove(t, h))
-	must(t, remove(t, h)) // what is not there is gone
+	must(t, remove(t, h)) // an address that is not there counts as removed
 	if after := ns.Addrs("eth0"); !slices.Equal(after, before) {
 		t.Errorf("addresses = %v, before = %v", after, before)
 	}
@@ -164,7 +164,7 @@ func TestOlderKernelDropsTheMark(t *testing.T) {
 	must(t, put(t, h, i, 9*time.Second))
 	must(t, remove(t, h))
 	for c := range changes {
-		if !c.NewAddr { // the removal at the end: a refresh before it took nothing away
+		if !c.NewAddr { // the removal at the end: the refresh before it removed nothing
 			break
 		}
 		if c.ValidLft != 9 {

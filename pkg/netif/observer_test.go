@@ -54,9 +54,9 @@ func observed(t testing.TB, h *Handle, opts ObserverOptions) *Observer {
 	return o
 }
 
-// tell prints a snapshot, without lifetimes, which change, and without link-local IPv6 addresses:
-// they come by themselves, and the kernel notifies of them after duplicate address detection, a
-// second later than it lists them.
+// tell prints a snapshot without lifetimes, which change, and without link-local IPv6 addresses:
+// the kernel adds these by itself, and notifies of them after duplicate address detection, a second
+// later than it lists them.
 func tell(s *Snapshot) string {
 	var out []string
 	for _, l := range s.Links() {
@@ -85,7 +85,7 @@ func tell(s *Snapshot) string {
 // expectTrue compares the observer's state with the kernel's.
 func expectTrue(t *testing.T, o *Observer, h *Handle) {
 	t.Helper()
-	for range 100 { // a carrier comes by itself, in between
+	for range 100 { // a carrier may change by itself in between
 		dumps := o.h.Dumps()
 		got, err := o.Fresh()
 		must(t, err)
@@ -107,7 +107,8 @@ func expectTrue(t *testing.T, o *Observer, h *Handle) {
 	t.Fatal("the node does not come to rest")
 }
 
-// TestObserverMatchesTheKernel after any change of interfaces and addresses.
+// TestObserverMatchesTheKernel: the snapshot equals the state of the kernel after any change of
+// interfaces and addresses.
 func TestObserverMatchesTheKernel(t *testing.T) {
 	ns, h := node(t)
 	o := observed(t, h, ObserverOptions{})
@@ -146,7 +147,7 @@ func TestObserverMatchesTheKernel(t *testing.T) {
 			must(t, ns.Links.LinkSetHardwareAddr(l, []byte{2, 0, 0, 0, 0, byte(rng.IntN(3))}))
 		case 5, 6, 7:
 			must(t, ns.Links.AddrReplace(l, address))
-		case 8, 9: // a bridge tells of its ports as of links, in messages of its own family
+		case 8, 9: // a bridge reports its ports like links, in messages of its own family
 			if l.Type() == "veth" {
 				must(t, errors.Join(ns.Links.LinkSetMaster(l, ns.Link("master")), ns.Links.LinkSetNoMaster(l)))
 			}
@@ -195,11 +196,11 @@ func TestFreshContainsOwnChanges(t *testing.T) {
 		}
 	}
 	if n := o.h.Dumps() - before; n > 100 {
-		t.Errorf("the kernel was asked for everything %d times in 1500 looks", n) // few, on a busy machine
+		t.Errorf("the kernel was asked for everything %d times in 1500 looks", n) // a few on a busy machine
 	}
 }
 
-// TestObserverSurvivesLoss of its socket, while things change.
+// TestObserverSurvivesLoss: the observer loses its socket while the state changes.
 func TestObserverSurvivesLoss(t *testing.T) {
 	ns, h := node(t)
 	o := observed(t, h, ObserverOptions{})
@@ -207,7 +208,7 @@ func TestObserverSurvivesLoss(t *testing.T) {
 		lost := o.live.Load()
 		lost.end()
 		must(t, ns.Links.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprintf("br%d", i)}}))
-		expectTrue(t, o, h) // by asking the kernel
+		expectTrue(t, o, h) // by a request to the kernel
 		for o.live.Load() == nil || o.live.Load() == lost {
 			select {
 			case <-t.Context().Done():
@@ -227,8 +228,8 @@ func TestObserverSurvivesLoss(t *testing.T) {
 	}
 }
 
-// TestObserverOverflows: there are more notifications than its buffer holds. The state is wrong
-// until the observer has read everything anew.
+// TestObserverOverflows: there are more notifications than the socket's buffer holds. The snapshot
+// is wrong until the observer has read everything again.
 func TestObserverOverflows(t *testing.T) {
 	ns, h := node(t)
 	hold, held := make(chan struct{}), make(chan struct{}, 100)
@@ -236,7 +237,7 @@ func TestObserverOverflows(t *testing.T) {
 	o := observed(t, h, ObserverOptions{Changed: func(c Change) {
 		if slices.ContainsFunc(c.Addresses, func(a Address) bool { return a.Prefix == address }) {
 			held <- struct{}{}
-			<-hold // the reader does not get to read
+			<-hold // the reader is blocked
 		}
 	}})
 	must(t, o.live.Load().socket.SetReceiveBufferSize(4096, true))
@@ -260,7 +261,7 @@ func TestObserverOverflows(t *testing.T) {
 	}
 }
 
-// TestObserverReadsAnew at each interval, while changes go on.
+// TestObserverReadsAnew: the observer reads everything at each interval, while changes go on.
 func TestObserverReadsAnew(t *testing.T) {
 	ns, h := node(t)
 	anew := make(chan struct{}, 100)
@@ -286,14 +287,15 @@ func TestObserverReadsAnew(t *testing.T) {
 	expectTrue(t, o, h)
 }
 
-// TestObserverReportsWhatChanged, and nothing else.
+// TestObserverReportsWhatChanged: the observer reports the changed links and addresses, and nothing
+// else.
 func TestObserverReportsWhatChanged(t *testing.T) {
 	ns, h := node(t)
 	i := index(t, h)
 	changes := make(chan Change, 1000)
 	o := observed(t, h, ObserverOptions{Changed: func(c Change) { changes <- c }})
 	settled := func() (links, addresses []string) {
-		_, err := o.Fresh() // all that was told is told on
+		_, err := o.Fresh() // all notifications have been reported
 		must(t, err)
 		for {
 			select {
@@ -341,12 +343,12 @@ func TestMessagesOfOtherProcesses(t *testing.T) {
 	ns, h := node(t)
 	o := observed(t, h, ObserverOptions{})
 	must(t, ns.Do(func() error {
-		s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK) // sends to its groups, too
+		s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK) // this socket also sends to the groups
 		if err != nil {
 			return err
 		}
 		defer func() { _ = s.Close() }()
-		m := nl.NewNetlinkRequest(unix.RTM_DELLINK, 0) // the kernel refuses it: there is none
+		m := nl.NewNetlinkRequest(unix.RTM_DELLINK, 0) // the kernel refuses the request: there is no such link
 		head := nl.NewIfInfomsg(unix.AF_UNSPEC)
 		head.Index = int32(index(t, h))
 		head.Change = 0
@@ -383,8 +385,8 @@ func TestSnapshotDoesNotChange(t *testing.T) {
 	}
 }
 
-// TestNotificationIsNewerThanTheDump: the kernel may have read an address for a dump, deleted it and sent
-// the notification, and only then sent that part of the dump.
+// TestNotificationIsNewerThanTheDump: the kernel may have read an address for a dump, then deleted
+// the address and sent the notification, and only then sent that part of the dump.
 func TestNotificationIsNewerThanTheDump(t *testing.T) {
 	_, h := node(t)
 	s := &subscription{h: h, port: 7, reading: &reading{sequence: 3, kind: unix.RTM_NEWADDR, notified: make(map[any]bool)}}
@@ -399,11 +401,11 @@ func TestNotificationIsNewerThanTheDump(t *testing.T) {
 	var c Change
 	for _, m := range []syscall.NetlinkMessage{
 		message(unix.RTM_NEWADDR, 7, 3, "10.0.0.1"),
-		message(unix.RTM_DELADDR, 0, 0, "10.0.0.2"), // told before its part of the dump
+		message(unix.RTM_DELADDR, 0, 0, "10.0.0.2"), // the notification comes before that part of the dump
 		message(unix.RTM_NEWADDR, 7, 3, "10.0.0.2"),
 		message(unix.RTM_NEWADDR, 7, 3, "10.0.0.3"),
 		message(unix.RTM_DELADDR, 0, 0, "10.0.0.3"), // and after it
-		message(unix.RTM_NEWADDR, 0, 0, "10.0.0.4"), // came while the dump went on
+		message(unix.RTM_NEWADDR, 0, 0, "10.0.0.4"), // was added during the dump
 		{Header: syscall.NlMsghdr{Type: unix.NLMSG_DONE, Pid: 7, Seq: 3}, Data: make([]byte, 4)},
 	} {
 		must(t, s.take(m, &c))

@@ -13,7 +13,7 @@ import (
 	"github.com/vipd-io/vipd/internal/nstest"
 )
 
-// returns removes an address of the node itself, and adds it again.
+// returns removes an address of the node itself, and adds the address again.
 func returns(t *testing.T, ns *nstest.NS, prefix string) {
 	t.Helper()
 	a, err := netlink.ParseAddr(prefix)
@@ -30,8 +30,8 @@ func prefixes(list ...string) (out []netip.Prefix) {
 	return out
 }
 
-// TestPutMovesTheVIPBehindOthers: the VIP is never the first address of its interface if the node has one of
-// its own there.
+// TestPutMovesTheVIPBehindOthers: the VIP is never the first address of its interface if the node
+// has its own address there.
 func TestPutMovesTheVIPBehindOthers(t *testing.T) {
 	const own, second, virtual = "192.168.35.11/24", "192.168.35.12/24", "192.168.35.100/32"
 	promote := func(t *testing.T, ns *nstest.NS) {
@@ -108,11 +108,11 @@ func orderOf(s *Snapshot, index int) (out []netip.Prefix) {
 	return out
 }
 
-// TestMoveBehindOthersLosesNoPacket: while the address moves behind the node's own, no question about it
-// and no packet to it goes unanswered, and no connection ends.
+// TestMoveBehindOthersLosesNoPacket: while the VIP moves behind the node's own address, every ARP
+// request and every packet is answered, and no connection ends.
 func TestMoveBehindOthersLosesNoPacket(t *testing.T) {
 	server, client, h := serverAndClient(t)
-	// The answers of this test need a route while the node has no address of its own.
+	// In this test, answers need a route while the node has no address of its own.
 	run(t, server, "ip", "route", "add", "192.168.35.0/24", "dev", "eth0", "metric", "50")
 	must(t, put(t, h, index(t, h), time.Minute))
 	listen(t, server, ":6443")

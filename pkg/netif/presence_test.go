@@ -14,12 +14,14 @@ import (
 	"github.com/vipd-io/vipd/internal/nstest"
 )
 
-// copies lists how the VIP may be on a node that is not its holder, or beside the holder's copy.
+// copies lists how the VIP may be present on a node that is not the holder, or beside the holder's
+// own copy.
 var copies = []struct {
 	name string
 	make func(*testing.T, *nstest.NS)
-	ours bool // and to be removed
-	// refused: a holder's own has the very same form, and can not be put up beside it.
+	ours bool // vipd's own, and to be removed
+	// refused means that a holder's own address has the same form, so the kernel refuses to add the
+	// copy beside it.
 	refused bool
 }{
 	{"marked on another link", func(t *testing.T, ns *nstest.NS) { marked(t, ns, "eth1") }, true, false},
@@ -65,7 +67,7 @@ func marked(t *testing.T, ns *nstest.NS, name string) {
 	must(t, ns.Links.AddrReplace(nil, toNetlink(ns.Link(name).Attrs().Index, vip, time.Minute)))
 }
 
-// crowded is a node with further links: eth1, and kube-ipvs0 like kube-proxy's.
+// crowded is a node with more links: eth1, and kube-ipvs0 like kube-proxy's.
 func crowded(t *testing.T) (*nstest.NS, *Handle) {
 	t.Helper()
 	ns, h := node(t)
@@ -74,11 +76,11 @@ func crowded(t *testing.T) (*nstest.NS, *Handle) {
 	return ns, h
 }
 
-// configured returns everything that Put, Divert and Remove could change.
+// configured returns all state that Put, Divert and Remove could change.
 func configured(t *testing.T, ns *nstest.NS) string {
 	t.Helper()
 	out := run(t, ns, "sh", "-c", "ip -4 -oneline address | sed 's/[0-9]*sec/sec/g'; ip -4 route show table all; ip -4 neigh")
-	return strings.ReplaceAll(out, " linkdown", "") // until the kernel has seen the carrier
+	return strings.ReplaceAll(out, " linkdown", "") // the flag is set until the kernel has noticed the carrier
 }
 
 // leave makes all calls that remove an address.
@@ -95,8 +97,8 @@ func leave(t *testing.T, h *Handle) Retired {
 	return r
 }
 
-// TestStandbyRemovesOnlyItsOwn: the addresses with vipd's mark, or with the form of an address
-// that another VIP manager left on the chosen link.
+// TestStandbyRemovesOnlyItsOwn: a standby removes the addresses with vipd's mark, or with the form
+// of an address that another VIP manager left on the chosen link.
 func TestStandbyRemovesOnlyItsOwn(t *testing.T) {
 	for _, c := range copies {
 		t.Run(c.name, func(t *testing.T) {
@@ -114,8 +116,8 @@ func TestStandbyRemovesOnlyItsOwn(t *testing.T) {
 	}
 }
 
-// TestHolderLeavesCopiesAlone: a copy appears beside the holder's, and stays from the next renewal
-// to the end.
+// TestHolderLeavesCopiesAlone: a copy appears beside the holder's address, and stays from the next
+// renewal to the end.
 func TestHolderLeavesCopiesAlone(t *testing.T) {
 	for _, c := range copies {
 		if c.ours || c.refused {
@@ -156,7 +158,7 @@ func TestHolderLeavesCopiesAlone(t *testing.T) {
 	}
 }
 
-// TestPutRemovesItsOwnElsewhere: the same address on another link answers there.
+// TestPutRemovesItsOwnElsewhere: vipd's address on another link would answer there.
 func TestPutRemovesItsOwnElsewhere(t *testing.T) {
 	for _, c := range copies {
 		if !c.ours {
@@ -173,8 +175,8 @@ func TestPutRemovesItsOwnElsewhere(t *testing.T) {
 	}
 }
 
-// TestPutRefuses to change an address of the node itself, or to add one to no interface, before any
-// change.
+// TestPutRefuses: Put refuses to change an address of the node itself, or to add an address to no
+// interface, before it changes anything.
 func TestPutRefuses(t *testing.T) {
 	for _, c := range copies {
 		t.Run(c.name, func(t *testing.T) {
@@ -240,7 +242,7 @@ func TestPresence(t *testing.T) {
 	}
 }
 
-// TestRemoveAsksTheKernel, and does not rely on an older snapshot.
+// TestRemoveAsksTheKernel: Remove asks the kernel, and does not rely on an older snapshot.
 func TestRemoveAsksTheKernel(t *testing.T) {
 	ns, h := node(t)
 	old, err := h.Snapshot()

@@ -153,7 +153,7 @@ func (c *cluster) handOver(client *nstest.NS) time.Duration {
 	if r.Connections == 0 {
 		c.t.Error("Retire ended no connection")
 	}
-	time.Sleep(10 * time.Millisecond) // the lease changes hands
+	time.Sleep(10 * time.Millisecond) // the Lease changes hands
 	c.waiter.take(c.t)
 	b := <-reconnected
 	must(c.t, b.err)
@@ -175,12 +175,12 @@ func TestClientsFollowARetiredAddress(t *testing.T) {
 	const runs = 10
 	late := 0
 	for i := range runs {
-		if i%2 == 1 { // the reset needs an ARP question, which must not speak for the VIP
+		if i%2 == 1 { // the kernel has to send an ARP request for the reset, and that request must not claim the VIP
 			run(t, c.holder.NS, "ip", "neigh", "flush", "all")
 		}
 		client := c.client
 		if i%3 == 2 {
-			client = c.holder.NS // as the kubelet of a node that gives the VIP up
+			client = c.holder.NS // like the kubelet of a node that gives the VIP up
 		}
 		took := c.handOver(client)
 		t.Logf("reconnected after %v", took)
@@ -188,7 +188,7 @@ func TestClientsFollowARetiredAddress(t *testing.T) {
 			late++
 		}
 	}
-	if late > 1 { // one for a busy machine
+	if late > 1 { // one slow client is for a busy machine
 		t.Errorf("the client had to wait for a retransmission in %d of %d hand-overs", late, runs)
 	}
 	must(t, c.holder.divert())
@@ -208,7 +208,7 @@ func TestDivertedAddressIsSilent(t *testing.T) {
 	ask := c.client.Frames("eth0", nstest.EtherTypeARP)
 	mac := c.client.Link("eth0").Attrs().HardwareAddr
 	own := netip.MustParseAddr("192.168.35.11")
-	answers := func() (yes bool) { // silence is known by the answer to the second question
+	answers := func() (yes bool) { // silence is certain once the second request is answered
 		t.Helper()
 		nstest.InOrder(t, func() {
 			for _, target := range []netip.Addr{vip, own} {
@@ -237,13 +237,13 @@ func TestDivertedAddressIsSilent(t *testing.T) {
 	if !answers() {
 		t.Fatal("the holder does not answer for the VIP")
 	}
-	for range 2 { // the second time there is nothing to delete
+	for range 2 { // the second time, there is nothing to delete
 		must(t, m.divert())
 	}
 	if answers() {
 		t.Error("a node answers for an address that it is to forward")
 	}
-	// A Divert with nothing behind it must not leave a deaf address behind.
+	// After a Divert without a removal, a Put must make the address answer again.
 	must(t, put(t, m.h, m.index, time.Minute))
 	if !answers() {
 		t.Error("the VIP is deaf after it was put up again")
@@ -264,7 +264,7 @@ func TestRetireRemovesTheAddressWhateverElseFails(t *testing.T) {
 	if found, err := find(h, vip); len(found) != 0 || err != nil {
 		t.Errorf("the VIP is on %v, %v", found, err)
 	}
-	if r, err = retire(h, index(t, h)); r.Connections != 0 || err != nil { // what is not there is gone
+	if r, err = retire(h, index(t, h)); r.Connections != 0 || err != nil { // an address that is not there counts as removed
 		t.Errorf("second Retire = %+v, %v", r, err)
 	}
 }

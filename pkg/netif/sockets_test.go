@@ -116,7 +116,7 @@ func TestDestroySockets(t *testing.T) {
 		must(t, ns.Links.AddrAdd(ns.Link("eth0"), a))
 	}
 	for _, tt := range []struct{ name, listen, address, other string }{
-		{"dual stack", ":6443", "192.168.35.100:6443", "192.168.35.11:6443"}, // as kube-apiserver does
+		{"dual stack", ":6443", "192.168.35.100:6443", "192.168.35.11:6443"}, // kube-apiserver listens like this
 		{"IPv4 wildcard", "0.0.0.0:6444", "192.168.35.100:6444", "192.168.35.11:6444"},
 		{"on the address", "192.168.35.100:6445", "192.168.35.100:6445", "[2001:db8::100]:6443"},
 		{"IPv6", "[::]:6446", "[2001:db8::100]:6446", "192.168.35.100:6446"},
@@ -126,15 +126,15 @@ func TestDestroySockets(t *testing.T) {
 				listen(t, server, tt.listen)
 			}
 			gone, local, other := connect(t, client, tt.address), connect(t, server, tt.address), connect(t, client, tt.other)
-			// The node's own client has the address at both ends, and the end
-			// that is found first resets the other one.
+			// The node's own client has the address at both ends, and the end that is destroyed
+			// first resets the other one.
 			if n, err := h.DestroySockets(netip.MustParseAddrPort(tt.address).Addr()); n < 2 || n > 3 || err != nil {
 				t.Errorf("DestroySockets = %d, %v, want 2 or 3", n, err)
 			}
 			ended(t, gone, unix.ECONNRESET)
 			ended(t, local, unix.ECONNRESET, unix.ECONNABORTED)
 			must(t, alive(other))
-			must(t, alive(connect(t, client, tt.address))) // the listener is still there
+			must(t, alive(connect(t, client, tt.address))) // the listener still exists
 		})
 	}
 }
@@ -148,7 +148,7 @@ func TestDestroyedSocketIsGone(t *testing.T) {
 	if len(sockets) != 1 {
 		t.Fatalf("%d sockets, want 1", len(sockets))
 	}
-	for _, want := range []int{1, 0} { // the second time it is gone
+	for _, want := range []int{1, 0} { // the second time, the connection is gone
 		if done, err := h.diag.destroy(sockets); done != want || err != nil {
 			t.Errorf("destroy = %d, %v, want %d", done, err, want)
 		}
@@ -225,8 +225,8 @@ func TestDestroySocketsUnsupported(t *testing.T) {
 	}
 }
 
-// backlog opens a TCP port in a namespace whose connections nobody accepts: the files of a process
-// are limited, and these connections are like any other.
+// backlog opens a TCP port in a namespace, whose connections no process accepts: a process may have
+// only a limited number of files, and these connections are otherwise like any other.
 func backlog(t testing.TB, ns *nstest.NS, port, n int) {
 	t.Helper()
 	var fd int
@@ -262,7 +262,7 @@ func BenchmarkDestroySockets(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				round++
-				backlog(b, server, 6443+round, n+1000) // one that is full takes no more
+				backlog(b, server, 6443+round, n+1000) // a full queue accepts no more connections
 				port := strconv.Itoa(6443 + round)
 				all := append(connections(b, client, "192.168.35.11:"+port, 1000), connections(b, client, "192.168.35.100:"+port, n)...)
 				began := cpu(b)

@@ -19,7 +19,7 @@ func TestLooksWhileInputsCome(t *testing.T) {
 					w.pass(every)
 				}
 				w.mu.Lock()
-				w.damaged = true // nobody reports it
+				w.damaged = true // no event reports the damage
 				w.mu.Unlock()
 				for range time.Second / every {
 					w.pass(every)

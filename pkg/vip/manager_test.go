@@ -35,17 +35,17 @@ type world struct {
 
 	mu            sync.Mutex
 	calls         []string
-	diverted      bool          // the last Divert worked
-	forbidOnce    bool          // forbidErr is that of one Forbid
-	last, removed time.Duration // when the last call came, and the last of Remove
+	diverted      bool          // the last Divert succeeded
+	forbidOnce    bool          // forbidErr applies to one Forbid
+	last, removed time.Duration // when the last call was made, and the last Remove
 	seen          Observation
-	// damaged: the fence is. probes counts them.
+	// damaged means that the fence is damaged. probes counts calls of Probe.
 	damaged bool
 	probes  int
-	// What calls come to.
+	// The errors that calls return.
 	lookErr, permitErr, forbidErr, putErr, divertErr, removeErr error
-	// suspended is for how long the machine was, which CLOCK_BOOTTIME counts and
-	// timers do not.
+	// suspended is how long the machine was suspended, which CLOCK_BOOTTIME counts and timers do
+	// not.
 	suspended atomic.Int64
 	// put, permit, mended and giveBack, if set, run inside the calls of that name.
 	put, permit, mended func()
@@ -117,7 +117,7 @@ func (w *world) expect(when string, want ...string) {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := 1; i < len(w.calls); i++ { // these two are at the same time
+	for i := 1; i < len(w.calls); i++ { // these two calls run concurrently
 		if w.calls[i-1] == "remove" && w.calls[i] == "forbid" {
 			w.calls[i-1], w.calls[i] = "forbid", "remove"
 		}
@@ -182,7 +182,7 @@ func (w *world) Put(p Places, valid time.Duration) error {
 	return w.putErr
 }
 
-// Divert is recorded only where it must not be called.
+// Divert is recorded only if it must not be called.
 func (w *world) Divert() error {
 	w.hang("divert")
 	w.mu.Lock()
@@ -283,7 +283,7 @@ func (w *world) GiveBack(ctx context.Context, a GiveBack) error {
 	return nil
 }
 
-// manner returns how long a candidate lets others go first.
+// manner describes how long a candidate lets others go first.
 func manner(c Campaign) string {
 	out := ""
 	if c.HoldBack > 0 {
@@ -295,12 +295,12 @@ func manner(c Campaign) string {
 	return out
 }
 
-const hold = 2850 * time.Millisecond // or so, of a lease of 3 s
+const hold = 2850 * time.Millisecond // approximately, for a lease of 3 s
 
-// aged is the age at which a renewal refreshes the addresses, too.
+// aged is the age of a grant at which a renewal also refreshes the addresses.
 const aged = 1500 * time.Millisecond
 
-// holding is a world whose manager holds term 1 since now.
+// holding returns a world whose manager holds term 1 since now.
 func holding(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t, 0)
@@ -350,7 +350,7 @@ func TestEndWhileStandingBy(t *testing.T) {
 		if took, err := w.end(); err != nil || took != 0 {
 			t.Errorf("Run = %v after %s", err, took)
 		}
-		// A claim may be under way, so it is given back all the same.
+		// A claim may be in flight, so the grant is given back in any case.
 		w.expect("end", "no campaign a", "give back", "clear")
 	})
 }
@@ -391,7 +391,7 @@ func TestEndDuringGiveBack(t *testing.T) {
 
 // TestEndBeforeTheFirstLook: an earlier process left its address, and ctx has ended already.
 func TestEndBeforeTheFirstLook(t *testing.T) {
-	for range 20 { // select draws lots
+	for range 20 { // select chooses at random
 		bubble.Test(t, func(t *testing.T) {
 			w := newWorld(t, 0)
 			w.seen.Present, w.seen.Marked = Whole, true
@@ -417,8 +417,8 @@ func TestEndWithoutALook(t *testing.T) {
 	})
 }
 
-// TestRemoveFails: the address is not known to be gone, so no other node may have the lease until
-// it is.
+// TestRemoveFails: it is not known whether the address is gone, so no other node may get the lease
+// until it is gone.
 func TestRemoveFails(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
@@ -446,7 +446,8 @@ func TestRemoveFails(t *testing.T) {
 	})
 }
 
-// TestRemoveFailsAfterARelease: the node is silent in two ways, and goes on trying.
+// TestRemoveFailsAfterARelease: the node is silent by the fence and by the missing route, and keeps
+// trying.
 func TestRemoveFailsAfterARelease(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
@@ -467,7 +468,7 @@ func TestRemoveFailsAfterARelease(t *testing.T) {
 	})
 }
 
-// TestReleaseTakesLong: the ends of the connections and the removal do not wait for the release.
+// TestReleaseTakesLong: the end of the connections and the removal do not wait for the release.
 func TestReleaseTakesLong(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
@@ -484,8 +485,8 @@ func TestReleaseTakesLong(t *testing.T) {
 	})
 }
 
-// TestReleaseNeedsFenceAndRoute: if either fence or route is not known to be closed, the
-// address has to be gone before the release.
+// TestReleaseNeedsFenceAndRoute: if it is not certain that the fence is closed and the route is
+// removed, the address has to be gone before the release.
 func TestReleaseNeedsFenceAndRoute(t *testing.T) {
 	for name, set := range map[string]func(*world){
 		"not diverted": func(w *world) { w.divertErr = errKernel },
@@ -504,8 +505,8 @@ func TestReleaseNeedsFenceAndRoute(t *testing.T) {
 	}
 }
 
-// TestForbidFailsOnce: the node does not go on answering until the network, which hangs, has timed
-// out.
+// TestForbidFailsOnce: after a failed Forbid, the node falls silent at the next attempt, and not
+// only after the call to the network, which hangs, has timed out.
 func TestForbidFailsOnce(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
@@ -519,7 +520,7 @@ func TestForbidFailsOnce(t *testing.T) {
 	})
 }
 
-// TestForbidFails: the address is gone, so there is nothing left to fence.
+// TestForbidFails: the address is gone, so the fence has nothing to fence.
 func TestForbidFails(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
@@ -531,7 +532,7 @@ func TestForbidFails(t *testing.T) {
 	})
 }
 
-// TestDeadline: no event comes any more, for example because the election hangs.
+// TestDeadline: there are no more events, for example because the election hangs.
 func TestDeadline(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
@@ -543,7 +544,7 @@ func TestDeadline(t *testing.T) {
 		if w.last != at {
 			t.Errorf("withdrew at %s, want %s", w.last, at)
 		}
-		// The election's late word about the same grant raises nothing.
+		// A late report of the election about the same grant adds no address.
 		w.grant(1, 0)
 		w.expect("late")
 		_, _ = w.end()
@@ -608,8 +609,8 @@ func TestNoLink(t *testing.T) {
 		w.grant(1, hold)
 		w.expect("claim", "permit 1", "put a 4s", "announce a")
 
-		// The link goes for good. Our MAC in the election stays what it was: a
-		// lease that we wrote is to be given back as our own.
+		// The link does not come back. The node's MAC in the election stays the same: the node has
+		// to give back a lease that it wrote as its own.
 		w.change(func() { w.seen, w.lookErr = Observation{Places: at(Link{})}, ErrNoLink })
 		w.expect("link gone", "no campaign a")
 		w.pass(linkDownTimeout)
@@ -739,8 +740,8 @@ func TestNewestGrantCounts(t *testing.T) {
 		synctest.Wait()
 		w.expect("storm", "permit 1", "put a 4s", "permit 10001")
 
-		// Lost, won again, and only the end of it is told: another node may
-		// have announced itself meanwhile.
+		// The grant is lost and won again, and only the last report arrives: another node may have
+		// announced itself meanwhile.
 		w.pass(aged)
 		busy = make(chan struct{})
 		w.put = func() { <-busy }
@@ -752,7 +753,7 @@ func TestNewestGrantCounts(t *testing.T) {
 		synctest.Wait()
 		w.expect("another term", "permit 1", "put a 4s", "permit 3", "put a 4s", "announce a")
 
-		// The last word is that it is lost.
+		// The last report says that the grant is lost.
 		w.pass(aged)
 		busy = make(chan struct{})
 		w.put = func() { <-busy }
@@ -806,7 +807,7 @@ func TestSuspended(t *testing.T) {
 	}
 }
 
-// TestSuspendedInAClaim: the same, before the first announcement.
+// TestSuspendedInAClaim: the same, in a claim, before the first announcement.
 func TestSuspendedInAClaim(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
@@ -832,9 +833,10 @@ func TestBusyPastTheDeadline(t *testing.T) {
 		w.expectMine("deadline passed meanwhile", false)
 		w.put = nil
 		w.expect("at the deadline, still busy", "permit 1", "put a 4s", "silence", "forbid")
-		w.grant(1, hold) // of the same term: a renewal that was answered meanwhile
+		w.grant(1, hold) // a renewal in the same term, which was answered meanwhile
 		w.pass(time.Second)
-		// Not before it has returned, or it might put up what was taken away.
+		// The Manager waits for the call to return, because the call might add a removed address
+		// again.
 		w.expect("after it", "silence", "forbid", "remove", "permit 1", "put a 3s", "announce a")
 		_, _ = w.end()
 	})

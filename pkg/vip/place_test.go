@@ -57,7 +57,7 @@ func TestHeldWholeOrNotAtAll(t *testing.T) {
 	}
 }
 
-// TestRemovedLinkKeepsItsMAC: the identity in the election stays.
+// TestRemovedLinkKeepsItsMAC: the identity in the election stays the same.
 func TestRemovedLinkKeepsItsMAC(t *testing.T) {
 	before := at(Link{Index: 2, MAC: "a", Up: true}, Link{Index: 3, MAC: "b", Up: true})
 	seen := at(Link{}, Link{Index: 4, MAC: "c"})

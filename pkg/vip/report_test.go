@@ -13,7 +13,7 @@ import (
 
 // Inputs of the Manager beside grants and the kernel's state, and the calls that follow.
 
-// sees passes the state of the servers.
+// sees passes the state of the servers to the Manager.
 func (w *world) sees(v Serving) {
 	w.manager.Serves(v)
 	synctest.Wait()
@@ -68,7 +68,7 @@ func TestSuccessorOnStop(t *testing.T) {
 	})
 }
 
-// TestClaimByAnother: first a confirmation, then what follows from the answer.
+// TestClaimByAnother: the Manager first requests a confirmation, and then acts on it.
 func TestClaimByAnother(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
@@ -94,7 +94,8 @@ func TestClaimByAnother(t *testing.T) {
 	})
 }
 
-// TestFenceIsRepaired: whether an event or the next look reports the damage.
+// TestFenceIsRepaired: the Manager repairs the fence, whether an event or the next look reports the
+// damage.
 func TestFenceIsRepaired(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := holding(t)
@@ -130,7 +131,7 @@ func TestProbesOnce(t *testing.T) {
 	})
 }
 
-// The reported operations are those that were done, in order and with the instant of each.
+// The reported operations are the operations that were done, in order, with the time of each.
 func TestReport(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
@@ -148,7 +149,7 @@ func TestReport(t *testing.T) {
 		w.run()
 		w.grant(1, hold)
 		w.pass(10 * time.Millisecond)
-		w.grant(1, hold) // a renewal is no news
+		w.grant(1, hold) // a renewal is not reported
 		w.pass(10 * time.Millisecond)
 		w.lost("n2")
 		if _, err := w.end(); err != nil {
@@ -157,7 +158,7 @@ func TestReport(t *testing.T) {
 		want := []string{
 			"holding fence opened  0", "holding address added  7", "holding announced  7",
 			"withdrawing announcing ended  20", "withdrawing fence closed  20", "withdrawing address removed  20",
-			"standby lease released  20", // nothing was left to release, which Election knows
+			"standby lease released  20", // the Election knows that nothing was left to release
 		}
 		if d := cmp.Diff(want, told); d != "" {
 			t.Errorf("deeds (-want +got):\n%s", d)

@@ -19,7 +19,7 @@ func TestClaimIsConfirmedFirst(t *testing.T) {
 		t.Fatalf("actions = %+v, want a question and no defence", actions)
 	}
 	before := grantFor(now, time.Hour)
-	before.Grant.Confirmed = now // no later than the claim
+	before.Grant.Confirmed = now // the confirmation is no later than the claim
 	s, actions = step(s, now, before)
 	if has[Defend](actions) {
 		t.Error("defended on an answer to a question from before")
@@ -102,7 +102,7 @@ func TestProbeBeforeFirstClaim(t *testing.T) {
 		if got := s.campaign(tt.at).NotBefore; got != tt.want {
 			t.Errorf("%s: claims from %s on, want %s", tt.name, got.Sub(began), tt.want.Sub(began))
 		}
-		s.Longest = 40 * time.Second // its Lease may have been deleted
+		s.Longest = 40 * time.Second // the Lease of the holder may have been deleted
 		if got, want := s.campaign(tt.at).NotBefore, tt.want.Add(s.Longest-contestedDelay); tt.holder == "" && tt.at != late && got != want {
 			t.Errorf("%s: claims from %s on, want %s", tt.name, got.Sub(began), want.Sub(began))
 		}

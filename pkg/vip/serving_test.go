@@ -8,10 +8,10 @@ import (
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
-// Peers in the states that matter.
+// Peers in the states that make a difference.
 var (
 	better   = Peer{Node: "n2", Ready: true, Better: true}
-	ready    = Peer{Node: "n2", Ready: true} // as far as is known, but not since our own was
+	ready    = Peer{Node: "n2", Ready: true} // ready as far as is known, but not since this node's own server failed
 	sick     = Peer{Node: "n2", Why: "nobody listens"}
 	cordoned = Peer{Node: "n2", Ready: true, Better: true, Leaving: "node n2 is cordoned"}
 )
@@ -28,7 +28,7 @@ func TestLeaving(t *testing.T) {
 	tests := []struct {
 		name    string
 		serving Serving
-		to      string // "": stays
+		to      string // the successor, "" if the addresses stay
 	}{
 		{"all well", Serving{Local: Ready, Peers: []Peer{better}}, ""},
 		{"nothing known of our own", Serving{Peers: []Peer{better}}, ""},
@@ -84,8 +84,8 @@ func TestHoldingBack(t *testing.T) {
 	}
 }
 
-// TestStranded: an unwilling node that claimed because no other node did keeps the addresses for a
-// while, longer each time, and hands over at once if its server was ready in between.
+// TestStranded: an unwilling node claimed because no other node did. It keeps the addresses for a
+// while, longer each time, and hands them over at once if its server was ready in between.
 func TestStranded(t *testing.T) {
 	now := boottime.Instant(time.Hour)
 	failed := Serving{Local: NotReady, Peers: []Peer{better}}

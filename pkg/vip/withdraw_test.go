@@ -77,7 +77,7 @@ func TestHungFence(t *testing.T) {
 			if err != nil || took >= time.Second {
 				t.Errorf("Run = %v after %s, want nil in less than a second: the address is gone", err, took)
 			}
-			w.expect("end", "silence", "forbid", "remove", "no campaign a", "give back") // the fence rests by itself
+			w.expect("end", "silence", "forbid", "remove", "no campaign a", "give back") // the fence clears itself
 			release()
 		})
 	})
@@ -112,7 +112,7 @@ func TestHungNetwork(t *testing.T) {
 // when stopped.
 func TestHungCallBeforeTheDeadline(t *testing.T) {
 	for _, call := range []string{"look", "intact", "permit", "put", "repair"} {
-		other := "remove" // what needs nothing of that which hangs
+		other := "remove" // a call that does not depend on the hanging call
 		if call == "look" || call == "put" {
 			other = "forbid"
 		}
@@ -125,7 +125,7 @@ func TestHungCallBeforeTheDeadline(t *testing.T) {
 			} else {
 				w.change(func() {})
 			}
-			w.grant(1, hold) // at the same instant
+			w.grant(1, hold) // a renewal at the same instant
 			return w, release
 		}
 		t.Run(call, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestLossWhileACallHangs(t *testing.T) {
 	}
 }
 
-// TestEndWhileAllHangs: the end comes at any time of a withdrawal.
+// TestEndWhileAllHangs: the process is stopped at any time of a withdrawal.
 func TestEndWhileAllHangs(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Millisecond, closeTimeout, withdrawTimeout - 1, withdrawTimeout, withdrawTimeout + withdrawRetry, 5 * time.Second} {
 		bubble.Test(t, func(t *testing.T) {
@@ -228,8 +228,8 @@ func TestClaimWithAFailedCall(t *testing.T) {
 }
 
 // TestHungNetworkWhileRenewed: the kernel's network configuration hangs for some seconds (its lock
-// is taken), the address is there, the fence is intact, each renewal is on time, now and then
-// something changes, and another machine claims the address. None of that is a reason to withdraw.
+// is held), the address is there, the fence is intact, each renewal is on time, sometimes something
+// changes, and another machine claims the address. None of that is a reason to withdraw.
 func TestHungNetworkWhileRenewed(t *testing.T) {
 	for _, lease := range []struct{ hold, renew time.Duration }{{1760 * time.Millisecond, 670 * time.Millisecond}, {2650 * time.Millisecond, time.Second}} {
 		bubble.Test(t, func(t *testing.T) {
@@ -280,7 +280,7 @@ func TestShorterDeadlineWhileCallsHang(t *testing.T) {
 		w := holding(t)
 		release := w.hanging("put", "look")
 		w.manager.Changed()
-		w.grant(1, 36*time.Second) // alone, until now
+		w.grant(1, 36*time.Second) // no other candidate, until now
 		w.grant(1, 900*time.Millisecond)
 		w.pass(901 * time.Millisecond)
 		w.expectMine("behind the new deadline", false)

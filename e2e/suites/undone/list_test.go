@@ -2,22 +2,22 @@ package undone
 
 import "github.com/vipd-io/vipd/e2e/judge/analyse"
 
-// lettingIn has a fence that is closed to ARP alone: packets are let in for as long as the
-// address is there.
+// lettingIn is a fence that drops only ARP: the node accepts packets for as long as the address is
+// there.
 var lettingIn = edit{"pkg/fence/layout.go", "all = append(all, g.rule(expr.VerdictDrop, s.fenced))",
 	"verdict := expr.VerdictDrop\n\t\tif g.chain == \"receives\" {\n\t\t\tverdict = expr.VerdictAccept\n\t\t}\n\t\tall = append(all, g.rule(verdict, s.fenced))"}
 
-// mutations are all of them. The texts are exact: code that changes takes its
-// mutation along.
+// mutations are all mutations. The texts have to match exactly: whoever changes the code of a
+// mutation changes the mutation, too.
 var mutations = []mutation{
-	// What ends by itself.
+	// The end of a holding without the process.
 	{
 		name:  "the fence outlasts the lease",
 		edits: []edit{{"pkg/fence/gate.go", "f, slot, start := g.fence, g.free(), g.fence.now()", "d += 60 * time.Second\n\tf, slot, start := g.fence, g.free(), g.fence.now()"}},
 		fault: "latekill", rule: analyse.InTime,
 	},
 	{
-		// The timers are those of a machine whose clock is slewed by -100 000 ppm.
+		// The timers behave as on a machine whose clock is slewed by -100 000 ppm.
 		name: "no margin for slewed clocks",
 		edits: []edit{
 			{"pkg/election/timing.go", "return max(minMargin, lease*11/100+timers)", "return max(minMargin, lease/100, 0*timers)"},
@@ -43,7 +43,8 @@ var mutations = []mutation{
 			{"pkg/vip/step.go", "case now >= s.Grant.Until:", "case false:"},
 			{"pkg/vip/step.go", "at = min(at, max(s.Grant.Until, now+1))", "earlier(s.Grant.Until)"},
 			{"pkg/election/elector.go", `e.lose("the lease could not be renewed in time")`, "e.status.Held = false"},
-			// The kernel's end of the address comes too soon after it to tell the two apart.
+			// The kernel removes the address too soon after the deadline to distinguish the two
+			// ends.
 			{"pkg/netif/netif.go", "seconds := max(1, int((valid+time.Second-1)/time.Second))", "seconds := 3 + max(1, int((valid+time.Second-1)/time.Second))"},
 		},
 		fault: "latecut", rule: analyse.Leaves,
@@ -105,7 +106,7 @@ var mutations = []mutation{
 		fault: "move", rule: analyse.Announces,
 	},
 
-	// Who holds.
+	// The holder.
 	{
 		name: "the Lease is released before the withdrawal",
 		edits: []edit{{"pkg/vip/step.go",
@@ -129,8 +130,8 @@ var mutations = []mutation{
 		fault: "sigkill", rule: analyse.AfterClaim,
 	},
 	{
-		// Clocks are neither set nor slewed here: what an NTP client does to one of
-		// them, the edits do.
+		// The lab neither sets nor slews clocks: the edits simulate the effect of an NTP client on
+		// one clock.
 		name: "a standby waits only by a clock that is slewed",
 		edits: []edit{
 			{"pkg/boottime/boottime.go", "return Instant(ts.Nano())", "return Instant(ts.Nano() / 2 * 3)"},
@@ -159,7 +160,7 @@ var mutations = []mutation{
 		fault: "sigterm", rule: analyse.Terms,
 	},
 
-	// What clients see.
+	// What clients observe.
 	{
 		name:  "idle connections are not ended",
 		edits: []edit{{"pkg/netif/retire.go", "n, err := h.DestroySockets(at.Addr)", "n, err := 0, error(nil)"}},
@@ -178,7 +179,7 @@ var mutations = []mutation{
 	{
 		name: "the VIP is not defended against another machine",
 		edits: []edit{{"pkg/vip/rival.go", "return s, []Action{Defend{MAC: r.MAC}}", "return s, nil"},
-			// A new holder announces itself each second anyway, for as long as a lease may be.
+			// A new holder announces itself each second anyway, for as long as the longest lease.
 			{"internal/daemon/group.go", "RepeatFor: longest,", "RepeatFor: n.timing.Lease,"}},
 		fault: "conflict", rule: analyse.Reachable,
 	},
