@@ -133,14 +133,14 @@ func (n *network) seen(now *netif.Snapshot, link netif.Link) (seen vip.Observati
 			if p.Ours && p.Index == link.Index && p.Prefix.IsSingleIP() {
 				ours = 1
 			} else {
-				seen.Stray = true
+				seen.Removable = true
 			}
 		}
 		here += ours
 		ahead, failed := n.handle.Ahead(now, at)
 		seen.Ahead, err = seen.Ahead || ahead, cmp.Or(err, failed)
 		where(&seen.Own, present.Own)
-		where(&seen.Aside, present.OnLocal)
+		where(&seen.OnLocal, present.OnLocal)
 	}
 	switch {
 	case here == len(n.addresses):

@@ -45,7 +45,7 @@ func (r *reporter) managerReported(n vip.Report) {
 		if s.Cause != "" {
 			f.Cause = s.Cause
 		}
-		f.Present, f.Own, f.Until = s.Present != vip.Absent || s.Stray, s.Own, n.Until
+		f.Present, f.Own, f.Until = s.Present != vip.Absent || s.Removable, s.Own, n.Until
 		f.Interface = status.Interface{Name: s.Places.First().Name, MAC: s.Places.First().MAC, Up: s.Places.Up(), Reason: s.Places.First().Why}
 		if claims > 0 {
 			f.Conflicts = status.ConflictFacts{Count: f.Conflicts.Count + claims, MAC: s.Rival.MAC, Last: n.At}

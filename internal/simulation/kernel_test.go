@@ -221,7 +221,7 @@ func (k *kernel) look() (seen vip.Observation, err error) {
 			seen.Own = "the address on eth1"
 		}
 		if k.copies.onLocal {
-			seen.Aside = "the address on kube-ipvs0"
+			seen.OnLocal = "the address on kube-ipvs0"
 		}
 		if !k.link.Up {
 			err = vip.ErrNoLink

@@ -379,8 +379,8 @@ func TestCrashIsWaitedOutExactly(t *testing.T) {
 	})
 }
 
-// TestWritesAreTold checks the reported outcome of each write, and what was left of the lease then.
-func TestWritesAreTold(t *testing.T) {
+// TestWritesAreReported checks the reported outcome of each write, and what was left of the lease then.
+func TestWritesAreReported(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
 		c.awaitHolder("", 10*time.Second)
@@ -518,9 +518,9 @@ func TestForeignHolderEndsTheHoldingAtOnce(t *testing.T) {
 	})
 }
 
-// TestDamagedLeaseIsPutRight: whatever an administrator writes into the Lease of a running holder,
+// TestDamagedLeaseIsRepaired: whatever an administrator writes into the Lease of a running holder,
 // no other node takes the Lease, and the holder continues.
-func TestDamagedLeaseIsPutRight(t *testing.T) {
+func TestDamagedLeaseIsRepaired(t *testing.T) {
 	damages := map[string]func(*leasetest.Server){
 		"deleted": (*leasetest.Server).Delete,
 		"blanked": func(s *leasetest.Server) {
@@ -594,7 +594,7 @@ func TestForgedReleaseMarkEndsTheHolding(t *testing.T) {
 	})
 }
 
-func TestSnapshotRestoreIsNews(t *testing.T) {
+func TestSnapshotRestoreIsANewVersion(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		c.join("n1")
 		c.awaitHolder("", 10*time.Second)
@@ -744,7 +744,7 @@ func TestHolderOutlastsConflicts(t *testing.T) {
 }
 
 // A release may follow another release whose caller did not wait.
-func TestReleaseAfterOneThatRanOut(t *testing.T) {
+func TestReleaseAfterAnExpiredOne(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n := c.join("n1")
 		c.awaitHolder("", 10*time.Second)
@@ -836,9 +836,9 @@ func TestStalledWatchIsNotASilentHolder(t *testing.T) {
 	})
 }
 
-// TestLateDeletionIsNoNews: an API server whose cache is seconds behind reports an old deletion to
+// TestLateReportOfADeletion: an API server whose cache is seconds behind reports an old deletion to
 // the holder, and the holder of that time.
-func TestLateDeletionIsNoNews(t *testing.T) {
+func TestLateReportOfADeletion(t *testing.T) {
 	inBubble(t, func(c *cluster) {
 		n2 := c.join("n2")
 		c.awaitHolder("", 10*time.Second)

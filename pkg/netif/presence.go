@@ -20,9 +20,9 @@ type Presence struct {
 	// Own are addresses of the node itself: on another interface, or the only address of the chosen
 	// interface, or the first one of a subnet.
 	Own []Address
-	// OnLocal are single addresses on a local interface, which leads nowhere. kube-proxy in IPVS mode adds
-	// the external addresses of Services to kube-ipvs0 of every node (pkg/proxy/ipvs), and load
-	// balancers with direct server return need the VIP on the loopback.
+	// OnLocal are single addresses on a local interface, which leads nowhere. kube-proxy in IPVS
+	// mode adds the external addresses of Services to kube-ipvs0 of every node (pkg/proxy/ipvs), and
+	// load balancers with direct server return need the VIP on the loopback.
 	OnLocal []Address
 }
 

@@ -201,7 +201,7 @@ func (w *world) Remove() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.removeErr == nil {
-		w.seen.Present, w.seen.Stray, w.seen.Marked = Absent, false, false
+		w.seen.Present, w.seen.Removable, w.seen.Marked = Absent, false, false
 	}
 	return w.removeErr
 }

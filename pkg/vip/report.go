@@ -103,8 +103,8 @@ func (m *Manager) reportForeign(before State) {
 	default:
 		m.log.Warn("not campaigning: the VIP is an address of this node itself", zap.String("address", s.Own), zap.String("remedy", chooseAnother))
 	}
-	if s.Aside != before.Aside && s.Aside != "" {
-		m.log.Warn("another program has the VIP on an interface that leads nowhere", zap.String("address", s.Aside),
+	if s.OnLocal != before.OnLocal && s.OnLocal != "" {
+		m.log.Warn("another program has the VIP on an interface that leads nowhere", zap.String("address", s.OnLocal),
 			zap.String("consequence", "with arp_ignore 0 this node answers for the VIP at any time"),
 			zap.String("remedy", "run vipd doctor explain D08"))
 	}

@@ -16,8 +16,8 @@ var (
 	cordoned = Peer{Node: "n2", Ready: true, Better: true, Leaving: "node n2 is cordoned"}
 )
 
-// TestLeaving: a holder hands the addresses over only to a better node.
-func TestLeaving(t *testing.T) {
+// TestLeavesForABetterNode: a holder hands the addresses over only to a better node.
+func TestLeavesForABetterNode(t *testing.T) {
 	unwell := func(peers ...Peer) Serving {
 		return Serving{Local: NotReady, Why: "nobody listens", Peers: peers}
 	}
@@ -62,8 +62,8 @@ func TestLeaving(t *testing.T) {
 	}
 }
 
-// TestHoldingBack: how long a candidate lets others go first.
-func TestHoldingBack(t *testing.T) {
+// TestHoldBack: how long a candidate lets others go first.
+func TestHoldBack(t *testing.T) {
 	now := boottime.Instant(time.Hour)
 	tests := []struct {
 		name            string
@@ -84,9 +84,9 @@ func TestHoldingBack(t *testing.T) {
 	}
 }
 
-// TestStranded: an unwilling node claimed because no other node did. It keeps the addresses for a
+// TestUnwillingHolder: an unwilling node claimed because no other node did. It keeps the addresses for a
 // while, longer each time, and hands them over at once if its server was ready in between.
-func TestStranded(t *testing.T) {
+func TestUnwillingHolder(t *testing.T) {
 	now := boottime.Instant(time.Hour)
 	failed := Serving{Local: NotReady, Peers: []Peer{better}}
 	s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, failed)
@@ -108,8 +108,8 @@ func TestStranded(t *testing.T) {
 	}
 }
 
-// TestAsked: a requested move happens, or is refused with a reason.
-func TestAsked(t *testing.T) {
+// TestRequestedMove: a requested move happens, or is refused with a reason.
+func TestRequestedMove(t *testing.T) {
 	tests := []struct {
 		name    string
 		to      string

@@ -58,10 +58,11 @@ type State struct {
 	Grant   Grant
 	Places  Places
 	Serving Serving
-	// Present is how many of the addresses are here. Stray: one of the addresses is here in another
-	// form, and this node may remove it: another VIP manager left it, or it is on another link.
-	Present Presence
-	Stray   bool
+	// Present is how many of the addresses are here. Removable: one of the addresses is here in
+	// another form, and this node may remove it: another VIP manager left it, or it is on another
+	// link.
+	Present   Presence
+	Removable bool
 	// Lasts is when the lifetime of the addresses ends, as last written.
 	Lasts boottime.Instant
 	// Own describes where one of the addresses is an address of this node itself, "" if none is.
@@ -69,9 +70,9 @@ type State struct {
 	// node does not ask for the grant, and as a holder the node keeps the grant: if it gave the
 	// grant to another node, two nodes would answer.
 	Own string
-	// Aside is the same for a link that leads nowhere, like kube-proxy's kube-ipvs0 on all nodes:
-	// Aside is only reported.
-	Aside string
+	// OnLocal describes where one of the addresses is on a local link, which leads nowhere, like
+	// kube-proxy's kube-ipvs0 on all nodes. Such an address is only reported.
+	OnLocal string
 	// Clean: no address with vipd's mark is here. False while the kernel's state could not be read.
 	Clean bool
 	// Unfenced: another program changed the fence.
@@ -112,11 +113,11 @@ type Granted struct{ Grant Grant }
 
 // Observation is the observed state of the kernel.
 type Observation struct {
-	Places  Places
-	Present Presence
-	Stray   bool
-	// Own and Aside are as in State.
-	Own, Aside string
+	Places    Places
+	Present   Presence
+	Removable bool
+	// Own and OnLocal are as in State.
+	Own, OnLocal string
 	// Marked: an address with vipd's mark is here, on any link.
 	Marked bool
 	// Ahead: one of the addresses is before the node's own on its link, where other programs of the

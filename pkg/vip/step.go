@@ -97,8 +97,8 @@ func observed(s State, now boottime.Instant, e Observation) State {
 	if what := s.broken(e); what != "" && s.Phase == Holding {
 		s.Broken = what
 	}
-	s.Places, s.Present, s.Stray, s.Clean, s.Unfenced = e.Places, e.Present, e.Stray, !e.Marked, e.Unfenced
-	s.Own, s.Aside = e.Own, e.Aside
+	s.Places, s.Present, s.Removable, s.Clean, s.Unfenced = e.Places, e.Present, e.Removable, !e.Marked, e.Unfenced
+	s.Own, s.OnLocal = e.Own, e.OnLocal
 	switch {
 	case e.Places.Up():
 		s.DownSince = 0
@@ -155,7 +155,7 @@ func reconcileStandby(s State, now boottime.Instant) (State, []Action) {
 		return handOver(s, "granted, but the VIP is an address of this node itself: "+s.Own, s.Serving.successor())
 	case g.Held && now < g.Until:
 		return handOver(s, "granted, but the interface cannot serve: "+s.Places.why(), s.Serving.successor())
-	case (s.Present != Absent || s.Stray) && g.Known && !g.Held && g.Holder != "" && g.Holder != s.Node:
+	case (s.Present != Absent || s.Removable) && g.Known && !g.Held && g.Holder != "" && g.Holder != s.Node:
 		return withdraw(s, "address left on this node while "+g.Holder+" holds the lease")
 	}
 	s, actions := probe(s, now)
@@ -227,7 +227,7 @@ func withdrawn(s State, now boottime.Instant, e Withdrawn) (State, []Action) {
 	if e.Diverted {
 		return giveBack(s, now, true)
 	}
-	s.Phase, s.Present, s.Stray, s.Clean, s.WithdrawAt, s.Lasts = Standby, Absent, false, true, 0, 0
+	s.Phase, s.Present, s.Removable, s.Clean, s.WithdrawAt, s.Lasts = Standby, Absent, false, true, 0, 0
 	s.Done = s.Stopping
 	if !s.GiveBack {
 		return reconcileStandby(s, now)

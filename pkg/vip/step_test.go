@@ -152,7 +152,7 @@ func TestStepFromAnyHistory(t *testing.T) {
 				k.handle(t, Granted{Grant{Known: true, Holder: rapid.SampledFrom([]string{"", "n1", "n2"}).Draw(t, "holder"), Why: "lost"}})
 			},
 			"looked": func(t *rapid.T) {
-				k.handle(t, Observation{Places: places(t), Present: present(t), Stray: rapid.Bool().Draw(t, "stray"), Marked: k.present,
+				k.handle(t, Observation{Places: places(t), Present: present(t), Removable: rapid.Bool().Draw(t, "removable"), Marked: k.present,
 					Own: rapid.SampledFrom([]string{"", "", "192.168.35.100/24 on eth1"}).Draw(t, "own"), Unfenced: rapid.Bool().Draw(t, "unfenced"),
 					Ahead: rapid.Bool().Draw(t, "ahead")})
 			},
@@ -281,17 +281,17 @@ func TestStepTransitions(t *testing.T) {
 		{name: "stop while holding", events: holding, last: Stop{}, phase: Withdrawing, remove: true},
 		{name: "stop while standing by", events: []Event{Observation{Places: up}}, last: Stop{}, phase: Standby, give: true},
 		{name: "stop before anything was looked at", last: Stop{}, phase: Withdrawing, remove: true},
-		{name: "stop with an address left on another link", events: []Event{Observation{Places: up, Stray: true, Marked: true}}, last: Stop{}, phase: Withdrawing, remove: true},
-		{name: "stop beside somebody else's address", events: []Event{Observation{Places: up, Stray: true}}, last: Stop{}, phase: Standby, give: true},
+		{name: "stop with an address left on another link", events: []Event{Observation{Places: up, Removable: true, Marked: true}}, last: Stop{}, phase: Withdrawing, remove: true},
+		{name: "stop beside somebody else's address", events: []Event{Observation{Places: up, Removable: true}}, last: Stop{}, phase: Standby, give: true},
 		{name: "gone after stop", events: append(holding, Stop{}), last: Withdrawn{}, phase: Standby, give: true},
 		{name: "not gone after stop", events: append(holding, Stop{}), last: Withdrawn{Err: errKernel}, phase: Withdrawing},
 		{name: "cannot be put up", events: []Event{Observation{Places: up}, grantFor(now, 3*time.Second)}, last: Raised{Err: errKernel}, phase: Withdrawing, remove: true},
 		{name: "a renewal fails once", events: holding, last: Extended{Err: errKernel}, phase: Holding},
 		{name: "a refresh fails once", events: holding, last: Refreshed{Err: errKernel}, phase: Holding},
-		{name: "left behind, another holds", events: []Event{lost("n2")}, last: Observation{Places: up, Stray: true}, phase: Withdrawing, remove: true},
+		{name: "left behind, another holds", events: []Event{lost("n2")}, last: Observation{Places: up, Removable: true}, phase: Withdrawing, remove: true},
 		{name: "left behind, own record about to be taken up", events: []Event{lost("n1")}, last: Observation{Places: up, Present: Whole}, phase: Standby, eligble: true},
 		{name: "left behind, holder not known", last: Observation{Places: up, Present: Whole}, phase: Standby, eligble: true},
-		{name: "left behind, nobody holds", events: []Event{lost("")}, last: Observation{Places: up, Stray: true}, phase: Standby, eligble: true},
+		{name: "left behind, nobody holds", events: []Event{lost("")}, last: Observation{Places: up, Removable: true}, phase: Standby, eligble: true},
 		{name: "the node's own: does not campaign", last: own(up, Absent), phase: Standby},
 		{name: "the node's own no more: campaigns", events: []Event{own(up, Absent)}, last: Observation{Places: up}, phase: Standby, eligble: true},
 		{name: "the node's own, granted", events: []Event{own(up, Absent)}, last: grantFor(now, time.Second), phase: Withdrawing, remove: true},
@@ -299,7 +299,7 @@ func TestStepTransitions(t *testing.T) {
 		{name: "the node's own under a holder", events: holding, last: own(up, Whole), phase: Holding},
 		{name: "the node's own under a holder, renewed", events: append(holding, own(up, Whole)), last: grantFor(now, 4*time.Second), phase: Holding, extend: true},
 		{name: "stop beside the node's own", events: []Event{own(up, Absent)}, last: Stop{}, phase: Standby, give: true},
-		{name: "on a link that leads nowhere: campaigns", last: Observation{Places: up, Aside: "192.168.35.100/32 on kube-ipvs0"}, phase: Standby, eligble: true},
+		{name: "on a link that leads nowhere: campaigns", last: Observation{Places: up, OnLocal: "192.168.35.100/32 on kube-ipvs0"}, phase: Standby, eligble: true},
 		{name: "link gone, renewed", events: append(holding, Observation{Places: at(Link{})}), last: grantFor(now, 4*time.Second), phase: Holding},
 		{name: "link gone, renewed, back", events: append(holding, Observation{Places: at(Link{})}, grantFor(now, 4*time.Second)), later: time.Millisecond,
 			last: Observation{Places: at(Link{Index: 9, MAC: "a", Up: true})}, phase: Holding, raise: true, eligble: true},
@@ -362,8 +362,8 @@ func TestRepairIsDamped(t *testing.T) {
 	}
 }
 
-// TestFightThatIsLostAlone: there is no other node, so this one goes on trying.
-func TestFightThatIsLostAlone(t *testing.T) {
+// TestEndlessRepairWithoutPeers: there is no other node, so this one goes on trying.
+func TestEndlessRepairWithoutPeers(t *testing.T) {
 	now := boottime.Instant(time.Hour)
 	for _, tt := range []struct {
 		peers []Peer
@@ -378,8 +378,8 @@ func TestFightThatIsLostAlone(t *testing.T) {
 	}
 }
 
-// TestFightIsOver: after seriesEnd, the next repair is the first one again.
-func TestFightIsOver(t *testing.T) {
+// TestRepairAfterAQuietPeriod: after seriesEnd, the next repair is the first one again.
+func TestRepairAfterAQuietPeriod(t *testing.T) {
 	now := boottime.Instant(time.Hour)
 	s, _ := run(State{Node: "n1"}, now, Observation{Places: up}, grantFor(now, time.Hour), Raised{}, Observation{Places: up, Present: Whole})
 	for range 3 * maxRepairs {

@@ -17,10 +17,10 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// TestHolderThatIsNotHeard: a standby that the holder's answers do not reach says so for as long as
+// TestHolderThatDoesNotAnswer: a standby that the holder's answers do not reach says so for as long as
 // that lasts, with its problems, its exit status and its metric; also if its vipd is started into
 // the outage. The doctor there names the holder.
-func TestHolderThatIsNotHeard(t *testing.T) {
+func TestHolderThatDoesNotAnswer(t *testing.T) {
 	holder, err := failover.Ready(t.Context(), shared)
 	must(t, err)
 	n := other(holder)
