@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,17 +102,15 @@ func readFiles(paths []string, stdin io.Reader, inPlace bool) (files []*file, er
 
 // migrateFiles fails if a file cannot be migrated, or if no file needs a migration.
 func migrateFiles(files []*file, o migrate.Options) error {
-	var found bool
-	var errs []error
+	var srcs []string
 	for _, f := range files {
-		f.result, f.err = migrate.Migrate(f.src, o)
-		found = found || f.err == nil
-		o.Elsewhere = o.Elsewhere || f.result.Replaced
+		srcs = append(srcs, f.src)
 	}
-	for _, f := range files {
-		if o.Elsewhere && errors.Is(f.err, migrate.ErrNoKubeVip) {
-			f.result, f.err = migrate.Migrate(f.src, o)
-		}
+	results, failed := migrate.Files(srcs, o)
+	found := slices.Contains(failed, nil)
+	var errs []error
+	for i, f := range files {
+		f.result, f.err = results[i], failed[i]
 		if f.err != nil && (!found || !errors.Is(f.err, migrate.ErrNoKubeVip)) {
 			errs = append(errs, f.failure())
 		}

@@ -79,7 +79,7 @@ func Parse(v Values) (Config, error) {
 		c.RenewInterval = p.duration("renew-interval")
 	}
 	c.Manifests, _ = p.get("manifests")
-	c.StatusAddress = p.statusAddress()
+	c.StatusAddress = p.statusAddress(c)
 	if s, _ := p.get("probe-interval"); s != "off" {
 		c.ProbeInterval = p.duration("probe-interval")
 	}
@@ -105,7 +105,7 @@ func ParseClient(v Values) (Config, error) {
 // ParseStatusAddress validates the status address only; the result is "" for off.
 func ParseStatusAddress(v Values) (string, error) {
 	p := &parser{values: v}
-	return p.statusAddress(), errors.Join(p.errs...)
+	return p.statusAddress(Config{}), errors.Join(p.errs...)
 }
 
 type parser struct {
@@ -281,15 +281,22 @@ func (p *parser) server(name, s, example string, c Config) string {
 }
 
 // statusAddress returns the status address. Without a host, as in kube-vip's setting, it means all
-// addresses.
-func (p *parser) statusAddress() string {
+// addresses. It has to be free, and there, whether this node holds the address or not.
+func (p *parser) statusAddress(c Config) string {
 	s, _ := p.get("status-address")
 	if s == "off" {
 		return ""
 	}
 	host, port, err := net.SplitHostPort(s)
-	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || strings.ContainsAny(host, "/@? ") {
+	n, perr := strconv.ParseUint(port, 10, 16)
+	a, aerr := netip.ParseAddr(host)
+	switch {
+	case err != nil || perr != nil || n == 0 || strings.ContainsAny(host, "/@? "):
 		p.fail("status-address", "%q is not host:port, such as 127.0.0.1:2112, nor off", s)
+	case uint16(n) == c.Port:
+		p.fail("status-address", "%s has the port of the API server, which could not start beside vipd: give another port", s)
+	case aerr == nil && slices.Contains(c.Addresses, a):
+		p.fail("status-address", "%s is the virtual IP itself, which only the holder has: give an address of each node, such as 127.0.0.1", a)
 	}
 	return s
 }

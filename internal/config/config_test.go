@@ -78,6 +78,9 @@ func TestParse(t *testing.T) {
 		{name: "bad: fence", set: Values{"fence": {"iptables"}}, err: "is not one of auto, nftables, lifetime"},
 		{name: "OK: status as kube-vip has it", set: Values{"status-address": {":2112"}}, check: func(c Config) bool { return c.StatusAddress == ":2112" }},
 		{name: "OK: no status", set: Values{"status-address": {"off"}}, check: func(c Config) bool { return c.StatusAddress == "" }},
+		{name: "bad: status at the API server's port", set: Values{"status-address": {":6443"}}, err: `--status-address: :6443 has the port of the API server`},
+		{name: "bad: status at the API server's other port", set: Values{"port": {"8443"}, "status-address": {"127.0.0.1:8443"}}, err: "has the port of the API server"},
+		{name: "bad: status at the VIP", set: Values{"status-address": {"192.168.35.100:2112"}}, err: "--status-address: 192.168.35.100 is the virtual IP itself"},
 		{name: "bad: status", set: Values{"status-address": {"2112"}}, err: `"2112" is not host:port`},
 		{name: "bad: several at once", set: Values{"port": {"x"}, "address": {"y"}}, err: "\n"},
 	}

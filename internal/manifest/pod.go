@@ -140,7 +140,7 @@ func envName(setting string) string {
 // plain matches strings that are the same string as a plain YAML scalar: paths, names, addresses,
 // images and placeholders. notPlain matches those that YAML takes for a number, a boolean or null.
 var (
-	plain    = regexp.MustCompile(`^(?:[A-Za-z0-9/.$][A-Za-z0-9/._${}:=@-]*)$`)
+	plain    = regexp.MustCompile(`^(?:[A-Za-z0-9/.$_][A-Za-z0-9/._${}:=@-]*)$`)
 	notPlain = regexp.MustCompile(`^(?i:[0-9.eE_+-]*|0x[0-9a-f]*|0o[0-7]*|[0-9:]*|y|n|yes|no|on|off|true|false|null|\.inf|\.nan)$|: |:$`)
 )
 

@@ -32,8 +32,10 @@ func (m *migration) edit() error {
 			return err
 		}
 	}
-	if m.options.Elsewhere && !m.byVariable {
-		m.renamed = append(m.renamed, kubeVipPath)
+	for _, w := range m.options.elsewhere {
+		if !m.byVariable && w.path != w.renamed {
+			m.renamed = append(m.renamed, w.path)
+		}
 	}
 	for _, f := range m.files {
 		if err := m.editScript(f); err != nil {
@@ -45,6 +47,9 @@ func (m *migration) edit() error {
 			return err
 		}
 	}
+	if err := m.editTexts(); err != nil {
+		return err
+	}
 	if m.indexed > 0 && len(m.dropped) > 0 {
 		return &Refusal{Line: m.indexed, Reason: "this patch addresses files or commands by index, and some of these are removed",
 			Way: "append to the list instead (/-), or remove " + strings.Join(m.dropped, " and ") + " by hand and migrate again"}
@@ -54,10 +59,12 @@ func (m *migration) edit() error {
 		m.note(0, "the class takes the manifest from a variable of each Cluster, so migrate the Clusters. The class serves Clusters with kube-vip as well, "+
 			"and is not changed: the file on the node is still "+kubeVipPath+" but contains vipd, and the class's other files for kube-vip have no effect there")
 	}
-	if err := m.remove(); err != nil {
-		return err
+	for _, step := range []func() error{m.checkTools, m.checkStarts, m.checkCommands, m.checkPlaceholders, m.remove, m.lint} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	return m.lint()
+	return nil
 }
 
 // readable refuses scripts that write a manifest, and manifests that are not YAML.
@@ -114,6 +121,7 @@ func (m *migration) editPod(p foundPod) error {
 	}
 	p.job.edits = append(p.job.edits, Edit{Start: start, End: end, Text: indented(y, p.n.Column-1)})
 	m.replaced = m.replaced || !p.variable
+	m.keep(p, r, reveal(p.job.src[start:end]), y)
 	p.job.expect = append(p.job.expect, func() {
 		if doc < 0 {
 			*p.n = *root(vipd.docs[0])
@@ -160,7 +168,7 @@ var comment = regexp.MustCompile(`(?m)(?:^|[ \t])#`)
 // keepsHelpers tells whether what kube-vip needs besides its pod stays: in a class that serves
 // clusters with kube-vip as well, and in a file whose kube-vip is elsewhere and stays.
 func (m *migration) keepsHelpers(kind string) bool {
-	if !m.own && !m.replaced && !m.options.Elsewhere {
+	if !m.own && !m.replaced && !m.options.replacedElsewhere() {
 		return true
 	}
 	return m.byVariable && (kind == "ClusterClass" || kind == "KubeadmControlPlaneTemplate")
@@ -168,8 +176,11 @@ func (m *migration) keepsHelpers(kind string) bool {
 
 // editFile renames the manifest, and removes what only kube-vip needs.
 func (m *migration) editFile(f *foundFile) error {
-	at, content := get(f.entry, "path"), get(f.entry, "content")
-	name := str(at)
+	content := get(f.entry, "content")
+	if content != nil && content.Kind == yaml.AliasNode {
+		content = content.Alias
+	}
+	name := str(get(f.entry, "path"))
 	if name == "" {
 		return nil
 	}
@@ -180,17 +191,7 @@ func (m *migration) editFile(f *foundFile) error {
 		if m.keepsHelpers(f.kind) || path.Base(name) == "vipd.yaml" || m.applied[content] {
 			return nil
 		}
-		if placeholder.MatchString(path.Base(name)) || jinjaSign.MatchString(path.Base(name)) {
-			m.note(line, "the path of this manifest is "+name+" and was not changed, although the manifest is vipd's now")
-			return nil
-		}
-		renamed := inVipd(name)
-		if err := m.free(f, name, renamed); err != nil {
-			return err
-		}
-		m.renamed = append(m.renamed, name)
-		m.note(line, fmt.Sprintf("%s is now %s", name, renamed))
-		return f.job.substitute(at, []string{name}, inVipd)
+		return m.renameFile(f, name)
 	case inManifests && kubeVipName.MatchString(name):
 		return m.emptyManifest(f, content)
 	case m.keepsHelpers(f.kind):
@@ -201,6 +202,39 @@ func (m *migration) editFile(f *foundFile) error {
 		return m.drop(f, line, name, "it gave kube-vip super-admin.conf; vipd makes its own credentials")
 	}
 	return nil
+}
+
+// renameFile renames the manifest to vipd's, unless its name is not known, or is in a command that
+// cannot be changed.
+func (m *migration) renameFile(f *foundFile, name string) error {
+	line := f.job.fileLine(f.entry.Line)
+	if err := m.twice(f, name); err != nil {
+		return err
+	}
+	how, where := m.keepsPath(name)
+	switch {
+	case isTemplated(path.Base(name)):
+		m.note(line, "the path of this manifest is "+name+" and was not changed, although the manifest is vipd's now")
+		return nil
+	case how != "" && where > 0:
+		m.note(line, fmt.Sprintf("the path of this manifest is %s and was not changed, although the manifest is vipd's now: line %d refers to it as %s", name, where, how))
+		return nil
+	case how != "":
+		m.note(line, fmt.Sprintf("the path of this manifest is %s and was not changed, although the manifest is vipd's now: another file refers to it as %s", name, how))
+		return nil
+	}
+	renamed := inVipd(name)
+	if err := m.free(f, name, renamed); err != nil {
+		return err
+	}
+	m.renamed = append(m.renamed, name)
+	for i := range m.manifests {
+		if m.manifests[i].path == name {
+			m.manifests[i].renamed = renamed
+		}
+	}
+	m.note(line, fmt.Sprintf("%s is now %s", name, renamed))
+	return f.job.substitute(get(f.entry, "path"), []string{name}, inVipd)
 }
 
 // inVipd returns the path of vipd's manifest in the place of kube-vip's.
@@ -254,6 +288,7 @@ func (m *migration) emptyManifest(f *foundFile, content *yaml.Node) error {
 
 func (m *migration) drop(f *foundFile, line int, name, why string) error {
 	m.dropped = append(m.dropped, name)
+	m.gone[get(f.entry, "content")] = true
 	m.note(line, name+" dropped: "+why)
 	m.removals = append(m.removals, f.list)
 	return nil
@@ -270,6 +305,34 @@ func (m *migration) editScript(f foundFile) error {
 		m.note(f.job.fileLine(content.Line), name+" refers to "+old+" and was changed to "+path.Base(vipdPath)+": check the result")
 	}
 	return err
+}
+
+// editTexts changes other texts that refer to kube-vip's manifest, such as a unit of systemd for
+// Ignition.
+func (m *migration) editTexts() error {
+	done := make(map[*yaml.Node]bool)
+	for _, f := range m.files {
+		done[get(f.entry, "path")], done[get(f.entry, "content")] = true, true
+	}
+	for _, c := range m.commands {
+		done[c.n] = true
+	}
+	for _, t := range m.texts {
+		if text := str(t.n); generated.MatchString(text) && strings.Contains(text, "-controlplane") {
+			return &Refusal{Line: t.line(writes(text)), Reason: scripted, Way: scriptsWay}
+		}
+		if done[t.n] || t.n.Tag != "!!str" || !strings.ContainsAny(t.n.Value, " \n") || m.keepsHelpers(t.kind) {
+			continue
+		}
+		old, err := m.rename(t.job, t.n)
+		if err != nil {
+			return err
+		}
+		if old != "" {
+			m.note(t.job.fileLine(t.n.Line), "this refers to "+old+" and was changed to "+path.Base(vipdPath)+": check the result")
+		}
+	}
+	return nil
 }
 
 // rename changes a text that refers to renamed manifests, and returns the old names.
@@ -353,6 +416,7 @@ func (m *migration) editCommand(c foundCommand) error {
 	if onlyPrepares(text, m.dropped) {
 		m.note(line, "command dropped: "+shorten(strings.TrimSpace(strings.Split(text, "\n")[0])))
 		m.dropped = append(m.dropped, "the command")
+		m.gone[c.n] = true
 		m.removals = append(m.removals, c.list)
 		return nil
 	}

@@ -78,17 +78,7 @@ func TestField(t *testing.T) {
 	inCluster, _, _ := strings.Cut(daemonSet(kubeVip()), "        volumeMounts:")
 	inCluster += "      serviceAccountName: kube-vip\n"
 	kcp := controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()))
-	for name, c := range map[string]struct {
-		src string
-		// says is in a note, or in the reason for which the file is refused.
-		says    string
-		refused bool
-		// distribution is the option.
-		distribution string
-		at           string // is in the line of the refusal
-		out          string // is in the result
-		kept         bool   // the result is the file
-	}{
+	for name, c := range map[string]shape{
 		// Settings with which clients connect elsewhere.
 		"lb_port, while lb_enable is on":  {src: kubeVip(`port="6443"`, `lb_enable="true"`, `lb_port="16443"`), refused: true, at: "lb_port", says: "clients connect to port 16443 of the address"},
 		"lb_port by default":              {src: kubeVip(`port="8443"`, `lb_enable="True"`), refused: true, says: "clients connect to port 6443"},
@@ -146,7 +136,7 @@ func TestField(t *testing.T) {
 		"one for the first node":            {src: controlPlane("KubeadmControlPlane", entry("/srv/first-vip.yml", kubeVip()), entry("/srv/next-vip.yml", kubeVip())), refused: true, at: "/srv/first-vip.yml", says: "would both become /srv/vipd.yaml"},
 		"one of them in a patch of a class": {src: classWith(entry("/srv/a.yaml", kubeVip()), entry("/srv/b.yaml", kubeVip())), refused: true, says: "would both become /srv/vipd.yaml"},
 		"another file is in the way":        {src: controlPlane("KubeadmControlPlane", entry("/etc/kubernetes/manifests/vipd.yaml", "x: y\n"), entry(onNode, kubeVip())), refused: true, at: onNode, says: "would become /etc/kubernetes/manifests/vipd.yaml, which is another file"},
-		"one name twice":                    {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry(onNode, kubeVip())), out: "manifests/vipd.yaml"},
+		"one name twice":                    {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry(onNode, kubeVip())), refused: true, at: onNode, says: "two entries have the path"},
 		"two folders": {src: controlPlane("KubeadmControlPlane", entry("/srv/a/kube-vip.yaml", kubeVip()), entry("/srv/b/kube-vip.yaml", kubeVip())) + "    preKubeadmCommands:\n    - cp /srv/a/kube-vip.yaml /root/1; cp '/srv/b/kube-vip.yaml' /root/2\n",
 			says: "refers to /srv/a/kube-vip.yaml and /srv/b/kube-vip.yaml and was changed", out: "cp /srv/a/vipd.yaml /root/1; cp '/srv/b/vipd.yaml' /root/2\n"},
 		"two objects":    {src: controlPlane("KubeadmControlPlane", entry("/srv/kube-vip-a.yaml", kubeVip())) + "---\n" + controlPlane("KubeadmControlPlane", entry("/srv/kube-vip-b.yaml", kubeVip())), out: "path: /srv/vipd.yaml"},
@@ -220,30 +210,48 @@ func TestField(t *testing.T) {
 		"k0s":                           {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /var/lib/k0s/pki/admin.conf", 1), refused: true, says: "nodes of k0s"},
 		"Talos":                         {src: "machine:\n  pods:\n  - " + indented(kubeVip(), 4), refused: true, says: "nodes of Talos"},
 		"another folder":                {src: controlPlane("KubeadmControlPlane", entry("/etc/kubelet.d/kube-vip.yaml", kubeVip())), refused: true, says: "static pods are in /etc/kubelet.d"},
+		"a folder to copy from":         {src: controlPlane("KubeadmControlPlane", entry("/tmp/manifests/kube-vip.yaml", kubeVip())) + "    preKubeadmCommands:\n    - mv /tmp/manifests/*.yaml /etc/kubernetes/manifests/\n", out: "/tmp/manifests/vipd.yaml"},
+		"an alias":                      {src: "kind: Y\n" + under("vip: &vip |", kubeVip(), 2) + "files:\n- path: " + onNode + "\n  content: *vip\n", out: "path: /etc/kubernetes/manifests/vipd.yaml\n  content: *vip"},
+		"a variable of the pod":         {src: kubeVip(`vip_interface=$(NIC)`, "NIC=eth0"), refused: true, at: "name: vip_interface", says: "refers to another variable of the pod"},
 		"a folder below a chroot":       {src: controlPlane("KubeadmControlPlane", entry("/host"+onNode, kubeVip())), out: "/host/etc/kubernetes/manifests/vipd.yaml"},
 		"a file copied afterwards":      {src: controlPlane("KubeadmControlPlane", entry("/root/kube-vip.yaml", kubeVip())), out: "/root/vipd.yaml"},
 		"a path from a template":        {src: "a: [${A}]\n---\n" + controlPlane("KubeadmControlPlane", entry("/etc/kubernetes/manifests/${NAME}", kubeVip())), says: "was not changed, although", out: "manifests/${NAME}"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			o := options
-			o.Distribution = c.distribution
-			r, err := Migrate(c.src, o)
-			var refusal *Refusal
-			if c.refused {
-				if !errors.As(err, &refusal) || !strings.Contains(refusal.Reason, c.says) || refusal.Way == "" || !strings.Contains(strings.Split(c.src, "\n")[max(refusal.Line, 1)-1], c.at) {
-					t.Fatalf("line %d: %v\nwant a refusal where %q is: %s\n%s", lineOfRefusal(refusal), err, c.at, c.says, r.Out)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatalf("%v\n%s", err, c.src)
-			}
-			if !strings.Contains(printed(r), c.says) || !strings.Contains(r.Out, c.out) || c.kept == r.Changed() {
-				t.Errorf("want %q and %q:\n%s\n%s", c.says, c.out, printed(r), r.Out)
-			}
-			holds(t, c.src, r)
-		})
+		t.Run(name, c.run)
 	}
+}
+
+// shape is a file, and what is to become of it.
+type shape struct {
+	src string
+	// says is in a note, or in the reason for which the file is refused.
+	says    string
+	refused bool
+	// distribution is the option.
+	distribution string
+	at           string // is in the line of the refusal
+	out          string // is in the result
+	kept         bool   // the result is the file
+}
+
+func (c shape) run(t *testing.T) {
+	o := options
+	o.Distribution = c.distribution
+	r, err := Migrate(c.src, o)
+	var refusal *Refusal
+	if c.refused {
+		if !errors.As(err, &refusal) || !strings.Contains(refusal.Reason, c.says) || refusal.Way == "" || !strings.Contains(strings.Split(c.src, "\n")[max(refusal.Line, 1)-1], c.at) {
+			t.Fatalf("line %d: %v\nwant a refusal where %q is: %s\n%s", lineOfRefusal(refusal), err, c.at, c.says, r.Out)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, c.src)
+	}
+	if !strings.Contains(printed(r), c.says) || !strings.Contains(r.Out, c.out) || c.kept == r.Changed() {
+		t.Errorf("want %q and %q:\n%s\n%s", c.says, c.out, printed(r), r.Out)
+	}
+	holds(t, c.src, r)
 }
 
 func lineOfRefusal(r *Refusal) int {

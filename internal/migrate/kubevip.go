@@ -47,6 +47,9 @@ func (m *migration) read(p foundPod, raw string) (r *reader, kept bool, err erro
 		return r, false, &Refusal{Line: p.job.fileLine(p.n.Line + lineAt(raw, at[0]) - 1), Reason: "this expression writes quotes of its own, which would be within those of vipd's manifest",
 			Way: "write the expression without quote, toJson and the like, in quotes: \"{{ .name }}\", and migrate again"}
 	}
+	if str(get(r.n, "image")) == "" {
+		return r, false, p.job.refuse(r.n, "kube-vip's container has no image, so this is only a part of a manifest, such as a patch of kustomize", "migrate the output of `kubectl kustomize`")
+	}
 	if err := r.variables(); err != nil {
 		return r, false, err
 	}
@@ -67,7 +70,7 @@ func (m *migration) read(p foundPod, raw string) (r *reader, kept bool, err erro
 				"use the output of `vipd manifest pod` or `vipd manifest daemonset`, and remove cp_enable from the "+kind)
 		}
 	}
-	for _, step := range []func() error{r.mode, r.arguments, r.layout, r.settings, r.clients, r.timing, r.credentials, r.valid} {
+	for _, step := range []func() error{r.mode, r.arguments, r.place, r.layout, r.settings, r.clients, r.timing, r.credentials, r.valid} {
 		if err := step(); err != nil {
 			return r, false, err
 		}
@@ -121,6 +124,9 @@ func (r *reader) variables() error {
 		case value != nil && value.Tag != "!!null":
 			v.value = str(value)
 		}
+		if strings.Contains(v.value, "$(") && v.known.Setting != "" {
+			return r.refuse(e, fmt.Sprintf("%s=%s refers to another variable of the pod, which vipd's pod has not", v.name, v.value), "write its value, and migrate again")
+		}
 		r.env = append(r.env, v)
 	}
 	return nil
@@ -160,12 +166,12 @@ func (r *reader) truth(v variable) (bool, error) {
 var withDefault = regexp.MustCompile(`\$\{\w+(?::?[=-])([^}]*)\}`)
 
 // resolve replaces the placeholders of a value with their defaults; known is false if a placeholder
-// has none.
+// has none, or is one that a command on the node replaces.
 func resolve(value string) (resolved string, known bool) {
 	resolved = withDefault.ReplaceAllStringFunc(value, func(p string) string {
 		return strings.Trim(withDefault.FindStringSubmatch(p)[1], `"'`)
 	})
-	return resolved, !strings.Contains(resolved, "${") && !jinjaSign.MatchString(resolved)
+	return resolved, !strings.Contains(resolved, "${") && !jinjaSign.MatchString(resolved) && !toReplace.MatchString(resolved)
 }
 
 // words returns the words with which the container starts, command and args, without the program
@@ -257,7 +263,7 @@ func (r *reader) clients() error {
 	}
 	other := config.OtherPort(lbPort, own)
 	switch {
-	case toReplace.MatchString(own) || toReplace.MatchString(lbPort) || !knownLB || !knownOwn:
+	case !knownLB || !knownOwn:
 		r.loss(at, fmt.Sprintf("lb_port=%s, port=%s: with lb_enable, clients connect to lb_port of the address; vipd serves the port of the API server only: check that both are the same", or6443(lb.value), or6443(port.value)))
 	case other != "" && knownEnabled:
 		return r.refuse(at.node, other, "first let clients connect to the API server's port: set lb_port to it, roll kube-vip out, change controlPlaneEndpoint and all kubeconfigs; then migrate")
@@ -336,7 +342,7 @@ func (r *reader) settings() error {
 		if v.value == "" || v.known.Setting == "" {
 			continue
 		}
-		if err := r.setting(v, resolved, known); err != nil {
+		if err := r.setting(v, resolved); err != nil {
 			return err
 		}
 	}
@@ -350,8 +356,8 @@ func (r *reader) loss(v variable, text string) {
 	r.notes = append(r.notes, Note{Line: r.line(v.node), Loss: true, Text: text})
 }
 
-func (r *reader) setting(v variable, resolved string, known bool) error {
-	if known && toReplace.MatchString(resolved) {
+func (r *reader) setting(v variable, resolved string) error {
+	if isPlaceholder(v.known.Setting, resolved) {
 		r.note(r.line(v.node), fmt.Sprintf("%s=%s: assumed to be a placeholder that is replaced on the node", v.name, v.value))
 	}
 	switch v.known.Setting {
@@ -382,10 +388,6 @@ func (r *reader) setting(v variable, resolved string, known bool) error {
 	}
 	return nil
 }
-
-// toReplace matches names that a script replaces with sed, such as control_plane_endpoint_ip: no
-// host, port or interface has such a name.
-var toReplace = regexp.MustCompile(`^[a-z]+(?:_[a-z]+){2,}$`)
 
 // defaults are defaults of both vipd and kube-vip, which need not be written.
 var defaults = map[string]string{"port": "6443", "lease-namespace": "kube-system", "lease-name": "plndr-cp-lock", "apiserver": "127.0.0.1:6443"}
@@ -501,6 +503,11 @@ func (r *reader) credentials() error {
 		r.out.PKI = path.Join(path.Dir(host), path.Base(manifest.DefaultPKI))
 		r.note(r.line(n), "vipd uses the cluster's CA in "+r.out.PKI+", beside "+host+": check that it is there")
 	}
+	for _, p := range append(slices.Clone(r.out.Kubeconfigs), cmp.Or(r.out.PKI, "/")) {
+		if why := mountable(p); why != "" {
+			return r.refuse(n, "vipd's pod cannot mount the credentials: "+why, "write their whole path, and migrate again")
+		}
+	}
 	return nil
 }
 
@@ -526,7 +533,7 @@ func (r *reader) valid() error {
 	values := config.Values{"kubeconfig": {manifest.Kubeconfig}}
 	for _, s := range append([]manifest.Setting{{Name: "address", Value: r.out.Address}}, r.out.Settings...) {
 		resolved, known := resolve(s.Value)
-		if !known || toReplace.MatchString(resolved) {
+		if !known || isPlaceholder(s.Name, resolved) {
 			resolved = good[s.Name]
 		}
 		if resolved != "" {

@@ -3,6 +3,7 @@ package migrate
 import (
 	"cmp"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -100,8 +101,14 @@ func (r *reader) layout() error {
 		d = d.In(data)
 	}
 	r.out.Distribution = d
+	if why := mountable(d.Manifests); why != "" && !r.daemonSet {
+		return r.refuse(r.pod.n, "vipd's pod cannot mount the folder of static pods: "+why, "write the whole path, without a colon, and migrate again")
+	}
 	return r.folder(d)
 }
+
+// staging matches folders from which a command copies files.
+var staging = regexp.MustCompile(`^/(?:tmp|run|root|home)/`)
 
 // folder refuses a static pod that is not in the distribution's folder of static pods, if the folder
 // is one of kubelet's.
@@ -113,6 +120,8 @@ func (r *reader) folder(d manifest.Distribution) error {
 	case d.DataDir != "" && dir == d.Server()+"/manifests":
 		return r.refuse(r.pod.n, d.Name+" applies what is in "+dir+": this Pod runs on one node, and never on another",
 			"use the output of `vipd manifest daemonset`, or of `vipd manifest pod` in "+d.Manifests)
+	case staging.MatchString(dir):
+		return nil
 	case slices.Contains([]string{"manifests", "pod-manifests", "static-pods", "kubelet.d"}, path.Base(dir)):
 		return r.refuse(r.pod.n, "static pods are in "+dir+" here, not in "+d.Manifests+", which vipd's pod mounts, so that it could never start",
 			"put the output of `vipd manifest pod` there, with that folder in place of "+d.Manifests)

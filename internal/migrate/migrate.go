@@ -25,9 +25,16 @@ type Options struct {
 	// Distribution is the name of the distribution (package manifest) that a manifest is for if its
 	// paths do not tell, "" for kubeadm, and for none of a DaemonSet.
 	Distribution string
-	// Elsewhere tells that kube-vip's manifest is in another file that is migrated together with
-	// this one, for example a class and its template.
-	Elsewhere bool
+
+	// Other files are migrated together with this one, for example a class and its template:
+	// elsewhere are kube-vip's manifests in them, beside their content, and texts their commands.
+	elsewhere     []replaced
+	beside, texts []string
+}
+
+// replacedElsewhere tells whether the manifest of this file's kube-vip may be in another file.
+func (o Options) replacedElsewhere() bool {
+	return slices.ContainsFunc(o.elsewhere, func(w replaced) bool { return !w.variable })
 }
 
 // Result is the result for a file.
@@ -36,8 +43,6 @@ type Result struct {
 	Out string
 	// Edits are the replaced ranges of the file, in bytes.
 	Edits []Edit
-	// Replaced tells that a manifest in a file was replaced, and not only one in a variable.
-	Replaced bool
 	// Notes are for the person who migrates, in the order of the file.
 	Notes []Note
 }
@@ -67,6 +72,14 @@ var ErrNoKubeVip = errors.New("no manifest of kube-vip in it, nor of vipd")
 
 // Migrate replaces kube-vip with vipd. With an error, which may be a *Refusal, there is no result.
 func Migrate(src string, o Options) (Result, error) {
+	return newMigration(o).migrate(src)
+}
+
+func newMigration(o Options) *migration {
+	return &migration{options: o, applied: make(map[*yaml.Node]bool), gone: make(map[*yaml.Node]bool)}
+}
+
+func (m *migration) migrate(src string) (Result, error) {
 	if !utf8.ValidString(src) {
 		return Result{}, errors.New("not UTF-8 text")
 	}
@@ -80,7 +93,6 @@ func Migrate(src string, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, notYAML(src, err)
 	}
-	m := &migration{options: o, applied: make(map[*yaml.Node]bool)}
 	for _, doc := range file.docs {
 		if r := script(src); r != nil && (isScript(src) || odd(doc)) {
 			return Result{}, r
@@ -94,6 +106,9 @@ func Migrate(src string, o Options) (Result, error) {
 	if err := m.edit(); err != nil {
 		return Result{}, err
 	}
+	if err := m.checkKeepalived(file); err != nil {
+		return Result{}, err
+	}
 	out, err := file.finish()
 	if err != nil {
 		if r := (*Refusal)(nil); errors.As(err, &r) {
@@ -101,7 +116,7 @@ func Migrate(src string, o Options) (Result, error) {
 		}
 		return Result{}, &Refusal{Reason: err.Error(), Way: report}
 	}
-	r := Result{Out: reveal(out), Edits: revealEdits(file.src, file.edits), Replaced: m.replaced, Notes: m.notes}
+	r := Result{Out: reveal(out), Edits: revealEdits(file.src, file.edits), Notes: m.notes}
 	if len(r.Edits) > 0 {
 		if err := r.leftovers(out); err != nil {
 			return Result{}, &Refusal{Reason: err.Error(), Way: report}
@@ -142,6 +157,10 @@ func (m *migration) nothing(src string) error {
 	if line := lineOf(src, "keepalived"); line > 0 {
 		return &Refusal{Line: line, Reason: "keepalived holds the address here, not kube-vip: keepalived uses VRRP, and does not know vipd's Lease",
 			Way: "remove keepalived's files and commands by hand, and add the output of `vipd manifest kcp`; never let both run at the same time"}
+	}
+	if m.chart > 0 {
+		return &Refusal{Line: m.chart, Reason: "kube-vip comes from a Helm chart here, which writes the manifest later",
+			Way: "use the output of `vipd manifest daemonset`, and remove the chart before vipd starts; or migrate the output of `helm template`"}
 	}
 	if kubeVipName.MatchString(src) {
 		return fmt.Errorf("%w; line %d refers to it: add the file with the manifest to the same command", ErrNoKubeVip, lineOf(src, kubeVipName.FindString(src)))

@@ -168,7 +168,9 @@ spec:
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options
-			o.Elsewhere = c.elsewhere
+			if c.elsewhere {
+				o.elsewhere = []replaced{{path: kubeVipPath, renamed: vipdPath}}
+			}
 			r, err := Migrate(c.src, o)
 			if !errors.Is(err, c.err) || r.Changed() != c.changed {
 				t.Fatalf("changed: %v, %v; want %v, %v\n%s", r.Changed(), err, c.changed, c.err, r.Out)

@@ -11,7 +11,7 @@ import (
 
 var (
 	keyword  = regexp.MustCompile(`^(?:if|then|elif|else|do|!|\{|\(|function \w+|\w+\(\))(?:\s+|$)`)
-	harmless = regexp.MustCompile(`^(?:fi|done|\}|\)|exit 0|set [-+]\w+( pipefail)?|\[.*|test .*|grep -q.*|sleep [0-9]+|for arg in "\$@"|"\$\{arg//-/_\}"|echo ["']127\.0\.0\.1\s+kubernetes["'])?$`)
+	harmless = regexp.MustCompile(`^(?:fi|done|\}|\)|(?:exit|return)(?: 0)?|set [-+]\w+( pipefail)?|\[.*|test .*|grep -q.*|sleep [0-9]+|for arg in "\$@"|"\$\{arg//-/_\}"|echo ["']127\.0\.0\.1\s+kubernetes["'])?$`)
 	assigns  = regexp.MustCompile(`^(?:export |readonly |declare -r |local )?[A-Za-z_]\w*=(.*)$`)
 	// nowhere is output that is discarded. toHosts is where the name kubernetes was written.
 	nowhere = regexp.MustCompile(`\s*(?:[12&]?>\s*/dev/null|2>&1)`)
@@ -26,7 +26,7 @@ var (
 // it away again, or only runs such scripts.
 func onlyPrepares(script string, scripts []string) bool {
 	found := false
-	for _, s := range statements(strings.ReplaceAll(script, "\\\n", " ")) {
+	for _, s := range statements(strings.ReplaceAll(expanded(script), "\\\n", " ")) {
 		for keyword.MatchString(s) {
 			s = strings.TrimSpace(keyword.ReplaceAllString(s, ""))
 		}
@@ -38,7 +38,7 @@ func onlyPrepares(script string, scripts []string) bool {
 		case strings.ContainsAny(s, ">`") || !changesNothing(s):
 			return false
 		case harmless.MatchString(s), isAssignment(s):
-		case swapsAdmin(s), runs(s, scripts):
+		case swapsAdmin(s), setsAdmin(s) && kubeVipName.MatchString(s), runs(s, scripts):
 			found = true
 		default:
 			return false
@@ -153,6 +153,39 @@ func swapsAdmin(statement string) bool {
 		parts[i] = strings.ReplaceAll(parts[i], "\uffff", "/")
 	}
 	return len(parts) == 4 && admin.MatchString(parts[1]) && admin.MatchString(parts[2]) && (parts[3] == "" || parts[3] == "g")
+}
+
+// byYq is an expression of yq that gives one field the path of admin.conf, and does nothing else.
+// bySelection tells that the field is that of what has the path, or of the volume by its name.
+var (
+	byYq        = regexp.MustCompile(`^[^=|]*(?:\|[^=|]*|==\s*"[^"]*"[^=|]*)*\|?=\s*"(?:[\w/.-]*/)?(?:super-)?admin\.conf"$`)
+	bySelection = regexp.MustCompile(`select\([^)]*==\s*"(?:kubeconfig|[^"]*admin\.conf)"\)`)
+)
+
+// setsAdmin tells whether a statement puts one admin.conf in the place of another by yq or perl, and
+// changes nothing else.
+func setsAdmin(statement string) bool {
+	words := shellWords(statement)
+	if len(words) < 4 {
+		return false
+	}
+	script := slices.IndexFunc(words, func(w string) bool { return strings.Contains(w, "admin.conf") })
+	if script < 0 || script != len(words)-2 {
+		return false
+	}
+	options := strings.Join(words[1:script], " ")
+	switch words[0] {
+	case "yq":
+		return slices.Contains([]string{"-i", "e -i", "eval -i", "-i e", "-y -i", "-yi", "--inplace"}, options) && byYq.MatchString(words[script])
+	case "perl":
+		return slices.Contains([]string{"-pi -e", "-p -i -e", "-i -pe", "-i -p -e"}, options) && swapsAdmin("sed -i '"+words[script]+"' /kube-vip.yaml")
+	}
+	return false
+}
+
+// setsAdminBySelection tells whether such a statement changes nothing in vipd's manifest.
+func setsAdminBySelection(statement string) bool {
+	return setsAdmin(statement) && (strings.HasPrefix(statement, "perl") || bySelection.MatchString(statement))
 }
 
 // runs tells whether a statement runs one of the scripts, or makes it executable.

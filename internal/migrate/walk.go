@@ -21,6 +21,19 @@ type migration struct {
 	scripts  []foundText
 	invalid  []foundText
 	removals []list
+	// texts are all strings that are neither manifests nor YAML with more than one string: commands,
+	// scripts. gone are those that are removed.
+	texts []foundText
+	gone  map[*yaml.Node]bool
+	// manifests are those that were replaced, addresses the VIPs in them, and unfilled the settings
+	// in them that a command on the node has to replace.
+	manifests []replaced
+	addresses []string
+	unfilled  []foundPlaceholder
+	// inPlace are tasks of Ansible that change a file, chart is the line of a Helm chart of kube-vip,
+	// and kustomized that of what kustomize changes in kube-vip's manifest, 0 for none.
+	inPlace           []foundEntry
+	chart, kustomized int
 	// dropped are the paths of removed files; renamed are the paths of renamed manifests.
 	dropped, renamed []string
 	// byVariable tells that a class takes the manifest from a variable of each Cluster.
@@ -94,7 +107,7 @@ func (m *migration) walk(j *job, n *yaml.Node, at place) {
 		at.variable = at.variable || str(get(n, "name")) != "" && slices.Contains(at.keys, "variables") && get(n, "value") != nil
 		if isPod(n) {
 			p := foundPod{job: j, n: n, kind: m.kind, variable: at.variable, file: at.file}
-			if slices.Contains(at.keys, "machine") && slices.Contains(at.keys, "pods") {
+			if slices.Contains(at.keys, "machine") && slices.Contains(at.keys, "pods") || slices.Contains(at.keys, "inlineManifests") {
 				p.kind = talos
 			}
 			m.pods = append(m.pods, p)
@@ -108,8 +121,17 @@ func (m *migration) walk(j *job, n *yaml.Node, at place) {
 			m.vipd = true
 			m.own = m.own || !usesAdmin(n)
 		}
-		if get(n, "content") != nil {
-			at.file = str(get(n, "path"))
+		if at.inline(n) {
+			at.file = fileOf(n)
+		}
+		if isInPlace(n) {
+			m.inPlace = append(m.inPlace, foundEntry{job: j, n: n})
+		}
+		if isChart(n) && m.chart == 0 {
+			m.chart = j.fileLine(n.Line)
+		}
+		if line := patchesKubeVip(n); line > 0 && m.kustomized == 0 {
+			m.kustomized = j.fileLine(line)
 		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			if isCopy(n, at.keys, n.Content[i].Value) {
@@ -161,6 +183,7 @@ func (m *migration) walkItems(j *job, parent, seq *yaml.Node, key string, at pla
 			m.files = append(m.files, foundFile{job: j, entry: item, list: l, kind: m.kind, object: m.object})
 		case slices.Contains(commandKeys, key):
 			m.commands = append(m.commands, foundCommand{job: j, n: item, list: l, kind: m.kind})
+			m.walkWords(j, item)
 		case key == "definitions":
 			l.up = up
 			at.in = &l
@@ -171,13 +194,45 @@ func (m *migration) walkItems(j *job, parent, seq *yaml.Node, key string, at pla
 	}
 }
 
+// walkWords takes a command that is a list of words for a text.
+func (m *migration) walkWords(j *job, item *yaml.Node) {
+	if item.Kind != yaml.SequenceNode {
+		return
+	}
+	var words []string
+	for _, n := range item.Content {
+		word := str(n)
+		if strings.ContainsAny(word, " \t\n;|&$*\"") {
+			word = "'" + word + "'"
+		}
+		words = append(words, word)
+	}
+	m.texts = append(m.texts, foundText{job: j, kind: m.kind, n: &yaml.Node{Kind: yaml.ScalarNode, Value: strings.Join(words, " "), Line: item.Line, Column: item.Column}})
+}
+
 // walkString parses a string that may contain a manifest or file entries.
 func (m *migration) walkString(j *job, n *yaml.Node, at place) *job {
+	in := m.parseString(j, n)
+	if in == nil {
+		m.texts = append(m.texts, foundText{job: j, n: n, kind: m.kind})
+		return nil
+	}
+	for _, doc := range in.docs {
+		m.walk(in, doc, at)
+	}
+	return in
+}
+
+// parseString returns the job of a string that contains YAML, nil for another string.
+func (m *migration) parseString(j *job, n *yaml.Node) *job {
 	text := str(n)
 	if n.Tag != "!!str" || !strings.ContainsAny(text, ":-") || !mentions(text) && !strings.Contains(text, "vipd") {
 		return nil
 	}
 	in, err := newJob(n.Value)
+	if err == nil && slices.ContainsFunc(in.docs, isCommand) {
+		return nil
+	}
 	if isScript(text) || err == nil && slices.ContainsFunc(in.docs, odd) {
 		m.scripts = append(m.scripts, foundText{job: j, n: n})
 		return nil
@@ -191,17 +246,15 @@ func (m *migration) walkString(j *job, n *yaml.Node, at place) *job {
 	}
 	in.outer, in.at, in.templated = j, n, j.templated
 	j.inner = append(j.inner, in)
-	for _, doc := range in.docs {
-		m.walk(in, doc, at)
-	}
 	return in
 }
 
 // foundText is a string that is a script, or that is not YAML for the reason err.
 type foundText struct {
-	job *job
-	n   *yaml.Node
-	err error
+	job  *job
+	n    *yaml.Node
+	kind string
+	err  error
 }
 
 // line converts a line of the string to a line of the file.
@@ -219,6 +272,12 @@ func odd(doc *yaml.Node) bool {
 		}
 	}
 	return false
+}
+
+// isCommand tells whether a document is a command that is YAML by chance, with a colon in its quotes.
+func isCommand(doc *yaml.Node) bool {
+	n := root(doc)
+	return n.Kind == yaml.MappingNode && len(n.Content) > 0 && !isPod(n) && strings.ContainsAny(n.Content[0].Value, "'\"") && strings.Contains(n.Content[0].Value, " ")
 }
 
 // isPatch tells whether a mapping is an operation of a JSON patch.

@@ -1,0 +1,58 @@
+package migrate
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// ansible returns a play with the manifest, and with a task that has the given arguments.
+func ansible(pod, module, arguments string) string {
+	return "- hosts: masters\n  tasks:\n  - name: manifest\n    ansible.builtin.copy:\n      dest: " + onNode + "\n" + under("      content: |", pod, 8) +
+		"  - ansible.builtin." + module + ":\n      path: " + onNode + "\n      " + strings.ReplaceAll(arguments, "\n", "\n      ") + "\n"
+}
+
+// TestTools: what Ansible, k0sctl, kustomize, Helm and others do with kube-vip.
+func TestTools(t *testing.T) {
+	part := strings.Replace(kubeVip(), "    image: ghcr.io/kube-vip/kube-vip:v1.0.3\n", "", 1)
+	inline := under("contents: |", daemonSet(kubeVip()), 4)
+	for name, c := range map[string]shape{
+		"Ansible, super-admin.conf":   {src: ansible(kubeVip(), "replace", "regexp: 'path: /etc/kubernetes/admin.conf'\nreplace: 'path: /etc/kubernetes/super-admin.conf'"), out: "dest: " + onNode},
+		"Ansible, the address":        {src: ansible(withAddress("__VIP__"), "replace", "regexp: __VIP__\nreplace: 10.0.0.9"), out: "value: __VIP__"},
+		"Ansible, nothing replaces":   {src: ansible(withAddress("__VIP__"), "file", "mode: '0600'"), refused: true, at: "name: address", says: "is a placeholder"},
+		"Ansible, a name":             {src: ansible(kubeVip(), "replace", "regexp: vip_arp\nreplace: x"), refused: true, at: "path: ", says: `a task of Ansible changes "vip_arp"`},
+		"Ansible, a line":             {src: ansible(kubeVip(), "lineinfile", "regexp: 'path: /etc/kubernetes/admin.conf'\nline: '      path: /etc/kubernetes/super-admin.conf'"), refused: true, at: "path: ", says: "adds a line to a manifest that has none"},
+		"Ansible, a line elsewhere":   {src: strings.Replace(ansible(kubeVip(), "lineinfile", "line: x"), "path: "+onNode, "path: /etc/hosts", 1), out: "name: vipd"},
+		"Ansible, a shell":            {src: "- hosts: masters\n  tasks:\n  - shell: ctr run --rm {{ image }} vip /kube-vip manifest pod --controlplane | tee " + onNode + "\n", refused: true, at: "shell", says: scripted},
+		"k0sctl":                      {src: "spec:\n  hosts:\n  - files:\n    - dst: /var/lib/k0s/manifests/vip/vip.yaml\n" + under("      data: |", daemonSet(kubeVip()), 8), refused: true, says: "nodes of k0s"},
+		"Talos, inline":               {src: "cluster:\n  inlineManifests:\n  - name: vip\n    " + indented(inline, 4), refused: true, says: "nodes of Talos"},
+		"a part of a manifest":        {src: part, refused: true, says: "no image, so this is only a part of a manifest"},
+		"a Helm chart":                {src: "kind: HelmChart\nspec:\n  chart: kube-vip\n", refused: true, at: "kind", says: "comes from a Helm chart"},
+		"a Helm chart beside":         {src: kubeVip() + "---\nkind: HelmRelease\nspec:\n  chart: kube-vip\n", says: "still names kube-vip", out: "name: vipd"},
+		"a Kustomization and its pod": {src: "kind: Kustomization\nresources: [a.yaml]\npatches:\n- target: {name: kube-vip}\n---\n" + kubeVip(), refused: true, at: "target", says: "kustomize changes kube-vip's manifest"},
+		"a Kustomization that lists":  {src: "kind: Kustomization\nresources: [kube-vip.yaml]\n---\n" + kubeVip(), out: "name: vipd"},
+
+		"nerdctl":            {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip())) + "    preKubeadmCommands:\n    - nerdctl run -d -e vip_arp=true ghcr.io/kube-vip/kube-vip:v0.8.0 manager\n", refused: true, at: "nerdctl", says: "a command starts kube-vip here"},
+		"a unit of systemd":  {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/etc/systemd/system/vip.service", "[Service]\nExecStart=/usr/local/bin/kube-vip manager\n")), refused: true, at: "ExecStart", says: "a command starts kube-vip here"},
+		"from a URL":         {src: with(kubeVip(), "kubectl apply -f https://example.com/kube-vip-ds.yaml"), says: "a command installs kube-vip as well", out: "vipd.yaml"},
+		"its rights":         {src: with(kubeVip(), "kubectl apply -f https://kube-vip.io/manifests/rbac.yaml"), says: "still names kube-vip", out: "vipd.yaml"},
+		"Ignition's unit":    {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip())) + "    ignition:\n      containerLinuxConfig:\n        additionalConfig: |\n          systemd:\n            units:\n            - name: a.service\n              contents: |\n                [Service]\n                ExecStart=/usr/bin/sed -i s#/admin.conf#/super-admin.conf# " + onNode + "\n", says: "this refers to " + onNode + " and was changed", out: "#/super-admin.conf# /etc/kubernetes/manifests/vipd.yaml\n"},
+		"a unit with sed":    {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/etc/systemd/system/fix.service", "[Service]\nExecStart=/bin/sh -c \"sed -i 's/vip_arp/x/' "+onNode+"\"\n")), refused: true, at: "ExecStart", says: "vip_arp"},
+		"a script of Python": {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/opt/fix.py", "#!/usr/bin/env python3\nimport yaml\np = \""+onNode+"\"\n")), refused: true, at: "python3", says: "a program changes kube-vip's manifest by its structure"},
+		"Python in a shell":  {src: with(kubeVip(), "python3 -c '\nimport yaml\np = \""+onNode+"\"\n'"), refused: true, at: "python3", says: "a program changes"},
+		"another Python":     {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/opt/a.py", "#!/usr/bin/env python3\nprint('kube-vip')\n")), out: "manifests/vipd.yaml"},
+		"a list of words":    {src: "#cloud-config\nwrite_files:\n- " + indented(entry(onNode, withAddress("__VIP__")), 2) + "runcmd:\n- [sed, -i, s/__VIP__/10.0.0.9/, " + onNode + "]\n", out: "value: __VIP__"},
+		"a list with a name": {src: "#cloud-config\nwrite_files:\n- " + indented(entry(onNode, kubeVip()), 2) + "runcmd:\n- [sed, -i, s/vip_arp/x/, " + onNode + "]\n", refused: true, at: "vip_arp", says: "vip_arp"},
+	} {
+		t.Run(name, c.run)
+	}
+}
+
+// TestKustomize: a Kustomization in a file of its own.
+func TestKustomize(t *testing.T) {
+	_, errs := Files([]string{"kind: Kustomization\nresources: [kube-vip.yaml]\nimages:\n- name: ghcr.io/kube-vip/kube-vip\n  newTag: v1\n", kubeVip()}, options)
+	var r *Refusal
+	if !errors.As(errs[0], &r) || r.Line != 4 || errs[1] != nil {
+		t.Fatalf("%v, want a refusal of line 4 of the first file", errs)
+	}
+}
