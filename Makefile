@@ -14,15 +14,15 @@ DIST     ?= dist
 DOCKER   ?= docker
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-# Of e2e, what measures times: one package at a time, and nothing beside it, as lab.Exclusive has it. A
+# The packages of e2e that measure times: one package at a time, and nothing beside it (lab.Exclusive). A
 # nice value is not enough: all network namespaces share the kernel's rtnl mutex, so a test at nice
 # 19 that waits for a processor keeps the netlink calls of a lab waiting for seconds.
 MEASURES = /e2e/(lab|observe|measure/.*|suites/(chaos|kubeadm|lone|status|undone))$$
 
-# For which binaries and images are made.
+# The architectures of binaries and images.
 ARCHITECTURES = amd64 arm64
 
-# The version comes from VERSION alone, so nothing else of git enters a binary.
+# Only VERSION sets the version, so a binary contains nothing else from git.
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
 # No paths, no dates: the same source and toolchain give the same bytes.
@@ -41,11 +41,11 @@ demo: deps-demo ## watch failovers in a real control plane on this machine (root
 	@hack/lab demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: demo-doctor
-demo-doctor: deps-demo-doctor ## see what vipd doctor says of three faults, in a minute (root)
+demo-doctor: deps-demo-doctor ## show the output of vipd doctor for three faults, in a minute (root)
 	@hack/lab demo-doctor
 
 .PHONY: bench
-bench: deps-bench ## measure vipd beside keepalived, RUNS=10 times, in AT_MOST=1h; writes docs/benchmarks (root)
+bench: deps-bench ## measure vipd and keepalived, RUNS=10 times, in AT_MOST=1h; writes docs/benchmarks (root)
 	hack/lab bench --runs $(RUNS) --at-most $(AT_MOST) --write ../docs/benchmarks --readme ../README.md
 
 .PHONY: scale
@@ -53,15 +53,15 @@ scale: deps-scale ## measure the cost of 3 to 100 nodes and of 1 to 16 VIPs; ten
 	hack/lab scale
 
 .PHONY: chaos
-chaos: deps-chaos ## break a control plane in all ways once, or for DURATION=2h; SEED=... repeats (root)
+chaos: deps-chaos ## inject all faults into a control plane once, or for DURATION=2h; SEED=... repeats (root)
 	hack/lab chaos $(if $(DURATION),--for $(DURATION)) $(if $(SEED),--seed $(SEED)) --keep
 
 .PHONY: chaos-kubelet
-chaos-kubelet: deps-chaos-kubelet ## the same where kubelet runs vipd and the control plane as static pods (root)
+chaos-kubelet: deps-chaos-kubelet ## the same on nodes where kubelet runs vipd and the control plane as static pods (root)
 	hack/lab chaos --kubelet $(if $(DURATION),--for $(DURATION)) $(if $(SEED),--seed $(SEED)) --keep
 
 .PHONY: undone
-undone: deps-undone ## break each promise of vipd on purpose and have the faults show it; ten minutes (root)
+undone: deps-undone ## mutation tests: break each promise of vipd, and check that a fault reveals it; ten minutes (root)
 	hack/lab build && cd e2e && go test -v -count=1 -timeout 40m ./suites/undone -undone all
 
 .PHONY: chaos-replay
@@ -69,19 +69,18 @@ chaos-replay: ## judge a report of chaos again, REPORT=e2e/reports/...
 	@hack/lab chaos-replay $(abspath $(REPORT))
 
 .PHONY: test
-test: deps-all ## all that CI does: style, units, model, lab; ends with a table of minutes (root)
+test: deps-all ## what CI runs: style, units, model, lab; ends with a table of minutes (root)
 	@hack/test lint model test-unit+test-beside test-measures
 
 .PHONY: nightly
-nightly: deps-all ## what takes longer: all searches, faults, broken promises and scenarios; hours (root)
+nightly: deps-all ## what takes longer: all searches, faults, mutations and scenarios; hours (root)
 	@hack/test model-all simulation chaos chaos-kubelet undone test-kubeadm test-capi
 
 .PHONY: deps
-deps: ## install what all of the tests need besides Go, where it is missing
+deps: ## install the missing packages that the tests need besides Go
 	@hack/install-deps
 
-# Each of the others installs what it needs itself, and looks before minutes of building
-# whether the machine can do it.
+# Each other target installs what it needs, and checks the machine before it builds for minutes.
 deps-model:
 	@hack/install-deps model
 deps-%:
@@ -98,7 +97,7 @@ lint: ## check style and the directions of imports, in both modules
 	cd e2e && ../hack/golangci-lint run ./...
 
 .PHONY: test-unit
-# The simulation plays few scenarios with the race detector, and many without.
+# The simulation runs few scenarios with the race detector, and many without it.
 test-unit: bin/gotest ## test the product with the race detector, in network namespaces (root)
 	@hack/download .
 	@status=0; \
@@ -107,24 +106,24 @@ test-unit: bin/gotest ## test the product with the race detector, in network nam
 	exit $$status
 
 .PHONY: test-lab
-test-lab: test-beside test-measures ## test it in real control planes; takes minutes (root)
+test-lab: test-beside test-measures ## test vipd in real control planes; takes minutes (root)
 
 .PHONY: test-beside
-test-beside: bin/gotest ## of test-lab, only what measures no time (root)
+test-beside: bin/gotest ## only the part of test-lab that measures no times (root)
 	hack/lab build
 	@cd e2e && ../bin/gotest -vet=off -count=1 -p 2 -timeout 30m $$(go list ./... | grep -vE '$(MEASURES)')
 
 .PHONY: test-measures
-test-measures: bin/gotest ## of test-lab, only what measures times (root)
+test-measures: bin/gotest ## only the part of test-lab that measures times (root)
 	hack/lab build
 	@cd e2e && ../bin/gotest -vet=off -count=1 -p 1 -timeout 30m $$(go list ./... | grep -E '$(MEASURES)')
 
 .PHONY: test-kubeadm
-test-kubeadm: deps-test-kubeadm ## of test-lab, and two faults more, only kubeadm init and join with vipd as a static pod, and what befalls it (root)
+test-kubeadm: deps-test-kubeadm ## kubeadm init and join with vipd as a static pod, and all faults of that pod (root)
 	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/kubeadm -all
 
 .PHONY: test-capi
-test-capi: deps-test-capi ## of test-lab, only Cluster API's own API, webhooks and controllers with what vipd writes for them (root)
+test-capi: deps-test-capi ## only the part of test-lab with Cluster API's own API, webhooks and controllers (root)
 	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/capi
 
 .PHONY: fuzz
@@ -132,7 +131,7 @@ fuzz: ## fuzz each parser for FUZZTIME=30s
 	hack/fuzz $(FUZZTIME)
 
 .PHONY: model
-model: deps-model ## search every state of a model of the election, if it is another one than before; two minutes
+model: deps-model ## search every state of the model of the election, if the model has changed; two minutes
 	hack/model/check --new
 
 .PHONY: model-all
@@ -140,11 +139,11 @@ model-all: deps ## the same with its largest searches; a quarter of an hour
 	hack/model/check --all
 
 .PHONY: simulation
-simulation: ## play SEEDS=10000 scenarios of whole nodes in fake time, and as many with one fence of three; minutes
+simulation: ## run SEEDS=10000 scenarios of whole nodes in fake time, and as many with only one of the three fences; minutes
 	go test -v -count=1 -timeout 0 ./internal/simulation -run '^Test(Nodes|(Fence|Lifetime|Process)Alone)$$' -seeds $(SEEDS)
 
 .PHONY: image
-image: $(ARCHITECTURES:%=build-%) ## write the container image for all architectures, as an OCI archive; needs no engine and no registry
+image: $(ARCHITECTURES:%=build-%) ## write the container image for all architectures, as an OCI archive, without an engine and a registry
 	@mkdir -p $(DIST)
 	@cd e2e && go run ./cmd/image -name $(IMAGE) -version $(VERSION) $(foreach a,$(ARCHITECTURES),-binary $(a)=../bin/linux-$(a)/vipd) \
 		-output $(abspath $(DIST))/vipd-$(VERSION)-image.tar
@@ -164,9 +163,9 @@ docker: ## build the container image from the Dockerfile, with DOCKER=docker
 	$(DOCKER) build --build-arg VERSION=$(VERSION) -t $(IMAGE):$(VERSION) .
 
 .PHONY: repro
-repro: release ## write a release, again elsewhere with an empty cache, and compare; some minutes
+repro: release ## write a release twice, the second one elsewhere with an empty cache, and compare; some minutes
 	hack/repro $(abspath $(DIST))/release $(VERSION)
 
 .PHONY: clean
-clean: ## remove what was built here; caches stay (go clean -cache, lab down --all)
+clean: ## remove what was built in this folder; caches stay (go clean -cache, lab down --all)
 	rm -rf bin dist e2e/reports
