@@ -88,8 +88,8 @@ func TestDoctorFirewall(t *testing.T) {
 // keepalivedTable is the table that keepalived makes for vrrp_strict.
 const keepalivedTable = "table ip keepalived { chain out { type filter hook output priority -1; ip saddr " + testVIP + " drop; }; chain in { type filter hook input priority -1; ip daddr " + testVIP + " drop; }; }"
 
-// TestDoctorFirewallMends: after the commands that the doctor proposes, clients can connect.
-func TestDoctorFirewallMends(t *testing.T) {
+// TestDoctorFirewallRemedy: after the commands that the doctor proposes, clients can connect.
+func TestDoctorFirewallRemedy(t *testing.T) {
 	t.Parallel()
 	output := "table inet filter { chain output { type filter hook output priority filter; policy "
 	for name, rules := range map[string][]string{
@@ -133,9 +133,9 @@ func TestDoctorFirewallMends(t *testing.T) {
 				}
 			}
 			if _, got := s.examine(); !strings.HasPrefix(got.Verdict[0], "All is well") {
-				t.Errorf("after its own mend: %+v", got)
+				t.Errorf("after its own remedy: %+v", got)
 			}
-			s.await("a client after the mend", func() bool { return getsIn(time.Minute) })
+			s.await("a client after the remedy", func() bool { return getsIn(time.Minute) })
 		})
 	}
 }

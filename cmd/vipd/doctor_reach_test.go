@@ -50,13 +50,13 @@ func TestDoctorName(t *testing.T) {
 			want:  []found{{"D13", "warning", "no server", "the name server 192.168.35.253:53 "}}, verdict: []string{better},
 		},
 		{
-			name:    "/etc/hosts mends it",
+			name:    "/etc/hosts repairs it",
 			fault:   func(s *site) { s.names, s.hosts = nil, hosts(testVIP) },
 			want:    []found{{"D13", "warning", "no record", "the name server 192.168.35.1:53 has no record"}},
 			verdict: []string{better},
 		},
 		{
-			name: "/etc/hosts mends it while all name servers are dead",
+			name: "/etc/hosts repairs it while all name servers are dead",
 			fault: func(s *site) {
 				s.servers, s.hosts = []string{"192.168.35.251", "192.168.35.252", "192.168.35.253"}, hosts(testVIP)
 				s.silent()

@@ -51,7 +51,7 @@ var networkFaults = []Fault{
 		// The fence is closed for a moment when it is made anew: a SYN that comes just then
 		// is sent again after a second.
 		Promise: promise{Name: "nftflush", Title: "nftables flushed", Flickers: true, Within: repaired},
-		touches: process, // without it, nobody mends the fence (docs/guarantees.md, "Not promised")
+		touches: process, // without vipd, nobody repairs the fence (docs/guarantees.md, "Not promised")
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			if err := r.holder.FlushNftables(); err != nil {

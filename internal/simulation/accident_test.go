@@ -345,10 +345,10 @@ func (c *cluster) fought(n *node) bool {
 	return true
 }
 
-// mendWithin bounds for how long a holder with damaged tables is spared: a node whose process is
+// repairWithin bounds for how long a holder with damaged tables is spared: a node whose process is
 // killed, or whose interface goes down, before the first transaction of the repair is no longer
 // fenced. vipd survives one accident at a time; from that transaction on, others may follow.
-const mendWithin = 500 * time.Millisecond
+const repairWithin = 500 * time.Millisecond
 
 // damaged changes the tables of a running holder.
 func (c *cluster) damaged(n *node) bool {

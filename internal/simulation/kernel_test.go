@@ -250,7 +250,7 @@ func (k *kernel) relink(f func(*vip.Link)) {
 func (k *kernel) damage(f func()) {
 	k.do(func() {
 		f()
-		k.exposed.Store(int64(k.moment + mendWithin))
+		k.exposed.Store(int64(k.moment + repairWithin))
 	})
 	k.n.changed()
 }

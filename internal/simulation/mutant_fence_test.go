@@ -51,8 +51,8 @@ type longer struct{ fence }
 
 func (l longer) Arm(d time.Duration) (uint64, error) { return l.fence.Arm(d + time.Second) }
 
-// fenceNotMended never finds damage of the fence.
-func fenceNotMended(_ *process, s *dependencies) { s.fence = neverDamaged{s.fence} }
+// fenceNotRepaired never finds damage of the fence.
+func fenceNotRepaired(_ *process, s *dependencies) { s.fence = neverDamaged{s.fence} }
 
 type neverDamaged struct{ fence }
 

@@ -27,7 +27,7 @@ var mutations = []mutation{
 	{"lease counts from the answer, only the process ends the holding", twoAnswer, processAlone, fromTheAnswer},
 	{"fence counts from the permit", twoAnswer, pausing, fenceFromPermit},
 	{"fence lasts longer than the lease", lateEnd, ordinary, fenceLonger},
-	{"damaged fence not repaired", lateEnd, often((*cluster).damaged), fenceNotMended},
+	{"damaged fence not repaired", lateEnd, often((*cluster).damaged), fenceNotRepaired},
 	{"longer ticket not replaced by a shorter one", twoAnswer, changing, fenceNotCut},
 	{"repair opens the fence", lateEnd, ordinary, repairOpens},
 	{"repair opens the fence, only the fence ends the holding", twoAnswer, repairing, repairOpens},

@@ -307,7 +307,7 @@ func problems(s Status, f Facts, now boottime.Instant) []string {
 	case s.Interface.Reason != "" && s.State == "holding":
 		add("%s cannot serve the VIP, and gives it to another node within a second: %s", s.Node, s.Interface.Reason)
 	case s.State == "standby" && !s.Candidate && s.Interface.Reason != "":
-		add("%s would not take the VIP: %s; mend the interface, or name another one with --interface", s.Node, s.Interface.Reason)
+		add("%s would not take the VIP: %s; repair the interface, or select another one with --interface", s.Node, s.Interface.Reason)
 	case s.State == "standby" && !s.Candidate:
 		add("%s would not take the VIP: the node has no interface for the VIP, or defers to others; vipd's log there says why", s.Node)
 	}

@@ -51,9 +51,9 @@ func TestRepairIsClosedFirst(t *testing.T) {
 			})
 			r.damage(t, script)
 			must(t, r.fence.Repair())
-			r.expect(t, true, "mended")
+			r.expect(t, true, "repaired")
 			if transactions < 2 { // there are more, if the requests took so long that the timers had to start anew
-				t.Errorf("mended in %d transactions, want one that closes and one that permits", transactions)
+				t.Errorf("repaired in %d transactions, want one that closes and one that permits", transactions)
 			}
 		})
 	}
@@ -88,7 +88,7 @@ func TestRepairThatFailsHalfWay(t *testing.T) {
 		r.expect(t, failing > 1, "after a repair that failed") // the second transaction did permit
 		r.expectIntact(t, failing > 1, "after a repair that failed")
 		must(t, r.fence.Repair())
-		r.expect(t, true, "mended again")
+		r.expect(t, true, "repaired again")
 		r.endsBy(t, end)
 	}
 }
@@ -178,10 +178,10 @@ func TestLostAnswerOfAForbid(t *testing.T) {
 		r.expect(t, !made, "after a Forbid that failed")
 		r.expectIntact(t, made, "after a Forbid that failed")
 		must(t, r.fence.Repair())
-		r.expect(t, false, "mended")
+		r.expect(t, false, "repaired")
 		r.nft(t, "flush ruleset")
 		must(t, r.fence.Repair())
-		r.expect(t, false, "mended again: it is still known what is fenced")
+		r.expect(t, false, "repaired again: it is still known what is fenced")
 	}
 }
 

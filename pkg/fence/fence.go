@@ -203,7 +203,7 @@ func (f *Fence) forget() {
 func (f *Fence) Remove() error {
 	return f.run("remove nftables tables "+f.opts.Table, func() error {
 		if err := f.kernel.Transact(Change{Verb: Delete}); err != nil {
-			f.doubt()
+			f.markUnsure()
 			return err
 		}
 		f.forget()

@@ -263,7 +263,7 @@ func (f *Fence) revoke(changes ...Change) error {
 	if err == nil {
 		return nil // a state that was unsure stays unsure
 	}
-	f.doubt()
+	f.markUnsure()
 	if !errors.Is(err, unix.ENOENT) {
 		return err
 	}
@@ -273,9 +273,9 @@ func (f *Fence) revoke(changes ...Change) error {
 	return f.recheck()
 }
 
-// doubt records that a change failed that leads to no state of its own. If a change before it
-// failed as well, the pending state of that one is still possible.
-func (f *Fence) doubt() {
+// markUnsure records a failed change that leads to no state of its own. If an earlier change
+// failed as well, the pending state of that change is still possible.
+func (f *Fence) markUnsure() {
 	if !f.unsure {
 		f.unsure, f.pending = true, f.have
 	}

@@ -107,7 +107,7 @@ func TestIPv6(t *testing.T) {
 	r.nft(t, "flush chain ip6 vipd-test answers-lease")
 	r.expectIntact(t, false, "damaged")
 	must(t, r.fence.Repair())
-	expect(false, "mended")
+	expect(false, "repaired")
 }
 
 // receives tries a connection to the VIP, and then one with the fence closed.

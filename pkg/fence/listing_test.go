@@ -49,8 +49,8 @@ func TestKernelListsRulesInAnotherForm(t *testing.T) {
 	r.damage(t, "insert rule arp vipd-test answers-lease accept")
 	r.expectIntact(t, false, "damaged")
 	must(t, r.fence.Repair())
-	r.expectIntact(t, true, "mended")
-	r.expect(t, true, "mended")
+	r.expectIntact(t, true, "repaired")
+	r.expect(t, true, "repaired")
 	r.endsBy(t, end)
 
 	r.fence.Close()

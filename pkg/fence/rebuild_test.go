@@ -118,8 +118,8 @@ func TestRepairOfAnyDamage(t *testing.T) {
 			r.damage(t, script)
 			r.expectIntact(t, false, "damaged")
 			must(t, r.fence.Repair())
-			r.expectIntact(t, true, "mended")
-			r.expect(t, true, "mended with the ticket in force")
+			r.expectIntact(t, true, "repaired")
+			r.expect(t, true, "repaired with the ticket in force")
 			r.endsBy(t, end)
 			r.opened(t, 10*time.Second)
 			r.expectIntact(t, true, "renewed")
@@ -205,7 +205,7 @@ func TestRepairedTicketEndsByItself(t *testing.T) {
 	end := r.opened(t, 3*time.Second)
 	r.nft(t, "flush ruleset")
 	must(t, r.fence.Repair())
-	r.expect(t, true, "mended")
+	r.expect(t, true, "repaired")
 	r.fallsSilent(t, end)
 	r.expectIntact(t, true, "ticket over")
 }
@@ -219,8 +219,8 @@ func TestClosedFenceIsRepairedClosed(t *testing.T) {
 		r.nft(t, flush)
 		r.expectIntact(t, false, "flushed")
 		must(t, r.fence.Repair())
-		r.expect(t, false, "mended")
-		r.expectIntact(t, true, "mended")
+		r.expect(t, false, "repaired")
+		r.expectIntact(t, true, "repaired")
 	})
 	t.Run("ticket over", func(t *testing.T) {
 		r := newRig(t)
@@ -228,7 +228,7 @@ func TestClosedFenceIsRepairedClosed(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		r.nft(t, flush)
 		must(t, r.fence.Repair())
-		r.expect(t, false, "mended")
+		r.expect(t, false, "repaired")
 	})
 	t.Run("put back from a file", func(t *testing.T) {
 		r := newRig(t)
@@ -239,7 +239,7 @@ func TestClosedFenceIsRepairedClosed(t *testing.T) {
 		r.expect(t, true, "opened by somebody else")
 		r.expectIntact(t, false, "opened by somebody else")
 		must(t, r.fence.Repair())
-		r.expect(t, false, "mended")
+		r.expect(t, false, "repaired")
 	})
 	t.Run("forbid on tables that are gone", func(t *testing.T) {
 		r := newRig(t)
@@ -263,7 +263,7 @@ func TestClosedFenceIsRepairedClosed(t *testing.T) {
 		r.expectIntact(t, true, "rested")
 		r.nft(t, flush)
 		must(t, r.fence.Repair())
-		r.expect(t, true, "mended at rest")
+		r.expect(t, true, "repaired at rest")
 		must(t, r.fence.Remove())
 		r.expectIntact(t, true, "removed")
 		must(t, r.fence.Repair())
@@ -274,8 +274,8 @@ func TestClosedFenceIsRepairedClosed(t *testing.T) {
 }
 
 func TestPermitFindsItsTicketInRepairedTables(t *testing.T) {
-	for _, mend := range []bool{true, false} {
-		t.Run(fmt.Sprintf("mend=%t", mend), func(t *testing.T) {
+	for _, repair := range []bool{true, false} {
+		t.Run(fmt.Sprintf("repair=%t", repair), func(t *testing.T) {
 			r := newRig(t)
 			r.opened(t, 10*time.Second)
 			must(t, r.gate().Forbid())
@@ -283,9 +283,9 @@ func TestPermitFindsItsTicketInRepairedTables(t *testing.T) {
 			must(t, err)
 			end := boottime.Now().Add(5 * time.Second)
 			r.nft(t, "flush ruleset")
-			if mend {
+			if repair {
 				must(t, r.fence.Repair())
-				r.expect(t, false, "mended, not permitted yet")
+				r.expect(t, false, "repaired, not permitted yet")
 			}
 			must(t, r.gate().Permit(ticket))
 			r.expect(t, true, "permitted")
@@ -315,7 +315,7 @@ func TestPausedRepairExtendsNothing(t *testing.T) {
 			}
 			must(t, r.fence.run("rebuild", r.fence.rebuild))
 			r.expect(t, tt.open, "after the pause")
-			r.expectIntact(t, true, "mended")
+			r.expectIntact(t, true, "repaired")
 			if tt.open {
 				r.endsBy(t, end)
 			}
@@ -332,7 +332,7 @@ func TestRestartTakesOverAForeignFlushToo(t *testing.T) {
 	r.nft(t, "flush ruleset")
 	r.expectIntact(t, false, "flushed")
 	must(t, r.fence.Repair())
-	r.expect(t, true, "mended with what the earlier process left")
+	r.expect(t, true, "repaired with what the earlier process left")
 	r.endsBy(t, end)
 }
 
@@ -458,9 +458,9 @@ func TestAnyOrder(t *testing.T) {
 			},
 			"look": func(t *rapid.T) {
 				must(t, r.fence.Repair())
-				r.expectIntact(t, true, "mended")
+				r.expectIntact(t, true, "repaired")
 				if want, ok := m.answers(); ok && want {
-					r.expect(t, true, "mended")
+					r.expect(t, true, "repaired")
 				} else if ok && r.answers(t) {
 					t.Fatal("answers, and must not")
 				}

@@ -400,9 +400,9 @@ func TestBadFiles(t *testing.T) {
 			}
 			// A corrected file is used without a restart.
 			must(t, os.RemoveAll(path))
-			s.write(t, path, "mended", nil)
+			s.write(t, path, "corrected", nil)
 			must(t, do(t, c, get))
-			diff(t, "users", []string{"mended"}, s.asked())
+			diff(t, "users", []string{"corrected"}, s.asked())
 			diff(t, "log", []string{notUsable, answers}, messages(logs))
 		})
 	}
@@ -666,7 +666,7 @@ func TestHealthDoesNotFlap(t *testing.T) {
 	// The refusal, one recovery that counts, and the refusal again.
 	diff(t, "lines in a minute", 3, lines)
 	if len(h.failing) == 0 {
-		t.Error("what still fails counts as mended")
+		t.Error("what still fails counts as recovered")
 	}
 	pass(steadyTime+time.Second, false)
 	diff(t, "lines with the recovery", 4, lines)

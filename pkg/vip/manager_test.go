@@ -47,8 +47,8 @@ type world struct {
 	// suspended is how long the machine was suspended, which CLOCK_BOOTTIME counts and timers do
 	// not.
 	suspended atomic.Int64
-	// put, permit, mended and giveBack, if set, run inside the calls of that name.
-	put, permit, mended func()
+	// put, permit, repaired and giveBack, if set, run inside Put, Permit, Repair and GiveBack.
+	put, permit, repaired func()
 
 	giveBack func(context.Context) error
 	// hangs are calls that do not return before their channel is closed.
@@ -262,8 +262,8 @@ func (w *world) Intact() (bool, error) {
 
 func (w *world) Repair() error {
 	w.call("repair")
-	if w.mended != nil {
-		w.mended()
+	if w.repaired != nil {
+		w.repaired()
 	}
 	w.hang("repair")
 	w.mu.Lock()
@@ -786,7 +786,7 @@ func TestSuspended(t *testing.T) {
 		}, []string{"silence", "forbid", "remove"}},
 		{"while a renewal was carried out", func(w *world) { w.permit = w.suspend; w.grant(1, hold); w.manager.Wake() },
 			[]string{"permit 1", "silence", "forbid", "remove"}},
-		{"while the fence was mended", func(w *world) { w.mended = w.suspend; w.change(func() { w.damaged = true }); w.manager.Wake() },
+		{"while the fence was repaired", func(w *world) { w.repaired = w.suspend; w.change(func() { w.damaged = true }); w.manager.Wake() },
 			[]string{"repair", "silence", "forbid", "no campaign a", "give back", "remove", "clear"}},
 		{"with a link that had come back", func(w *world) {
 			w.suspend()
@@ -800,7 +800,7 @@ func TestSuspended(t *testing.T) {
 				synctest.Wait()
 				w.expect("woken up", tt.want...)
 				w.expectMine("woken up", false)
-				w.permit, w.mended = nil, nil
+				w.permit, w.repaired = nil, nil
 				_, _ = w.end()
 			})
 		})

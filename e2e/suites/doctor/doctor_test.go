@@ -56,7 +56,7 @@ func TestFaults(t *testing.T) {
 			f.compare(t, r, exit)
 		})
 	}
-	t.Run("mended", TestHealthy)
+	t.Run("repaired", TestHealthy)
 }
 
 func (f Fault) compare(t *testing.T, r Report, exit int) {
