@@ -12,14 +12,14 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// Compatible tells whether two faults can happen together: neither breaks what the
-// other one needs.
+// Compatible tells whether two faults are possible together: neither fault breaks what the other
+// one needs.
 func Compatible(a, b Fault) bool {
 	return a.touches&b.touches == 0 && (a.Stranger == nil || b.Stranger == nil)
 }
 
-// Both is a fault that is two, of which the second begins a while after the first.
-// They have to be Compatible.
+// Both returns a fault that consists of two faults, of which the second starts some time after the
+// first. The two have to be Compatible.
 func Both(first, second Fault, later time.Duration) Fault {
 	f := Fault{
 		Promise: record.Both(first.Promise, second.Promise, later), Stranger: first.Stranger, Plain: first.Plain || second.Plain,
@@ -55,7 +55,7 @@ func Both(first, second Fault, later time.Duration) Fault {
 	return f
 }
 
-// split prepares a part for each fault.
+// split prepares a run for each of the two faults.
 func (r *run) split(ctx context.Context, faults ...Fault) error {
 	for i, f := range faults {
 		part := newRun(r.lab, f, r.say)

@@ -1,6 +1,5 @@
-// Package failover breaks the node that holds the VIP, one fault at a time, and
-// tells what a client on the network saw of it. The demo, the benchmark and the
-// tests are all made of it.
+// Package failover injects faults into the node that holds the VIP, one at a time, and reports the
+// observations of clients on the network. The demo, the benchmark and the tests use it.
 package failover
 
 import (
@@ -14,37 +13,36 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// promise is short for what every fault has.
+// promise is an alias of the promise that every fault makes.
 type promise = record.Promise
 
-// A Fault is something that happens to the holder, or around it.
+// A Fault is a fault of the holder, or of its environment.
 type Fault struct {
 	record.Promise
-	Note string // what to expect, for the demo
-	// Stranger, if set, is the host that claims the VIP without being a node: its
-	// answers are left out of the verdict on two that answer at once.
+	Note string // the expected effect, for the demo
+	// Stranger, if set, is the host that claims the VIP without being a node: the rule that two
+	// nodes never answer ignores the answers of this host.
 	Stranger func(*lab.Lab) *lab.Host
 	// Plain limits the fault to nodes without a kubelet: it changes the flags of vipd or its API
 	// calls, or restarts vipd sooner than a kubelet does.
 	Plain bool
-	// Seed decides what the fault leaves to chance.
+	// Seed determines the random decisions of the fault.
 	Seed uint64
 
-	// touches is what it breaks, and what has to be whole for it.
+	// touches are the parts that the fault breaks or needs.
 	touches part
-	// prepare, if set, brings about what the fault needs, before observation.
+	// prepare, if set, creates the preconditions of the fault, before the observation.
 	prepare func(ctx context.Context, r *run) error
-	// inject does it and returns the time just before. What lasts for a while
+	// inject injects the fault and returns the time just before. A fault that lasts for some time
 	// lasts until inject returns, and is undone by then.
 	inject func(ctx context.Context, r *run) (record.Time, error)
-	// after, if set, goes on once the VIP has moved, still under observation.
+	// after, if set, runs once the VIP has moved, still under observation.
 	after func(ctx context.Context, r *run) error
-	// heal brings back what is broken still. It is called also if anything before
-	// failed.
+	// heal repairs what is still broken. It also runs if an earlier step failed.
 	heal func(ctx context.Context, r *run) error
 }
 
-// New makes a fault of two functions. heal repairs what inject broke; nil if nothing stays
+// New makes a fault from two functions. heal repairs what inject broke; nil if nothing stays
 // broken.
 func New(p record.Promise, inject, heal func(ctx context.Context, holder *lab.Node) error) Fault {
 	f := Fault{Promise: p, touches: all}
@@ -58,25 +56,25 @@ func New(p record.Promise, inject, heal func(ctx context.Context, holder *lab.No
 	return f
 }
 
-// settle is for how long the observers watch after the last event: long enough
-// to see a second node answer.
+// settle is how long the observers watch after the last event: long enough to see a second node
+// answer.
 const settle = 1500 * time.Millisecond
 
-// Bounds of the time in which the VIP is unreachable, with a lease of 3 s and for
-// a machine that has other things to do. The benchmark has what it is like.
+// Bounds of the time in which the VIP is unreachable, with a lease of 3 s and on a busy machine.
+// The benchmark has the usual times.
 const (
-	// handedOver: one holder passes the VIP on to the next. A client whose first
-	// packet is lost sends it again after a second.
+	// handedOver: one holder hands the VIP over to the next. A client whose first packet is lost
+	// sends it again after a second.
 	handedOver = 1500 * time.Millisecond
-	// noticed: before that, the holder has to notice something that is silent.
+	// noticed: before that, the holder has to notice that a server does not answer.
 	noticed = 3 * time.Second
-	// ranOut: the others wait until the lease has run out.
+	// ranOut: the others wait until the lease has expired.
 	ranOut = 4500 * time.Millisecond
-	// repaired: the holder puts right what others did, and announces itself.
+	// repaired: the holder repairs what another program changed, and announces itself.
 	repaired = 1500 * time.Millisecond
 )
 
-// None is no fault at all for a while.
+// None is the absence of a fault for some time.
 func None(d time.Duration) Fault {
 	return Fault{
 		Promise: promise{Name: "none", Title: fmt.Sprintf("none, %s", d)},
@@ -87,12 +85,12 @@ func None(d time.Duration) Fault {
 	}
 }
 
-// part is of what a node is made of.
+// part is a set of the parts of a node.
 type part uint8
 
 const (
 	process part = 1 << iota // vipd
-	calls                    // vipd's, of API servers
+	calls                    // API calls of vipd
 	server                   // API servers
 	etcd
 	cable
@@ -101,9 +99,9 @@ const (
 	all part = 1<<iota - 1
 )
 
-// Faults are all of them: what happens to vipd, to the machine, to API servers and
-// the calls of them, to etcd, to the network and the Lease, what people and their
-// tools do, and what went wrong once.
+// Faults are all faults: of vipd, of the machine, of API servers and of calls to them, of etcd, of
+// the network and of the Lease; operations of administrators and their tools; and faults that
+// revealed errors before.
 var Faults = slices.Concat(
 	touching(process|calls, processFaults),
 	machineFaults,
@@ -119,7 +117,7 @@ var Faults = slices.Concat(
 	touching(process|calls, regressions),
 )
 
-// touching adds to what each fault touches itself.
+// touching adds parts to those that each fault touches itself.
 func touching(p part, faults []Fault) []Fault {
 	for i := range faults {
 		faults[i].touches |= p
@@ -140,7 +138,7 @@ func OfKubelets() []Fault {
 	return slices.DeleteFunc(slices.Clone(Faults), func(f Fault) bool { return f.Plain })
 }
 
-// ByName finds a fault.
+// ByName returns the fault of that name.
 func ByName(name string) (Fault, error) {
 	for _, f := range Faults {
 		if f.Name == name {
@@ -150,9 +148,9 @@ func ByName(name string) (Fault, error) {
 	return Fault{}, fmt.Errorf("no fault %q", name)
 }
 
-// LabOptions are those of a lab in which all faults can be tried: its API
-// servers serve on for a while after SIGTERM, as those behind a load balancer
-// are told to, and its nodes have state of others.
+// LabOptions are the options of a lab in which all faults are possible: its API servers serve for
+// some time after SIGTERM, as is usual behind a load balancer, and its nodes have state of other
+// programs.
 func LabOptions(bin lab.Binaries) lab.Options {
 	return lab.Options{Binaries: bin, Foreign: true, APIServerFlags: []string{"--shutdown-delay-duration=3s"}}
 }

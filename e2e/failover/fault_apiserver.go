@@ -8,8 +8,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/judge/record"
 )
 
-// apiServerFaults happen to the holder's API server. A VIP that leads to a dead
-// one is of no use: it moves.
+// apiServerFaults are faults of the holder's API server. A VIP that leads to a dead API server is
+// useless, so the VIP moves.
 var apiServerFaults = []Fault{
 	{
 		Promise: promise{Name: "apikill", Title: "SIGKILL to the API server", Moves: true, Within: handedOver},
@@ -28,7 +28,7 @@ var apiServerFaults = []Fault{
 		},
 	},
 	{
-		// It says that it is about to end, and serves for 3 s more: see LabOptions.
+		// The API server reports that it is about to end, and serves for 3 s more: see LabOptions.
 		Promise: promise{Name: "apistop", Title: "SIGTERM to the API server", Moves: true, Within: handedOver},
 		inject: func(_ context.Context, r *run) (record.Time, error) {
 			return r.holder.APIServer.Signal(syscall.SIGTERM)

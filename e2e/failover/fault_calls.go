@@ -16,8 +16,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// callFaults happen between vipd and all API servers. Those serve clients as well
-// as ever: the VIP stays.
+// callFaults are faults between vipd and all API servers. The API servers serve clients as before,
+// so the VIP stays.
 var callFaults = []Fault{
 	{
 		Promise: promise{Name: "apislow", Title: "API calls take 200 ms more"},
@@ -38,21 +38,21 @@ var callFaults = []Fault{
 		},
 	},
 	{
-		// Two in a row would take longer than a lease of 3 s leaves for them, and the
-		// holder would fall silent in time (docs/guarantees.md, "Not promised").
+		// Two such answers in a row would take longer than a lease of 3 s allows, and the holder
+		// would fall silent in time (docs/guarantees.md, "Not promised").
 		Promise: promise{Name: "lateanswer", Title: "every other renewal is answered 1.5 s late"},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			return r.interpose(ctx, 10*time.Second, spaced(1250*time.Millisecond, writes, lab.Effect{DelayAnswer: 1500 * time.Millisecond}))
 		},
 	},
 	{
-		Promise: promise{Name: "latecommit", Title: "a third of writes are committed after their caller gave up"},
+		Promise: promise{Name: "latecommit", Title: "a third of writes are committed after their caller cancelled them"},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			return r.interpose(ctx, 10*time.Second, some(3, r.rng, writes, lab.Effect{Delay: 1500 * time.Millisecond, Late: true}))
 		},
 	},
 	{
-		// From then on standbys hear of nothing, and have to find out by themselves.
+		// From then on, standbys get no events, and have to detect the expiry by themselves.
 		Promise: promise{Name: "watchstall", Title: "SIGKILL, while all watches stall silently", Moves: true, Crippled: true, Within: ranOut},
 		touches: process,
 		prepare: func(ctx context.Context, r *run) error {
@@ -69,7 +69,7 @@ var callFaults = []Fault{
 func writes(q *http.Request) bool  { return q.Method == http.MethodPut }
 func watches(q *http.Request) bool { return strings.Contains(q.URL.RawQuery, "watch=") }
 
-// some gives an effect of the list to one of n of the requests that match.
+// some applies an effect of the list to one of n of the matching requests.
 func some(n int, rng *rand.Rand, match func(*http.Request) bool, effects ...lab.Effect) func(*http.Request) lab.Effect {
 	var mu sync.Mutex
 	return func(q *http.Request) lab.Effect {
@@ -82,8 +82,7 @@ func some(n int, rng *rand.Rand, match func(*http.Request) bool, effects ...lab.
 	}
 }
 
-// spaced gives an effect to requests that match, but not to two that come sooner
-// after another.
+// spaced applies an effect to matching requests, with a minimum time between two of them.
 func spaced(apart time.Duration, match func(*http.Request) bool, effect lab.Effect) func(*http.Request) lab.Effect {
 	var mu sync.Mutex
 	var last record.Time
@@ -98,8 +97,8 @@ func spaced(apart time.Duration, match func(*http.Request) bool, effect lab.Effe
 	}
 }
 
-// interpose does something to the API calls of all vipds for a while. It is an
-// error if one of them made none: then nothing was done to it.
+// interpose changes the API calls of all vipds for some time. If a vipd made no call in that time,
+// that is an error, because the fault had no effect on that vipd.
 func (r *run) interpose(ctx context.Context, d time.Duration, effect func(*http.Request) lab.Effect) (at record.Time, err error) {
 	at = record.Now()
 	calls := make(map[string]*atomic.Int64)
@@ -120,8 +119,7 @@ func (r *run) interpose(ctx context.Context, d time.Duration, effect func(*http.
 	return at, nil
 }
 
-// interposeAll does something to the API calls of all vipds until undo, which is
-// never nil.
+// interposeAll changes the API calls of all vipds until undo, which is never nil.
 func (r *run) interposeAll(effect func(*lab.Node) func(*http.Request) lab.Effect) (undo func() error, err error) {
 	var undos []func() error
 	undo = func() (err error) {

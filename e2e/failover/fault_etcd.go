@@ -12,8 +12,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// etcdFaults happen to etcd, on which the lease depends and the VIP does not, for
-// as long as the API server behind it goes on: that one needs its own member.
+// etcdFaults are faults of etcd, on which the lease depends. The VIP does not depend on etcd while
+// the holder's API server works, which needs its own etcd member.
 var etcdFaults = []Fault{
 	{
 		Promise: promise{Name: "etcdown", Title: "SIGKILL to the node's etcd", Moves: true, Within: noticed},
@@ -40,8 +40,8 @@ var etcdFaults = []Fault{
 		heal: restartVictim,
 	},
 	{
-		// etcd elects within 1 to 2 s, and then again if votes are split; the lease of
-		// a holder that was about to renew it lasts for 1.65 s. So it moves now and then.
+		// etcd elects a leader within 1 to 2 s, and again if votes are split; the lease of a holder
+		// that was about to renew lasts for 1.65 s. So the VIP sometimes moves.
 		Promise: promise{Name: "etcdleader", Title: "etcd leader stopped for 2 s", MayMove: true, Within: ranOut},
 		prepare: leaderElsewhere,
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
@@ -66,7 +66,7 @@ var etcdFaults = []Fault{
 		heal: restartVictim,
 	},
 	{
-		// Nobody can write: the VIP falls silent at its deadline.
+		// No node can write: the VIP is silent from the deadline on.
 		Promise: promise{Name: "quorum", Title: "etcd without a quorum for 6 s", MayMove: true, Within: 30 * time.Second},
 		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
 			at = record.Now()
@@ -86,7 +86,7 @@ var etcdFaults = []Fault{
 		heal: startEtcd,
 	},
 	{
-		Promise: promise{Name: "etcdslow", Title: "etcd stutters", MayFail: true},
+		Promise: promise{Name: "etcdslow", Title: "etcd stops repeatedly", MayFail: true},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			for record.Now().Sub(at) < 12*time.Second {
@@ -120,7 +120,7 @@ var etcdFaults = []Fault{
 	},
 }
 
-// starve does something for a while.
+// starve limits etcd for some time.
 func starve(ctx context.Context, begin func(context.Context, *errgroup.Group)) (record.Time, error) {
 	at := record.Now()
 	short, cancel := context.WithTimeout(ctx, 15*time.Second)
@@ -130,8 +130,8 @@ func starve(ctx context.Context, begin func(context.Context, *errgroup.Group)) (
 	return at, errors.Join(g.Wait(), ctx.Err())
 }
 
-// stutter stops all members for a second, in which no API server is ready, and
-// lets them go on for less than one.
+// stutter repeatedly stops all members for a second, in which no API server is ready, and continues
+// them for less than a second.
 func stutter(ctx context.Context, l *lab.Lab) error {
 	var members []lab.Daemon
 	for _, n := range l.Nodes {
@@ -143,8 +143,7 @@ func stutter(ctx context.Context, l *lab.Lab) error {
 	return wait.For(ctx, 400*time.Millisecond)
 }
 
-// leaderElsewhere makes another node's member the victim and sees to it that it
-// leads.
+// leaderElsewhere selects another node's member as the victim, and makes it the leader.
 func leaderElsewhere(ctx context.Context, r *run) error {
 	leader, err := etcdLeader(ctx, r.lab)
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// lateFaults come behind a write that was answered late. What counts from the answer
-// ends late then: the address's own lifetime, of whole seconds, does. So each of the
-// other fences has to hold alone.
+// lateFaults follow a write that was answered late. What counts from the answer ends late then,
+// such as the lifetime of the address, in whole seconds. So each other fence has to be sufficient
+// alone.
 var lateFaults = []Fault{
 	{
-		// The lease counts from the send of that one all the same.
-		Promise: promise{Name: "latecut", Title: "holder cut off behind a write that was answered 0.7 s late", Moves: true, Within: ranOut},
+		// The lease still counts from the send time of that write.
+		Promise: promise{Name: "latecut", Title: "holder cut off after a write that was answered 0.7 s late", Moves: true, Within: ranOut},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			if at, err := lateLast(ctx, r); err != nil {
 				return at, err
@@ -30,9 +30,9 @@ var lateFaults = []Fault{
 		heal: func(ctx context.Context, r *run) error { return errors.Join(r.undo(), healCut(ctx, r)) },
 	},
 	{
-		// And so does what the kernel was told. The address's own lifetime ends late
-		// then: it counts whole seconds, from the answer on.
-		Promise: promise{Name: "latekill", Title: "SIGKILL behind a write that was answered 0.7 s late", Moves: true, Crippled: true, Within: ranOut},
+		// The kernel's timer also counts from the send time. The lifetime of the address ends late:
+		// it counts whole seconds, from the answer on.
+		Promise: promise{Name: "latekill", Title: "SIGKILL after a write that was answered 0.7 s late", Moves: true, Crippled: true, Within: ranOut},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			if at, err := lateLast(ctx, r); err != nil {
 				return at, err
@@ -43,9 +43,9 @@ var lateFaults = []Fault{
 		heal:  startLate,
 	},
 	{
-		// Somebody's flush of nftables is put right by then, and not by a renewal: that
-		// which hangs was begun before, and the next one is to come.
-		Promise: promise{Name: "flushkill", Title: "nftables flushed behind such a write, SIGKILL 200 ms later", Moves: true, Crippled: true, Within: ranOut},
+		// By then, the flush of nftables is repaired, and not by a renewal: the hanging renewal
+		// began before the flush, and the next one comes later.
+		Promise: promise{Name: "flushkill", Title: "nftables flushed after such a write, SIGKILL 200 ms later", Moves: true, Crippled: true, Within: ranOut},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			if at, err := lateLast(ctx, r); err != nil {
 				return at, err
@@ -60,8 +60,8 @@ var lateFaults = []Fault{
 		heal:  func(ctx context.Context, r *run) error { return errors.Join(startLate(ctx, r), restoreForeign(ctx, r)) },
 	},
 	{
-		// Each time vipd begins to look after what the one before left.
-		Promise: promise{Name: "crashloop", Title: "SIGKILL behind such a write, and soon after each start", Moves: true, Crippled: true, Within: ranOut},
+		// Each time, vipd is killed when it begins to examine what the process before left.
+		Promise: promise{Name: "crashloop", Title: "SIGKILL after such a write, and soon after each start", Moves: true, Crippled: true, Within: ranOut},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			if at, err := lateLast(ctx, r); err != nil {
 				return at, err
@@ -73,11 +73,11 @@ var lateFaults = []Fault{
 	},
 }
 
-// late is nearly as late as the holder waits for an answer with a lease of 3 s.
+// late is nearly as long as the holder waits for an answer with a lease of 3 s.
 const late = 700 * time.Millisecond
 
-// lateLast lets one more write of the holder's through, which is answered late, and
-// returns when it was. Those behind it hang until undo.
+// lateLast lets one more write of the holder pass, which is answered late, and returns the time of
+// the answer. Later writes hang until undo.
 func lateLast(ctx context.Context, r *run) (at record.Time, err error) {
 	var last atomic.Bool
 	var count atomic.Int64
@@ -94,7 +94,7 @@ func lateLast(ctx context.Context, r *run) (at record.Time, err error) {
 		return 0, err
 	}
 	r.undo = undo
-	// No call may be on its way that was when the connections ended.
+	// No call may still be in flight from before the connections ended.
 	if err := wait.For(ctx, time.Second); err != nil {
 		return 0, err
 	}
@@ -106,8 +106,8 @@ func lateLast(ctx context.Context, r *run) (at record.Time, err error) {
 // startLate undoes lateLast and starts vipd.
 func startLate(ctx context.Context, r *run) error { return errors.Join(r.undo(), startVipd(ctx, r)) }
 
-// crashLoop kills vipd, and again and again as it begins to look after what the one
-// before left, until another node has the VIP.
+// crashLoop kills vipd, and again each time vipd begins to examine what the process before left,
+// until another node has the VIP.
 func crashLoop(ctx context.Context, r *run) (record.Time, error) {
 	at, err := killVipd(ctx, r)
 	if err != nil {

@@ -17,20 +17,20 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// leaseLength is a time in which a wrong takeover would have happened: more than
-// the lease of 3 s.
+// leaseLength is long enough for a wrong takeover: longer than the lease of 3 s.
 const leaseLength = 3500 * time.Millisecond
 
-// PastLease is how long a fault is observed that must have no effect: with settle, which
-// follows, leaseLength.
+// PastLease is how long a fault without an effect is observed: PastLease and settle, which follows,
+// are leaseLength.
 const PastLease = leaseLength - settle
 
-// stolen is for how long a thief's lease of 3 s is respected, at least.
+// stolen is the minimum time for which the nodes respect a lease of 3 s under another holder's
+// name.
 const stolen = 2 * time.Second
 
-// leaseFaults edit the Lease of a living holder, in ways that a real API server
-// lets through. Of nonsense nobody may notice. Somebody else's name ends the
-// holding at once, and the VIP comes back when the thief's lease is over.
+// leaseFaults edit the Lease of a running holder, in ways that a real API server accepts. Clients
+// must not notice invalid content. The name of another holder ends the holding at once, and the VIP
+// returns when the lease under that name is over.
 var leaseFaults = []Fault{
 	{
 		Promise: promise{Name: "leasedeleted", Title: "Lease deleted"},
@@ -38,7 +38,7 @@ var leaseFaults = []Fault{
 	},
 	edited("leaseblank", "holder of the Lease blanked", blank),
 	{
-		// The others have to wait, though nobody objects.
+		// The others have to wait, although the holder cannot object.
 		Promise: promise{Name: "blankstop", Title: "holder of the Lease blanked while its vipd is stopped for 500 ms", Crippled: true},
 		touches: process | calls,
 		inject: damage(func(ctx context.Context, n *lab.Node) error {
@@ -58,15 +58,15 @@ var leaseFaults = []Fault{
 		at := metav1.NewMicroTime(time.Now().AddDate(50, 0, 0))
 		l.Spec.RenewTime, l.Spec.AcquireTime = &at, &at
 	}),
-	theft("leasestolen", "Lease stolen by a stranger", steal),
-	theft("leasenamesake", "Lease stolen by a namesake", func(l *coordinationv1.Lease) {
+	theft("leasestolen", "Lease taken over under an unknown name", steal),
+	theft("leasenamesake", "Lease taken over by another machine with the same node name", func(l *coordinationv1.Lease) {
 		annotate(l, fmt.Sprintf(`{"holder":%q,"term":%d,"leaseDurationSeconds":3,"mac":"02:ff:ff:ff:ff:ff","bootID":"b"}`,
 			ptr.Deref(l.Spec.HolderIdentity, ""), ptr.Deref(l.Spec.LeaseTransitions, 0)))
 	}),
 	{
-		// The kernel takes no change of nftables then, and the address has to go all the
-		// same: at once, and not when a hand-over by the fence comes through.
-		Promise: promise{Name: "nftbusy", Title: "Lease stolen while another program's change of nftables takes seconds", MayMove: true, Within: ranOut, AtLeast: 2600 * time.Millisecond},
+		// The kernel accepts no change of nftables meanwhile, and still the address has to be
+		// removed at once, and not when the change of the fence succeeds.
+		Promise: promise{Name: "nftbusy", Title: "Lease taken over while another program's nftables transaction takes seconds", MayMove: true, Within: ranOut, AtLeast: 2600 * time.Millisecond},
 		touches: all,
 		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
 			release, err := r.holder.HoldNftables(ctx)
@@ -79,8 +79,8 @@ var leaseFaults = []Fault{
 		},
 	},
 	{
-		// The Lease is then an earlier one, with numbers of versions that were given
-		// before, and the API servers are away for the while of it.
+		// The Lease is then an earlier one, resource versions are reused, and the API servers are
+		// away during the restore.
 		Promise: promise{Name: "snapshot", Title: "etcd restored from an older snapshot", MayMove: true, Within: time.Minute},
 		Plain:   true,
 		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
@@ -118,7 +118,7 @@ func theft(name, title string, edit func(*coordinationv1.Lease)) Fault {
 	}
 }
 
-// damage does it, to be watched for longer than a lease.
+// damage edits the Lease, and observes for longer than a lease.
 func damage(do func(context.Context, *lab.Node) error) func(context.Context, *run) (record.Time, error) {
 	return func(ctx context.Context, r *run) (record.Time, error) {
 		at := record.Now()
@@ -129,7 +129,7 @@ func damage(do func(context.Context, *lab.Node) error) func(context.Context, *ru
 	}
 }
 
-// annotate replaces what the holder wrote of itself.
+// annotate replaces the holder's annotation.
 func annotate(l *coordinationv1.Lease, note string) {
 	metav1.SetMetaDataAnnotation(&l.ObjectMeta, "vipd.io/holder", note)
 }

@@ -6,10 +6,10 @@ import (
 	"github.com/vipd-io/vipd/e2e/judge/record"
 )
 
-// machineFaults happen to the whole node.
+// machineFaults are faults of the whole node.
 var machineFaults = []Fault{
 	{
-		touches: all &^ address, // which it forgets anyway
+		touches: all &^ address, // the node loses its addresses anyway
 		Promise: promise{Name: "poweroff", Title: "power-off", Moves: true, Crippled: true, Within: ranOut},
 		Note:    "vipd, API server, etcd and the link at once: the others wait until the lease has run out.",
 		inject:  func(_ context.Context, r *run) (record.Time, error) { return r.holder.PowerOff() },

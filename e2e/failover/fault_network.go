@@ -15,9 +15,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// networkFaults happen to the holder's network while vipd runs: what a person, a
-// script, a network manager or a firewall's service does behind its back. The
-// node is as good as before, and the VIP stays.
+// networkFaults are changes of the holder's network while vipd runs, as an administrator, a script,
+// a network manager or a firewall makes them. The node works as before, and the VIP stays.
 var networkFaults = []Fault{
 	{
 		Promise: promise{Name: "addrdel", Title: "VIP removed by hand", Flickers: true, Within: repaired},
@@ -33,7 +32,7 @@ var networkFaults = []Fault{
 		heal:    restoreForeign,
 	},
 	{
-		Promise: promise{Name: "relink", Title: "interface made anew", Flickers: true, Within: repaired},
+		Promise: promise{Name: "relink", Title: "interface recreated", Flickers: true, Within: repaired},
 		touches: cable,
 		inject:  onHolder(func(n *lab.Node) error { return n.RecreateLink() }),
 		heal:    restoreForeign,
@@ -43,12 +42,13 @@ var networkFaults = []Fault{
 		touches: cable,
 		inject:  onHolder(func(n *lab.Node) error { return n.ChangeMAC(otherMAC(n.MAC)) }),
 		heal: func(_ context.Context, r *run) error {
-			// Announced, as other nodes would go on with the MAC that they know.
+			// The node announces its address, because other nodes would otherwise use the MAC that
+			// they know.
 			return errors.Join(r.holder.ChangeMAC(r.holder.MAC), r.holder.Announce(r.holder.IP))
 		},
 	},
 	{
-		// The fence is closed for a moment when it is made anew: a SYN that comes just then
+		// The fence is closed for a moment while it is made anew: a SYN that arrives in this moment
 		// is sent again after a second.
 		Promise: promise{Name: "nftflush", Title: "nftables flushed", Flickers: true, Within: repaired},
 		touches: process, // without vipd, nobody repairs the fence (docs/guarantees.md, "Not promised")
@@ -62,9 +62,10 @@ var networkFaults = []Fault{
 		heal: restoreForeign,
 	},
 	{
-		// As kube-proxy in IPVS mode or a person does, on all nodes. None of them answers
-		// for it by that. It is vipd's neither to take away nor to go by as a holder.
-		Promise: promise{Name: "copies", Title: "VIP put on another interface by somebody else", Copies: true},
+		// As kube-proxy in IPVS mode or an administrator does, on all nodes. The nodes do not
+		// answer for the VIP because of these copies. vipd must neither remove them nor count as a
+		// holder because of them.
+		Promise: promise{Name: "copies", Title: "VIP added to another interface by another program", Copies: true},
 		touches: all,
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
@@ -95,16 +96,16 @@ var networkFaults = []Fault{
 		},
 	},
 	{
-		// It puts the address back a few times a second, and then leaves it to another
+		// vipd adds the address again a few times a second, and then hands the VIP over to another
 		// node.
-		Promise: promise{Name: "fight", Title: "VIP removed again and again", Moves: true, Within: 10 * time.Second},
+		Promise: promise{Name: "fight", Title: "VIP removed repeatedly", Moves: true, Within: 10 * time.Second},
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			return at, untilMoved(ctx, r, 10*time.Millisecond, r.removeVIP)
 		},
 	},
 	{
-		Promise:  promise{Name: "conflict", Title: "VIP taken by a stranger", Flickers: true, Within: repaired},
+		Promise:  promise{Name: "conflict", Title: "VIP claimed by another machine", Flickers: true, Within: repaired},
 		Stranger: stranger,
 		prepare:  settledIn,
 		inject: func(ctx context.Context, r *run) (at record.Time, err error) {
@@ -122,7 +123,7 @@ var networkFaults = []Fault{
 	},
 }
 
-// removeVIP removes it from the holder, if it is there.
+// removeVIP removes the VIP from the holder, if it is there.
 func (r *run) removeVIP() error {
 	if err := r.holder.RemoveAddress(r.lab.VIP); !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return err
@@ -130,8 +131,8 @@ func (r *run) removeVIP() error {
 	return nil
 }
 
-// settledIn waits until the holder announces itself but every half a minute: before
-// that, it happens to answer a stranger once a second.
+// settledIn waits until the holder announces itself only every half a minute: before that, its
+// announcements happen to answer another machine's claims once a second.
 func settledIn(ctx context.Context, r *run) error {
 	l, err := r.holder.Lease(ctx)
 	if err != nil {
@@ -149,7 +150,7 @@ func settledIn(ctx context.Context, r *run) error {
 
 func restoreForeign(ctx context.Context, r *run) error { return r.holder.RestoreForeign(ctx) }
 
-// onHolder makes an inject of what happens at once.
+// onHolder makes an inject function of an operation without a duration.
 func onHolder(do func(*lab.Node) error) func(context.Context, *run) (record.Time, error) {
 	return func(_ context.Context, r *run) (record.Time, error) {
 		at := record.Now()
@@ -157,12 +158,12 @@ func onHolder(do func(*lab.Node) error) func(context.Context, *run) (record.Time
 	}
 }
 
-// otherMAC is another one that nobody has.
+// otherMAC returns a MAC that no machine has.
 func otherMAC(mac net.HardwareAddr) net.HardwareAddr {
 	other := slices.Clone(mac)
-	other[4]++ // 0 in all of the lab's
+	other[4]++ // this byte is 0 in all MACs of the lab
 	return other
 }
 
-// stranger is a client from which nothing is observed.
+// stranger returns a client without observers.
 func stranger(l *lab.Lab) *lab.Host { return l.Clients[2] }

@@ -9,33 +9,33 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// partitions cut the holder off from some of the others, while all carriers stay.
-// What matters is whether the holder can write to the store, which takes two nodes.
+// partitions cut the holder off from some of the other machines, while all carriers stay. What
+// matters is whether the holder can write to the store, which takes two nodes.
 var partitions = []Fault{
 	{
-		// The one that splits brains: everybody else sees all three.
+		// The partition that causes a split brain: all other machines see all three nodes.
 		Promise: promise{Name: "cutstore", Title: "holder cut off from the other nodes", Moves: true, Within: ranOut},
 		inject:  cutHolder(func(r *run) error { return r.holder.Cut(r.lab.Others(r.holder)...) }),
 		heal:    healCut,
 	},
 	{
-		Promise: promise{Name: "cutsend", Title: "nothing from the holder reaches the other nodes", Moves: true, Within: ranOut},
+		Promise: promise{Name: "cutsend", Title: "no packet from the holder reaches the other nodes", Moves: true, Within: ranOut},
 		inject:  cutHolder(func(r *run) error { return r.holder.CutTo(r.lab.Others(r.holder)...) }),
 		heal:    healCut,
 	},
 	{
-		Promise: promise{Name: "cutreceive", Title: "nothing from the other nodes reaches the holder", Moves: true, Within: ranOut},
+		Promise: promise{Name: "cutreceive", Title: "no packet from the other nodes reaches the holder", Moves: true, Within: ranOut},
 		inject:  cutHolder(func(r *run) error { return r.holder.CutFrom(r.lab.Others(r.holder)...) }),
 		heal:    healCut,
 	},
 	{
-		// Nothing is wrong with the store: the holder cannot know.
+		// The store works: the holder cannot know that clients are cut off.
 		Promise: promise{Name: "cutclients", Title: "holder cut off from clients for 3 s", MayFail: true, Deafens: true},
 		inject:  cutFor(3*time.Second, func(r *run) error { return r.holder.Cut(r.lab.Clients...) }),
 		heal:    healCut,
 	},
 	{
-		// Shorter than it takes a kernel to give up on a neighbour.
+		// Shorter than the time after which a kernel gives up on a neighbour.
 		Promise: promise{Name: "cutarp", Title: "no ARP from and to the holder for 2 s", MayFail: true, Deafens: true},
 		inject:  cutFor(2*time.Second, func(r *run) error { return r.holder.CutARP() }),
 		heal:    healCut,
@@ -58,7 +58,7 @@ func cutHolder(cut func(*run) error) func(context.Context, *run) (record.Time, e
 	}
 }
 
-// cutFor cuts for a while, to be watched for longer than a lease.
+// cutFor cuts for some time, and observes for longer than a lease.
 func cutFor(d time.Duration, cut func(*run) error) func(context.Context, *run) (record.Time, error) {
 	return func(ctx context.Context, r *run) (record.Time, error) {
 		at := record.Now()

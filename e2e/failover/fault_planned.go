@@ -11,7 +11,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// plannedFaults are none: somebody wants the VIP to be elsewhere.
+// plannedFaults are planned moves of the VIP.
 var plannedFaults = []Fault{
 	{
 		Promise: promise{Name: "move", Title: "vipd move", Moves: true, Within: handedOver},
@@ -34,9 +34,9 @@ var plannedFaults = []Fault{
 	},
 }
 
-// peersReady waits until the holder knows that every API server is ready: it hands over to no
-// other, and asks seldom. After a fault of etcd before, a server may be ready for longer than the
-// holder knows.
+// peersReady waits until the holder knows that every API server is ready: the holder hands over to
+// no other node, and probes rarely. After an earlier fault of etcd, a server may have been ready
+// for longer than the holder knows.
 func peersReady(ctx context.Context, r *run) error {
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
@@ -65,8 +65,7 @@ func peersReady(ctx context.Context, r *run) error {
 	return nil
 }
 
-// moveCommand is the command that, run on n, moves the VIP to a node, or with ""
-// to any other.
+// moveCommand is the command that, run on n, moves the VIP to a node, or to any other node for "".
 func moveCommand(n *lab.Node, to string) []string {
 	argv := []string{n.VipdBinary(), "move", "--kubeconfig", n.Kubeconfig()}
 	if to != "" {

@@ -11,7 +11,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// processFaults happen to vipd alone.
+// processFaults are faults of vipd alone.
 var processFaults = []Fault{
 	{
 		Promise: promise{Name: "sigterm", Title: "SIGTERM", Moves: true, Within: handedOver},
@@ -41,7 +41,8 @@ var processFaults = []Fault{
 			if err := r.holder.Vipd.Start(); err != nil {
 				return at, err
 			}
-			// With settle, longer than the address lasts that the first one left.
+			// Together with settle, longer than the lifetime of the address that the first process
+			// left.
 			return at, wait.For(ctx, leaseLength)
 		},
 		heal: startVipd,
@@ -55,7 +56,7 @@ var processFaults = []Fault{
 			return err
 		},
 		heal: func(_ context.Context, r *run) error {
-			_, err := r.holder.Vipd.Resume() // again: it may not have come to it
+			_, err := r.holder.Vipd.Resume() // again: the first SIGCONT may not have been sent
 			return err
 		},
 	},
@@ -64,18 +65,18 @@ var processFaults = []Fault{
 		inject:  stopFor(500 * time.Millisecond),
 	},
 	{
-		// About as long as its fence is open: it may come in time or not.
+		// About as long as the fence is open: the process may be continued in time or not.
 		Promise: promise{Name: "stop2s", Title: "SIGSTOP for 2 s", MayMove: true, Crippled: true, Within: ranOut},
 		inject:  stopFor(2 * time.Second),
 	},
 	{
 		Promise: promise{Name: "twin", Title: "another vipd started on the same node"},
-		Plain:   true, // the lock that keeps it away is among the machine's files
+		Plain:   true, // the lock that makes it wait is in the machine's files
 		inject:  func(ctx context.Context, r *run) (record.Time, error) { return r.namesake(ctx, r.holder.Host) },
 	},
 	{
-		Promise: promise{Name: "namesake", Title: "a vipd of the holder's name on another machine"},
-		touches: address, // of the same machine
+		Promise: promise{Name: "namesake", Title: "a vipd with the holder's node name on another machine"},
+		touches: address, // the second vipd uses the address of the same machine
 		inject:  func(ctx context.Context, r *run) (record.Time, error) { return r.namesake(ctx, stranger(r.lab)) },
 	},
 	{
@@ -101,8 +102,8 @@ var processFaults = []Fault{
 			if r.victim, err = awaitMove(ctx, r.lab, r.holder); err != nil {
 				return at, err
 			}
-			// One that dies before it announces cannot tell the neighbours. One whose
-			// frames are cut is not heard.
+			// A node that dies before it announces cannot inform the neighbours. The announcement
+			// of a node whose frames are cut is not observed.
 			err = within(ctx, time.Second, func() bool { return r.rec.SawAnnouncementOf(r.lab.Cluster().Nodes[r.victim.Name]) })
 			if err := nothingElse(ctx, err); err != nil {
 				return at, err
@@ -126,7 +127,7 @@ var processFaults = []Fault{
 	},
 }
 
-// within waits for something, and no longer than that.
+// within waits until done, and for the limit at most.
 func within(ctx context.Context, limit time.Duration, done func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -139,12 +140,12 @@ func stopVipd(_ context.Context, r *run) (record.Time, error) {
 
 func killVipd(_ context.Context, r *run) (record.Time, error) { return r.holder.Vipd.Kill() }
 
-// goneTimeout is for how long it is watched whether an address goes by itself: more
-// than its lifetime.
+// goneTimeout is how long the observers wait until the kernel has removed an address: longer than
+// its lifetime.
 const goneTimeout = 4500 * time.Millisecond
 
-// addressGone watches until the former holder has lost the address. One that it
-// keeps belongs to the outcome.
+// addressGone waits until the former holder has lost the address. An address that stays is part of
+// the outcome.
 func addressGone(ctx context.Context, r *run) error {
 	short, cancel := context.WithTimeout(ctx, goneTimeout)
 	defer cancel()
@@ -155,7 +156,7 @@ func addressGone(ctx context.Context, r *run) error {
 	return nothingElse(ctx, err)
 }
 
-// startVipd starts it where it does not run.
+// startVipd starts vipd on the nodes where it does not run.
 func startVipd(_ context.Context, r *run) error {
 	if r.holder.Vipd.Running() {
 		return nil
@@ -167,7 +168,7 @@ func startAll(_ context.Context, r *run) error {
 	return startMissing(r.lab, func(n *lab.Node) lab.Daemon { return n.Vipd })
 }
 
-// startMissing starts one kind of process where it does not run.
+// startMissing starts one kind of process on the nodes where it does not run.
 func startMissing(l *lab.Lab, of func(*lab.Node) lab.Daemon) error {
 	for _, n := range l.Nodes {
 		if p := of(n); !p.Running() {
@@ -179,7 +180,7 @@ func startMissing(l *lab.Lab, of func(*lab.Node) lab.Daemon) error {
 	return nil
 }
 
-// stopFor stops the holder's vipd for a while, to be watched for longer than a lease.
+// stopFor stops the holder's vipd for some time, and observes for longer than a lease.
 func stopFor(d time.Duration) func(context.Context, *run) (record.Time, error) {
 	return func(ctx context.Context, r *run) (record.Time, error) {
 		at, err := hold(ctx, d, r.holder.Vipd)
@@ -190,7 +191,7 @@ func stopFor(d time.Duration) func(context.Context, *run) (record.Time, error) {
 	}
 }
 
-// namesake runs another vipd of the holder's name for longer than a lease.
+// namesake runs another vipd with the holder's node name for longer than a lease.
 func (r *run) namesake(ctx context.Context, on *lab.Host) (record.Time, error) {
 	at := record.Now()
 	p := r.lab.Namesake(r.holder, on)
@@ -202,12 +203,12 @@ func (r *run) namesake(ctx context.Context, on *lab.Host) (record.Time, error) {
 	return at, errors.Join(waited, err, wait.For(ctx, time.Second))
 }
 
-// idleTimeout is for how long it is watched whether an idle client notices: more
-// than clients that care let pass between their keep-alives.
+// idleTimeout is how long the observers wait until an idle client notices: longer than the usual
+// keep-alive interval of clients.
 const idleTimeout = 15 * time.Second
 
-// awaitIdle watches until the idle client is connected again. One that never is
-// belongs to the outcome.
+// awaitIdle waits until the idle client is connected again. A client that never reconnects is part
+// of the outcome.
 func awaitIdle(ctx context.Context, r *run) error {
 	short, cancel := context.WithTimeout(ctx, idleTimeout)
 	defer cancel()
@@ -218,8 +219,8 @@ func awaitIdle(ctx context.Context, r *run) error {
 	return nothingElse(ctx, err)
 }
 
-// nothingElse leaves out that a time within ctx is over: what did not come in it
-// belongs to the outcome.
+// nothingElse ignores that a timeout within ctx has expired: what did not happen in that time is
+// part of the outcome.
 func nothingElse(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil
@@ -227,7 +228,7 @@ func nothingElse(ctx context.Context, err error) error {
 	return err
 }
 
-// hold stops processes for a while. They go on however it ends.
+// hold stops processes for some time. The processes are continued in any case.
 func hold(ctx context.Context, d time.Duration, procs ...lab.Daemon) (at record.Time, err error) {
 	at = record.Now()
 	defer func() {

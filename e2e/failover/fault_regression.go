@@ -10,12 +10,12 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// regressions are sequences that election and fence were wrong about before, or
-// that others are known to be wrong about.
+// regressions are sequences that revealed errors in election and fence before, or that are known to
+// reveal errors in other managers.
 var regressions = []Fault{
 	{
-		// Nobody may take what he creates himself for his own: another one may have
-		// held what was there before.
+		// A node that creates the Lease must not take it for its own: another node may have held
+		// the deleted Lease.
 		Promise: promise{Name: "coldstart", Title: "all vipds ended, Lease deleted, all started", MayMove: true, Within: 3 * ranOut},
 		touches: lease | etcd | server,
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
@@ -30,10 +30,11 @@ var regressions = []Fault{
 		heal: startAll,
 	},
 	{
-		// What the first process permitted may not outlast what the second one writes.
+		// The ticket of the first process must not outlast the lease that the second process
+		// writes.
 		Promise: promise{Name: "shorter", Title: "SIGKILL, restarted with a shorter lease", MayMove: true, Crippled: true, Within: repaired, Heals: 1},
 		Plain:   true,
-		touches: lease, // whoever makes a deleted one anew writes its own length (docs/guarantees.md)
+		touches: lease, // a node that creates a deleted Lease anew writes its own length (docs/guarantees.md)
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at, err := r.holder.Vipd.Kill()
 			if err != nil {
@@ -44,11 +45,11 @@ var regressions = []Fault{
 		heal: asUsual,
 	},
 	{
-		// The record's lease is to be waited for, not one's own. The kernel answers
-		// for as long.
+		// The others have to wait for the lease in the record, and not for their own. The kernel
+		// answers for as long.
 		Promise: promise{Name: "longer", Title: "SIGKILL, with a longer lease than the others", Moves: true, Crippled: true, Within: ranOut},
 		Plain:   true,
-		touches: all, // if anything else makes it dark, it is so for 10 s
+		touches: all, // if another fault silences the VIP, that lasts for 10 s
 		prepare: func(ctx context.Context, r *run) error {
 			if _, err := r.holder.Vipd.Kill(); err != nil {
 				return err
@@ -81,7 +82,7 @@ var regressions = []Fault{
 	},
 }
 
-// asUsual has vipd run with the lab's flags.
+// asUsual runs vipd with the flags of the lab.
 func asUsual(_ context.Context, r *run) error {
 	if _, err := r.holder.Vipd.Stop(5 * time.Second); err != nil && !errors.Is(err, lab.ErrNotRunning) {
 		return err

@@ -13,9 +13,8 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// startFaults happen soon after a start: what a node heard meanwhile may not be true
-// any more. An API server that starts refuses everybody until it has read the rules by
-// which it permits.
+// startFaults are faults soon after a start: what a node learned meanwhile may no longer be true. A
+// starting API server refuses every request until it has read the RBAC rules.
 var startFaults = []Fault{
 	{
 		// As after each boot of a node.
@@ -33,12 +32,12 @@ var startFaults = []Fault{
 		},
 	},
 	{
-		// The same, with a refusal in any case: who there is, a new vipd is not told at first.
+		// The same, with a refusal in any case: a new vipd does not learn the other nodes at first.
 		Promise: promise{Name: "bootdeny", Title: "API server killed within 25 s of refusals to a new vipd", Moves: true, Within: handedOver},
 		Plain:   true,
 		prepare: refusedAtFirst,
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
-			known := 1500 * time.Millisecond // within a second it asks again
+			known := 1500 * time.Millisecond // vipd lists again within a second
 			if err := wait.For(ctx, known+time.Duration(r.rng.Int64N(int64(23*time.Second)))); err != nil {
 				return 0, err
 			}
@@ -50,8 +49,8 @@ var startFaults = []Fault{
 	},
 }
 
-// boot ends all vipds and the holder's API server, and starts both there, and the
-// other vipds once that node has the VIP again.
+// boot ends all vipds and the holder's API server, and starts both on that node, and the other
+// vipds once that node has the VIP again.
 func boot(ctx context.Context, r *run) error {
 	for _, n := range r.lab.Nodes {
 		if n == r.holder {
@@ -80,8 +79,8 @@ func boot(ctx context.Context, r *run) error {
 	return errors.Join(startAll(ctx, r), r.holds(ctx))
 }
 
-// refusedAtFirst starts another vipd on the holder, to which no API server tells who
-// there is for the first 3 s.
+// refusedAtFirst starts another vipd on the holder; all API servers refuse to list the nodes for
+// the first 3 s.
 func refusedAtFirst(ctx context.Context, r *run) (err error) {
 	r.undo, err = r.holder.Interpose(func(q *http.Request) lab.Effect {
 		if strings.HasSuffix(q.URL.Path, "/nodes") || strings.HasSuffix(q.URL.Path, "/endpointslices") {
@@ -101,7 +100,7 @@ func refusedAtFirst(ctx context.Context, r *run) (err error) {
 	return errors.Join(r.undo(), r.holds(ctx))
 }
 
-// holds waits until all is well, with the VIP on the holder.
+// holds waits until the holder has the VIP and everything is healthy.
 func (r *run) holds(ctx context.Context) error {
 	switch n, err := Ready(ctx, r.lab); {
 	case err != nil:

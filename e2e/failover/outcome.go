@@ -9,7 +9,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-// Outcome is what one fault came to.
+// Outcome is the result of one fault.
 type Outcome struct {
 	record.Episode
 	analyse.Measures
@@ -19,7 +19,7 @@ type Outcome struct {
 // AsExpected tells whether no rule was broken, as far as was observed.
 func (o Outcome) AsExpected() bool { return len(o.Violations) == 0 }
 
-// Watched is how long the record is.
+// Watched is the duration of the record.
 func (o Outcome) Watched() time.Duration {
 	p := o.History.Probes
 	if len(p) == 0 {
@@ -34,8 +34,8 @@ func outcome(e record.Episode) (Outcome, error) {
 	return Outcome{Episode: e, Measures: analyse.Measure(e), Verdict: verdict}, err
 }
 
-// Prove is Run, and again up to so many times while too little was observed to tell
-// whether rules were kept: a machine that is too busy for that is no fault of vipd's.
+// Prove is Run, repeated up to so many times if too little was observed to decide whether the rules
+// were kept: vipd is not to blame for a machine that is too busy.
 func Prove(ctx context.Context, l *lab.Lab, f Fault, tries int, say func(format string, args ...any)) (o Outcome, err error) {
 	for range tries {
 		if o, err = Run(ctx, l, f, say); err != nil || !o.AsExpected() || o.Unproven == "" {

@@ -15,7 +15,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// moveTimeout bounds the wait for another holder: many times what a move takes.
+// moveTimeout bounds the wait for another holder: many times the duration of a move.
 const moveTimeout = 30 * time.Second
 
 // run is one fault under observation.
@@ -24,18 +24,18 @@ type run struct {
 	fault  Fault
 	say    func(format string, args ...any)
 	holder *lab.Node
-	victim *lab.Node // of a fault that hits another node
-	target *lab.Node // to which the VIP is to move, nil for any
+	victim *lab.Node // the node that the fault hits, if it is not the holder
+	target *lab.Node // the node to which the VIP has to move, nil for any
 	rec    *record.Recorder
 	at     record.Time
 	next   string
 	rng    *rand.Rand
-	undo   func() error // of what prepare did, for heal
-	began  record.Time  // when prepare began what inject goes on with
-	stuck  string       // what was waited for did not come
+	undo   func() error // undoes what prepare did, for heal
+	began  record.Time  // when prepare started what inject continues
+	stuck  string       // the awaited event that did not occur
 	end    record.Time
-	gone   map[string]string // by node, what a fault gave it as another's and did not find again
-	parts  []*run            // of a fault that is several: see Both
+	gone   map[string]string // by node, foreign state that a fault added and did not find again
+	parts  []*run            // the runs of a fault that consists of several, see Both
 }
 
 func newRun(l *lab.Lab, f Fault, say func(format string, args ...any)) *run {
@@ -44,9 +44,8 @@ func newRun(l *lab.Lab, f Fault, say func(format string, args ...any)) *run {
 
 func newRand(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
 
-// Run brings the lab to rest, injects the fault, observes what happens, and
-// heals. say is told of each step as it happens. The error is that the fault
-// could not be tried or observed.
+// Run waits until the lab is at rest, injects the fault, observes the effects, and repairs the
+// damage. say reports each step. The error means that the fault could not be injected or observed.
 func Run(ctx context.Context, l *lab.Lab, f Fault, say func(format string, args ...any)) (Outcome, error) {
 	e, err := newRun(l, f, say).run(ctx)
 	var out Outcome
@@ -95,7 +94,7 @@ func (r *run) run(ctx context.Context) (e record.Episode, err error) {
 	return e, err
 }
 
-// describe puts down what happened.
+// describe writes the facts of the run to the episode.
 func (r *run) describe(e *record.Episode) {
 	e.Promise, e.Stuck, e.At, e.End = r.fault.Promise, r.stuck, r.at, r.end
 	e.Holder, e.Next = r.holder.Name, r.next
@@ -108,7 +107,7 @@ func (r *run) describe(e *record.Episode) {
 	}
 }
 
-// foreign is each node's state that is not vipd's.
+// foreign returns the state of other programs on each node.
 func (r *run) foreign(ctx context.Context) (map[string]string, error) {
 	all := make(map[string]string)
 	for _, n := range r.lab.Nodes {
@@ -141,7 +140,7 @@ func (r *run) inject(ctx context.Context) (err error) {
 	return nil
 }
 
-// goOn is what follows once the VIP has moved.
+// goOn runs the step that follows once the VIP has moved.
 func (r *run) goOn(ctx context.Context) error {
 	if r.fault.after == nil {
 		return nil
@@ -159,17 +158,17 @@ func (r *run) heal(ctx context.Context) error {
 	return nil
 }
 
-// whole waits until all is as it should be, and until the observers know: a
-// version of the Lease may be delivered late.
+// whole waits until everything is healthy, and until the observers have recorded that: a version of
+// the Lease may be delivered late.
 func (r *run) whole(ctx context.Context) error {
 	if _, err := Ready(ctx, r.lab); err != nil {
 		return err
 	}
-	r.say("all is whole")
+	r.say("everything is healthy")
 	return r.renewed(ctx)
 }
 
-// renewed waits until a write of the Lease is seen that was sent from now on.
+// renewed waits until the observers have seen a write of the Lease that was sent from now on.
 func (r *run) renewed(ctx context.Context) error {
 	now := record.Now()
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
@@ -181,9 +180,9 @@ func (r *run) renewed(ctx context.Context) error {
 	return nil
 }
 
-// watched is what happens while the observers watch.
+// watched runs while the observers watch.
 func (r *run) watched(ctx context.Context) (err error) {
-	if err := wait.For(ctx, 500*time.Millisecond); err != nil { // the calm before
+	if err := wait.For(ctx, 500*time.Millisecond); err != nil { // the time before the fault
 		return err
 	}
 	r.say("%s: %s", r.holder.Name, r.fault.Title)
@@ -213,8 +212,8 @@ func (r *run) watched(ctx context.Context) (err error) {
 	return nil
 }
 
-// awaitEffect waits for the VIP to be elsewhere, if it is to move, or to be
-// whole again, if it may be away for a while. To have waited in vain belongs to the outcome.
+// awaitEffect waits until the VIP has moved if it has to move, or is healthy again if it may
+// flicker. If that does not happen, this is part of the outcome.
 func (r *run) awaitEffect(ctx context.Context) (err error) {
 	switch {
 	case r.fault.Moves:
@@ -233,7 +232,7 @@ func (r *run) awaitEffect(ctx context.Context) (err error) {
 	return err
 }
 
-// other returns a node that is none of those given.
+// other returns a node that is none of the given nodes.
 func (r *run) other(than ...*lab.Node) *lab.Node {
 	for _, n := range r.lab.Nodes {
 		if !slices.Contains(than, n) {
@@ -262,8 +261,8 @@ func awaitMove(ctx context.Context, l *lab.Lab, from *lab.Node) (next *lab.Node,
 	return next, nil
 }
 
-// untilMoved does something again and again until another node has the VIP. That
-// none has it for so long belongs to the outcome.
+// untilMoved repeats an operation until another node has the VIP. If no node takes the VIP in time,
+// this is part of the outcome.
 func untilMoved(ctx context.Context, r *run, every time.Duration, do func() error) error {
 	short, cancel := context.WithTimeout(ctx, moveTimeout/2)
 	defer cancel()
@@ -277,8 +276,8 @@ func untilMoved(ctx context.Context, r *run, every time.Duration, do func() erro
 	return nothingElse(ctx, err)
 }
 
-// Ready waits until all nodes are whole, one of them has the VIP, and it is reachable
-// there. It returns that node.
+// Ready waits until all nodes are healthy, one of them has the VIP, and the VIP is reachable on
+// that node. It returns that node.
 func Ready(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
 	if err := whole(ctx, l); err != nil {
 		return nil, err
@@ -299,8 +298,7 @@ func whole(ctx context.Context, l *lab.Lab) error {
 	return nil
 }
 
-// settled waits until one node has the VIP by the Lease, too, and it is reachable
-// there.
+// settled waits until one node has the VIP and the Lease, and the VIP is reachable.
 func settled(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
@@ -308,7 +306,7 @@ func settled(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
 	err := wait.Until(ctx, 50*time.Millisecond, func() (bool, error) {
 		have, err := l.Holders()
 		if err != nil || len(have) != 1 {
-			return false, err // none yet, or a leftover that is about to end
+			return false, err // there is none yet, or an address that is about to expire
 		}
 		holder = have[0]
 		who, err := holder.Holder(ctx)
@@ -320,7 +318,7 @@ func settled(ctx context.Context, l *lab.Lab) (*lab.Node, error) {
 	return holder, nil
 }
 
-// whoHas names the nodes that have the VIP: one, if all is well.
+// whoHas returns the names of the nodes that have the VIP: one, in a healthy lab.
 func whoHas(l *lab.Lab) (string, error) {
 	have, err := l.Holders()
 	var names []string
@@ -330,8 +328,8 @@ func whoHas(l *lab.Lab) (string, error) {
 	return strings.Join(names, " and "), err
 }
 
-// keeper is whoHas once what a vipd that was killed left has gone; whether that takes too
-// long, its history tells.
+// keeper is whoHas after the address that a killed vipd left has gone. The history shows whether
+// that took too long.
 func (r *run) keeper(ctx context.Context) (names string, err error) {
 	if !r.fault.Crippled {
 		return whoHas(r.lab)
@@ -345,7 +343,7 @@ func (r *run) keeper(ctx context.Context) (names string, err error) {
 	return names, nothingElse(ctx, err)
 }
 
-// Start starts vipd on all nodes, with flags that win over the lab's.
+// Start starts vipd on all nodes; the given flags override those of the lab.
 func Start(l *lab.Lab, flags ...string) error {
 	for _, n := range l.Nodes {
 		if err := n.StartVipd(flags...); err != nil {

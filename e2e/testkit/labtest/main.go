@@ -24,7 +24,7 @@ func Main(m *testing.M, shared **lab.Lab) {
 	})
 }
 
-// MainIn is Main for another kind of lab, which prepare is given first.
+// MainIn is Main for another kind of lab, after a call of prepare.
 func MainIn(m *testing.M, options func(lab.Binaries) lab.Options, prepare func(*lab.Lab) error) {
 	run(m, lab.With, options, prepare)
 }

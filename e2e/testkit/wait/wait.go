@@ -1,4 +1,4 @@
-// Package wait lets time pass.
+// Package wait waits for events and for times.
 package wait
 
 import (
@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// For lets time pass that is itself what is to be observed. Where something can be
-// awaited, that is better. The error is that ctx ended before.
+// For waits for a duration that is part of an observation. If there is an event, wait for the event
+// instead. The error means that ctx ended before.
 func For(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -17,7 +17,7 @@ func For(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Until asks until the answer is yes, an error, or ctx ends.
+// Until repeats a query until the result is true, until an error, or until ctx ends.
 func Until(ctx context.Context, every time.Duration, done func() (bool, error)) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
