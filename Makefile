@@ -74,7 +74,7 @@ test: deps-all ## what CI runs: style, units, model, lab; ends with a table of m
 
 .PHONY: nightly
 nightly: deps-all ## what takes longer: all searches, faults, mutations and scenarios; hours (root)
-	@hack/test model-all simulation chaos chaos-kubelet undone test-kubeadm test-capi
+	@hack/test model-all simulation chaos chaos-kubelet undone test-kubernetes test-capi
 
 .PHONY: deps
 deps: ## install the missing packages that the tests need besides Go
@@ -119,8 +119,12 @@ test-measures: bin/gotest ## only the part of test-lab that measures times (root
 	@cd e2e && ../bin/gotest -vet=off -count=1 -p 1 -timeout 30m $$(go list ./... | grep -E '$(MEASURES)')
 
 .PHONY: test-kubeadm
-test-kubeadm: deps-test-kubeadm ## kubeadm init and join with vipd as a static pod, and all faults of that pod (root)
+test-kubeadm: deps-test-kubeadm ## kubeadm init and join with vipd as a static pod, and all faults of that pod; K8S=1.36 for another version (root)
 	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/kubeadm -all
+
+.PHONY: test-kubernetes
+test-kubernetes: ## test-kubeadm with each version of Kubernetes that the lab can build; half an hour, and half an hour of builds (root)
+	@for version in $(KUBERNETES); do K8S=$$version $(MAKE) --no-print-directory test-kubeadm || exit; done
 
 .PHONY: test-capi
 test-capi: deps-test-capi ## only the part of test-lab with Cluster API's own API, webhooks and controllers (root)

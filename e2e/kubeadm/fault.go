@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 
@@ -47,6 +49,7 @@ func (c *Cluster) Faults() []failover.Fault {
 		// Kubelet makes the mirror pod anew, and leaves the static pod alone.
 		c.fault(record.Promise{Name: "poddeleted", Title: "pod deleted in the API"}, c.deletePod, nil),
 		c.fault(record.Promise{Name: "kubeletstopped", Title: "kubelet stopped"}, stopKubelet, startKubelet),
+		c.fault(record.Promise{Name: "addressrenewed", Title: "own address removed and added, kubelet restarted", Flickers: true, Within: handedOver}, c.renewAddress, nil),
 		// Kubelet starts it again, which may be in time to go on.
 		c.fault(record.Promise{Name: "containerkilled", Title: "SIGKILL to vipd's container", MayMove: true, Crippled: true, Within: ranOut}, killContainer, nil),
 		c.fault(record.Promise{Name: "manifestedited", Title: "manifest edited in place", Moves: true, Within: handedOver}, editManifest, nil),
@@ -103,6 +106,59 @@ func startKubelet(ctx context.Context, n *Node) error {
 		return nil
 	}
 	return n.StartKubelet(ctx)
+}
+
+// renewAddress removes the node's own address and adds it again, as a renewed DHCP lease and
+// `netplan apply` do, and starts a kubelet that takes the first address of the interface for the node's
+// own: without --node-ip, and with a name that leads to loopback, as Debian's installer writes it.
+func (c *Cluster) renewAddress(ctx context.Context, n *Node) error {
+	batch := fmt.Sprintf("address del %[1]s/24 dev %[2]s\naddress add %[1]s/24 dev %[2]s\nroute replace default via 192.168.35.1 dev %[2]s\n", n.IP, lab.Interface)
+	if _, err := n.Run(ctx, "sh", "-c", "printf '%s' \"$1\" | ip -batch -", "sh", batch); err != nil {
+		return err
+	}
+	short, cancel := context.WithTimeout(ctx, podTimeout)
+	defer cancel()
+	err := wait.Until(short, 10*time.Millisecond, func() (bool, error) {
+		all, err := n.Addresses()
+		return len(all) > 0 && all[0] == n.IP, err
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the VIP is behind the address of %s: %w", n.Name, err)
+	}
+	if _, err := n.Kubelet.Kill(); err != nil {
+		return err
+	}
+	restarted := metav1.Now()
+	if err := n.StartKubelet(ctx); err != nil {
+		return err
+	}
+	return c.other(n).withAPI(func(core *coreclient.CoreV1Client) error {
+		return wait.Until(short, 100*time.Millisecond, func() (bool, error) {
+			node, err := core.Nodes().Get(short, n.Name, metav1.GetOptions{})
+			if err != nil || !heardSince(node, restarted) {
+				return false, nil //nolint:nilerr // the API server of a node may be busy
+			}
+			return true, internalIP(node, n.IP.String())
+		})
+	})
+}
+
+// heardSince tells whether the kubelet of a node has written the node's state since an instant. The
+// state has whole seconds.
+func heardSince(node *corev1.Node, at metav1.Time) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.LastHeartbeatTime.After(at.Time)
+	})
+}
+
+// internalIP returns an error unless the kubelet takes only want for the node's address.
+func internalIP(node *corev1.Node, want string) error {
+	for _, a := range node.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP && a.Address != want {
+			return fmt.Errorf("the kubelet of %s takes %s for the node's address, want %s", node.Name, a.Address, want)
+		}
+	}
+	return nil
 }
 
 // killContainer kills vipd, which the kubelet starts again.

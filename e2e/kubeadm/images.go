@@ -17,7 +17,7 @@ import (
 
 const (
 	registry = "registry.k8s.io/"
-	// pauseImage is the one that kubeadm 1.36 asks for.
+	// pauseImage is what containerd takes for a pod's sandbox, whatever kubeadm's version asks for.
 	pauseImage = registry + "pause:3.10.2"
 	vipdImage  = "vipd:lab"
 )
@@ -31,7 +31,7 @@ func images(ctx context.Context, l *lab.Lab, bin lab.Binaries) ([]oci.Image, err
 		"etcd":                    bin.Etcd,
 		"pause":                   bin.Pause,
 	}
-	names, err := l.Nodes[0].Run(ctx, bin.Kubeadm, "config", "images", "list", "--kubernetes-version", lab.KubernetesVersion)
+	names, err := l.Nodes[0].Run(ctx, bin.Kubeadm, "config", "images", "list", "--kubernetes-version", lab.KubernetesVersion())
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
@@ -39,6 +39,9 @@ func images(ctx context.Context, l *lab.Lab, bin lab.Binaries) ([]oci.Image, err
 	for name := range strings.FieldsSeq(names) { // and of warnings
 		program, _, _ := strings.Cut(path.Base(name), ":")
 		if from, ok := programs[program]; ok && strings.HasPrefix(name, registry) {
+			if program == "pause" {
+				name = pauseImage
+			}
 			all = append(all, component(name, program, from))
 			delete(programs, program)
 		}

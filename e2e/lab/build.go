@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -42,15 +41,18 @@ type BuildOptions struct {
 	Kubelet bool
 }
 
-// ldflags set the real versions, which kubeadm checks, and omit 40 MB of symbols from the largest
-// program.
-var ldflags = strings.Join([]string{
-	"-s -w",
-	"-X k8s.io/component-base/version.gitVersion=" + KubernetesVersion,
-	"-X k8s.io/component-base/version.gitMajor=1",
-	"-X k8s.io/component-base/version.gitMinor=36",
-	"-X k8s.io/client-go/pkg/version.gitVersion=" + KubernetesVersion,
-}, " ")
+// ldflags returns the flags that set the real version, which kubeadm checks, and omit 40 MB of symbols
+// from the largest program.
+func ldflags(version string) string {
+	minor := strings.Split(version, ".")[1]
+	return strings.Join([]string{
+		"-s -w",
+		"-X k8s.io/component-base/version.gitVersion=" + version,
+		"-X k8s.io/component-base/version.gitMajor=1",
+		"-X k8s.io/component-base/version.gitMinor=" + minor,
+		"-X k8s.io/client-go/pkg/version.gitVersion=" + version,
+	}, " ")
+}
 
 // A target is a command to build.
 type target struct {
@@ -62,16 +64,22 @@ type target struct {
 
 const slow = "; the first time about 7 minutes on 2 idle cores, kept afterwards"
 
-var controlPlane = []target{
-	{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", ldflags, "kube-apiserver " + KubernetesVersion + slow},
-	{"kubeadm", "k8s.io/kubernetes/cmd/kubeadm", ldflags, "kubeadm " + KubernetesVersion},
-	{"etcd", "go.etcd.io/etcd/server/v3", ldflags, "etcd"},
-}
-
-var kubelet = []target{
-	{"kubelet", "k8s.io/kubernetes/cmd/kubelet", ldflags, "kubelet " + KubernetesVersion + "; a first build takes about 2 minutes"},
-	{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", ldflags, "kube-controller-manager " + KubernetesVersion},
-	{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", ldflags, "kube-scheduler " + KubernetesVersion},
+// kubernetesTargets returns the programs of a control plane, and with kubelet also those of nodes that
+// have one.
+func kubernetesTargets(version string, kubelet bool) []target {
+	flags := ldflags(version)
+	out := []target{
+		{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", flags, "kube-apiserver " + version + slow},
+		{"kubeadm", "k8s.io/kubernetes/cmd/kubeadm", flags, "kubeadm " + version},
+		{"etcd", "go.etcd.io/etcd/server/v3", flags, "etcd"},
+	}
+	if !kubelet {
+		return out
+	}
+	return append(out,
+		target{"kubelet", "k8s.io/kubernetes/cmd/kubelet", flags, "kubelet " + version + "; a first build takes about 2 minutes"},
+		target{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", flags, "kube-controller-manager " + version},
+		target{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", flags, "kube-scheduler " + version})
 }
 
 // pauseTarget is the process that holds a pod's namespaces.
@@ -86,20 +94,20 @@ func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
 	if err := opts.setDefaults(); err != nil {
 		return Binaries{}, err
 	}
-	source := filepath.Join(opts.Root, "e2e", "binaries")
-	key, err := cacheKey(ctx, source)
+	minor, err := kubernetesMinor()
+	if err != nil {
+		return Binaries{}, err
+	}
+	source, version := filepath.Join(opts.Root, "e2e", "binaries", minor), kubernetes[minor]
+	key, err := cacheKey(ctx, source, ldflags(version))
 	if err != nil {
 		return Binaries{}, err
 	}
 	dir := filepath.Join(opts.Cache, key)
 	vipd := filepath.Join(opts.Cache, "vipd-"+shortHash([]byte(opts.Root)))
 	pause := filepath.Join(dir, "pause")
-	targets := controlPlane
-	if opts.Kubelet {
-		targets = slices.Concat(controlPlane, kubelet)
-	}
 	err = withLock(ctx, opts.Cache, func() error {
-		if err := buildMissing(ctx, source, dir, targets, opts); err != nil {
+		if err := buildMissing(ctx, source, dir, kubernetesTargets(version, opts.Kubelet), opts); err != nil {
 			return err
 		}
 		if opts.Kubelet {
@@ -183,19 +191,19 @@ func findRoot() (string, error) {
 		return "", fmt.Errorf("find vipd's repository: %w", err)
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "e2e", "binaries", "go.mod")); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "e2e", "binaries")); err == nil {
 			return dir, nil
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("find vipd's repository: no e2e/binaries/go.mod here or above")
+			return "", errors.New("find vipd's repository: no e2e/binaries here or above")
 		}
 		dir = parent
 	}
 }
 
 // cacheKey returns a key that changes with everything that changes the binaries.
-func cacheKey(ctx context.Context, source string) (string, error) {
+func cacheKey(ctx context.Context, source, flags string) (string, error) {
 	var all []byte
 	for _, name := range []string{"go.mod", "go.sum"} {
 		b, err := os.ReadFile(filepath.Join(source, name))
@@ -209,7 +217,7 @@ func cacheKey(ctx context.Context, source string) (string, error) {
 		return "", fmt.Errorf("ask go for its version: %w", err)
 	}
 	all = append(all, version...)
-	return shortHash(append(all, ldflags...)), nil
+	return shortHash(append(all, flags...)), nil
 }
 
 func shortHash(b []byte) string {

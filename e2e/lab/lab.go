@@ -105,7 +105,7 @@ func (l *Lab) start(ctx context.Context, opts Options, say func(string)) error {
 	if opts.NetworkOnly {
 		return nil
 	}
-	say("making certificates with kubeadm " + KubernetesVersion)
+	say("making certificates with kubeadm " + KubernetesVersion())
 	if err := l.makePKI(ctx, opts.Binaries.Kubeadm); err != nil {
 		return err
 	}

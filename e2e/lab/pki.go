@@ -12,9 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// KubernetesVersion is the version that ../binaries pins.
-const KubernetesVersion = "v1.36.3"
-
 // kubeadmConfig is what kubeadm needs to create one node's files without the network: a version, an
 // address, a name, and the socket of a container runtime, which it would otherwise look for.
 var kubeadmConfig = template.Must(template.New("kubeadm").Parse(`apiVersion: kubeadm.k8s.io/v1beta4
@@ -67,7 +64,7 @@ func (l *Lab) makePKI(ctx context.Context, kubeadm string) error {
 func (n *Node) makePKI(ctx context.Context, kubeadm, cluster string) error {
 	var text strings.Builder
 	err := kubeadmConfig.Execute(&text, map[string]any{
-		"Node": n, "VIP": n.lab.VIP, "Port": Port, "Version": KubernetesVersion, "Cluster": cluster, "ServiceSubnet": serviceSubnet,
+		"Node": n, "VIP": n.lab.VIP, "Port": Port, "Version": KubernetesVersion(), "Cluster": cluster, "ServiceSubnet": serviceSubnet,
 	})
 	if err != nil {
 		return fmt.Errorf("write kubeadm config of %s: %w", n.Name, err)

@@ -16,6 +16,9 @@ type Program struct {
 	Title   string // for the progress display
 }
 
+// programFlags omit symbols.
+const programFlags = "-s -w"
+
 // BuildPrograms builds commands of the module in a folder as Build does: once, cached as long as
 // the module requires the same versions. It returns the folder of the commands.
 func BuildPrograms(ctx context.Context, opts BuildOptions, module string, programs ...Program) (string, error) {
@@ -23,14 +26,14 @@ func BuildPrograms(ctx context.Context, opts BuildOptions, module string, progra
 		return "", err
 	}
 	source := filepath.Join(opts.Root, module)
-	key, err := cacheKey(ctx, source)
+	key, err := cacheKey(ctx, source, programFlags)
 	if err != nil {
 		return "", err
 	}
 	dir := filepath.Join(opts.Cache, key)
 	var targets []target
 	for _, p := range programs {
-		targets = append(targets, target{p.Name, p.Package, "-s -w", p.Title})
+		targets = append(targets, target{p.Name, p.Package, programFlags, p.Title})
 	}
 	err = withLock(ctx, opts.Cache, func() error { return buildMissing(ctx, source, dir, targets, opts) })
 	return dir, err

@@ -40,7 +40,7 @@ func demo(ctx context.Context, s *screen, keep bool) (err error) {
 		return err
 	}
 	defer release()
-	s.line("Starting three control-plane nodes: real etcd and kube-apiserver %s, and vipd.", lab.KubernetesVersion)
+	s.line("Starting three control-plane nodes: real etcd and kube-apiserver %s, and vipd.", lab.KubernetesVersion())
 	l, err := lab.Start(ctx, lab.Options{Binaries: bin})
 	if err != nil {
 		return err

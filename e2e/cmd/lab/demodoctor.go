@@ -24,7 +24,7 @@ func newDemoDoctor(out *os.File) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s := newScreen(out)
-			s.line("Starting three control-plane nodes: real etcd and kube-apiserver %s, and vipd.", lab.KubernetesVersion)
+			s.line("Starting three control-plane nodes: real etcd and kube-apiserver %s, and vipd.", lab.KubernetesVersion())
 			return lab.With(cmd.Context(), failover.LabOptions, func(l *lab.Lab) error { return demoDoctor(cmd.Context(), s, l) })
 		},
 	}

@@ -29,7 +29,7 @@ type Machine struct {
 func ThisMachine(ctx context.Context, bin lab.Binaries) Machine {
 	return Machine{
 		CPU: valueOf("/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), MemoryGiB: memoryGiB(),
-		Kernel: firstLine(ctx, "uname", "-srm"), Go: strings.TrimPrefix(runtime.Version(), "go"), Kubernetes: lab.KubernetesVersion,
+		Kernel: firstLine(ctx, "uname", "-srm"), Go: strings.TrimPrefix(runtime.Version(), "go"), Kubernetes: lab.KubernetesVersion(),
 		Etcd:       strings.TrimPrefix(firstLine(ctx, bin.Etcd, "--version"), "etcd Version: "),
 		Keepalived: strings.TrimPrefix(firstLine(ctx, "keepalived", "--version"), "Keepalived "),
 		Commit:     firstLine(ctx, "git", "describe", "--always", "--dirty"),

@@ -71,7 +71,7 @@ func Machine() (string, error) {
 		return "", fmt.Errorf("ask for the memory: %w", err)
 	}
 	return fmt.Sprintf("%d processors, %d GiB, Linux %s, Kubernetes %s", runtime.NumCPU(),
-		(info.Totalram*uint64(info.Unit))>>30, unix.ByteSliceToString(name.Release[:]), lab.KubernetesVersion), nil
+		(info.Totalram*uint64(info.Unit))>>30, unix.ByteSliceToString(name.Release[:]), lab.KubernetesVersion()), nil
 }
 
 // Problems returns an error if two machines answered at once, or a point failed.
