@@ -143,6 +143,8 @@ func (m *migration) editPod(p foundPod) error {
 	switch {
 	case p.variable && p.kind == "ClusterClass":
 		m.note(p.job.fileLine(p.n.Line), "this is the content of a file whose path is elsewhere in the class, and does not change, although the manifest is vipd's now")
+	case p.variable && p.kind == "":
+		m.note(p.job.fileLine(p.n.Line), "this is the content of a file whose path is elsewhere, and does not change, although the manifest is vipd's now")
 	case p.variable:
 		m.note(p.job.fileLine(p.n.Line), "the ClusterClass sets the path of this manifest on the node, which does not change: "+kubeVipPath+" with CAPV's classes, although the manifest is vipd's now")
 	}
@@ -176,10 +178,7 @@ func (m *migration) keepsHelpers(kind string) bool {
 
 // editFile renames the manifest, and removes what only kube-vip needs.
 func (m *migration) editFile(f *foundFile) error {
-	content := get(f.entry, "content")
-	if content != nil && content.Kind == yaml.AliasNode {
-		content = content.Alias
-	}
+	content := contentOf(f.entry)
 	name := str(get(f.entry, "path"))
 	if name == "" {
 		return nil
@@ -244,7 +243,7 @@ func inVipd(name string) string { return path.Join(path.Dir(name), path.Base(vip
 func (m *migration) free(f *foundFile, name, renamed string) error {
 	for _, other := range m.files {
 		taken := str(get(other.entry, "path"))
-		content := get(other.entry, "content")
+		content := contentOf(other.entry)
 		switch {
 		case other.object != f.object || taken == name:
 			continue
@@ -267,18 +266,20 @@ func (m *migration) emptyManifest(f *foundFile, content *yaml.Node) error {
 		return f.job.refuse(node, "the manifest is in the Secret "+secret, "migrate the manifest in the Secret (kubectl get secret "+secret+" -o go-template), and name the file vipd.yaml here by hand")
 	case str(get(f.entry, "encoding")) != "":
 		return f.job.refuse(node, "the manifest is encoded ("+str(get(f.entry, "encoding"))+")", "write it as plain text, without encoding, and migrate again")
-	case content == nil || str(content) == "" && m.byVariable:
+	case (content == nil || str(content) == "") && (m.byVariable || strings.HasSuffix(f.kind, "Template") || f.kind == "ClusterClass"):
 		m.byVariable = true
 		return nil
+	case content == nil || str(content) == "":
+		return f.job.refuse(node, "the content of kube-vip's manifest is not here", "migrate the manifest where it is, and name the file vipd.yaml here by hand; or write its text here, and migrate again")
+	}
+	if strings.Contains(str(content), "vipd") && !imageLine.MatchString(str(content)) {
+		return nil // the path that commands refer to, or a class's, and vipd's manifest
 	}
 	if _, reason := unrendered(str(content)); reason != "" {
 		return f.job.refuse(content, reason, rendered)
 	}
 	if script(str(content)) != nil {
 		return f.job.refuse(content, scripted, scriptsWay)
-	}
-	if strings.Contains(str(content), "vipd") {
-		return nil // the class's path, vipd's manifest
 	}
 	if in, err := newJob(content.Value); err == nil && !slices.ContainsFunc(in.docs, func(d *yaml.Node) bool { return get(root(d), "kind") == nil || str(get(root(d), "kind")) == "Pod" }) {
 		return nil // other objects, such as kube-vip's RBAC
@@ -288,7 +289,7 @@ func (m *migration) emptyManifest(f *foundFile, content *yaml.Node) error {
 
 func (m *migration) drop(f *foundFile, line int, name, why string) error {
 	m.dropped = append(m.dropped, name)
-	m.gone[get(f.entry, "content")] = true
+	m.gone[contentOf(f.entry)] = true
 	m.note(line, name+" dropped: "+why)
 	m.removals = append(m.removals, f.list)
 	return nil
@@ -296,7 +297,7 @@ func (m *migration) drop(f *foundFile, line int, name, why string) error {
 
 // editScript changes a script that refers to kube-vip's manifest to refer to vipd's.
 func (m *migration) editScript(f foundFile) error {
-	name, content := str(get(f.entry, "path")), get(f.entry, "content")
+	name, content := str(get(f.entry, "path")), contentOf(f.entry)
 	if m.hasPod(f.job, content) || m.keepsHelpers(f.kind) || slices.Contains(m.dropped, name) {
 		return nil
 	}
@@ -312,10 +313,13 @@ func (m *migration) editScript(f foundFile) error {
 func (m *migration) editTexts() error {
 	done := make(map[*yaml.Node]bool)
 	for _, f := range m.files {
-		done[get(f.entry, "path")], done[get(f.entry, "content")] = true, true
+		done[get(f.entry, "path")], done[contentOf(f.entry)] = true, true
 	}
 	for _, c := range m.commands {
 		done[c.n] = true
+		for _, word := range c.n.Content {
+			done[word] = true
+		}
 	}
 	for _, t := range m.texts {
 		if text := str(t.n); generated.MatchString(text) && strings.Contains(text, "-controlplane") {
@@ -404,7 +408,7 @@ func (m *migration) hasPod(j *job, content *yaml.Node) bool {
 // editCommand removes a command that only prepares kube-vip's manifest, and changes one that does
 // more to refer to vipd's.
 func (m *migration) editCommand(c foundCommand) error {
-	text := str(c.n)
+	text := textOf(c.n)
 	line := c.job.fileLine(c.n.Line)
 	if generated.MatchString(text) || kubeVipName.MatchString(text) && heredoc.MatchString(text) {
 		return c.job.refuse(c.n, "a command writes kube-vip's manifest on the node",
@@ -425,7 +429,7 @@ func (m *migration) editCommand(c foundCommand) error {
 			m.note(line, "this command refers to "+name+", which is removed, and does more: remove the reference by hand")
 		}
 	}
-	if old, err := m.rename(c.job, c.n); old != "" || err != nil {
+	if old, err := m.renameWords(c); old != "" || err != nil {
 		m.note(line, "this command refers to "+old+" and was changed to "+path.Base(vipdPath)+": check the result, and apply it together with the manifest")
 		return err
 	}
@@ -433,6 +437,24 @@ func (m *migration) editCommand(c foundCommand) error {
 		m.note(line, "this command makes the name kubernetes known on the node; vipd does not need that, and the command was not changed")
 	}
 	return nil
+}
+
+// renameWords does rename for a command, which may be a list of words.
+func (m *migration) renameWords(c foundCommand) (string, error) {
+	if c.n.Kind != yaml.SequenceNode {
+		return m.rename(c.job, c.n)
+	}
+	var all []string
+	for _, word := range c.n.Content {
+		old, err := m.rename(c.job, word)
+		if err != nil {
+			return "", err
+		}
+		if old != "" && !slices.Contains(all, old) {
+			all = append(all, old)
+		}
+	}
+	return strings.Join(all, " and "), nil
 }
 
 var placeholder = regexp.MustCompile(`\$+\{[^}]*\}`)
@@ -450,7 +472,7 @@ func placeholdersOf(src string) []string {
 // lint returns an error if a manifest would reach a node changed.
 func (m *migration) lint() error {
 	for _, f := range m.files {
-		content := get(f.entry, "content")
+		content := contentOf(f.entry)
 		if !m.hasPod(f.job, content) {
 			continue
 		}

@@ -115,7 +115,7 @@ func (m *migration) checkCommands() error {
 				return &Refusal{Line: t.line(max(1, lineOf(text, strings.TrimSpace(at)))), Reason: "a program changes kube-vip's manifest by its structure, which vipd's manifest does not have: " + strings.TrimSpace(at), Way: byHand}
 			}
 			for _, s := range statements(strings.ReplaceAll(text, "\\\n", " ")) {
-				r := w.lost(s)
+				r := w.lost(s, text)
 				if r == nil {
 					r = w.lostName(s)
 				}
@@ -152,10 +152,12 @@ func beginning(statement string) string {
 	return statement
 }
 
-// loop matches the condition of a loop; waiting matches other programs that wait.
+// loop is the condition of a loop, and waiting another program that waits.
 var (
 	loop    = regexp.MustCompile(`(?:^|[;\s])(?:until|while)\s([^;\n]*)`)
 	waiting = regexp.MustCompile(`kubectl\s[^;\n]*\b(?:wait|rollout\s+status)\b[^;\n]*`)
+	// needing is a command that ends a script if something is not there.
+	needing = regexp.MustCompile(`[^;\n]*\|\|\s*\{?\s*(?:exit|return|false)\b`)
 )
 
 // waits refuses a command that waits for kube-vip itself, and so would wait for ever.
@@ -163,13 +165,13 @@ func (m *migration) waits(t foundText, text string) error {
 	if len(m.all()) == 0 {
 		return nil
 	}
-	for _, found := range append(loop.FindAllString(text, -1), waiting.FindAllString(text, -1)...) {
+	for _, found := range slices.Concat(loop.FindAllString(text, -1), waiting.FindAllString(text, -1), needing.FindAllString(text, -1)) {
 		rest := found
 		for _, w := range m.all() {
 			rest = strings.ReplaceAll(rest, w.path, "")
 		}
 		if kubeVipName.MatchString(rest) && !accessory.MatchString(rest) && !strings.Contains(rest, "kube-vip.yaml") {
-			return &Refusal{Line: t.line(max(1, lineOf(text, strings.TrimSpace(found)))), Reason: "this command waits for kube-vip, which does not run any more: " + shorten(strings.TrimSpace(found)),
+			return &Refusal{Line: t.line(max(1, lineOf(text, strings.TrimSpace(found)))), Reason: "this command waits for kube-vip, or ends without it, and kube-vip does not run any more: " + shorten(strings.TrimSpace(found)),
 				Way: "let it wait for vipd, or remove it, and migrate again"}
 		}
 	}
@@ -182,15 +184,17 @@ var (
 	writesFile = regexp.MustCompile(`>|\s(?:--in-?place|-[a-zA-Z]*i)|\bsponge\b`)
 )
 
-// lost returns a refusal if a statement changes the manifest in a way that vipd's manifest does not
-// allow for, without a line.
-func (w replaced) lost(statement string) *Refusal {
+// lost returns a refusal if a statement of a text changes the manifest in a way that vipd's manifest
+// does not allow for, without a line.
+func (w replaced) lost(statement, text string) *Refusal {
 	at := editor.FindStringSubmatchIndex(statement)
 	if at == nil {
 		return nil
 	}
 	program, rest := statement[at[2]:at[3]], statement[at[2]:]
-	if words := strings.Fields(rest); !w.touched(statement) && strings.HasPrefix(words[len(words)-1], "/") {
+	words := strings.Fields(rest)
+	last := words[len(words)-1]
+	if !w.touched(statement) && strings.HasPrefix(last, "/") {
 		return nil // another file
 	}
 	if program == "kubectl" && !strings.Contains(rest, "kustomize") && !strings.Contains(rest, "--local") {
@@ -202,11 +206,24 @@ func (w replaced) lost(statement string) *Refusal {
 	if setsAdminBySelection(rest) || !writesFile.MatchString(rest) && !slices.Contains([]string{"ed", "ex", "patch", "python", "python3", "ruby"}, program) {
 		return nil
 	}
-	if !w.touched(statement) && !strings.Contains(statement, "$") {
+	if !w.touched(statement) && !fileInVariable.MatchString(last) || w.writesElsewhere(rest, text) {
 		return nil
 	}
 	return &Refusal{Reason: fmt.Sprintf("a command changes kube-vip's manifest by its structure (%s), which vipd's manifest does not have: %s", program, shorten(statement)),
 		Way: byHand}
+}
+
+// fileInVariable matches a word that may stand for the manifest.
+var fileInVariable = regexp.MustCompile(`^["']?\$|^\{\}`)
+
+// output is where a statement writes to.
+var output = regexp.MustCompile(`[^>=]>\s*["']?([^\s"'>&]+)["']?\s*$`)
+
+// writesElsewhere tells whether the output of a statement goes to another file, which a text does not
+// use any more: the statement only reads the manifest.
+func (w replaced) writesElsewhere(statement, text string) bool {
+	to := output.FindStringSubmatch(statement)
+	return to != nil && !w.touched(to[1]) && !strings.Contains(to[1], "$") && strings.Count(text, to[1]) == 1
 }
 
 const byHand = "write into the manifest what the command sets (the image: --image), remove the command, and migrate again; vipd needs neither admin.conf nor the name kubernetes"
@@ -253,7 +270,7 @@ func (w replaced) lostBySed(statement string) *Refusal {
 	}
 	for _, op := range ops {
 		for _, re := range op.patterns {
-			if op.structural && len(matching(re, w.after)) > 0 {
+			if op.structural && slices.ContainsFunc(matching(re, w.after), func(line string) bool { return !commentLine.MatchString(line) }) {
 				return &Refusal{Reason: fmt.Sprintf("a command deletes or inserts lines of kube-vip's manifest at %q, which is in vipd's manifest as well: %s", re, shorten(statement)), Way: byHand}
 			}
 			if r := w.lostMatch(re, "a command"); r != nil {

@@ -106,6 +106,9 @@ func TestCommands(t *testing.T) {
 		"an image":              refused("sed -i 's#ghcr.io/kube-vip/kube-vip#mirror.local/kube-vip#'"+f, "sed -i", "ghcr.io/kube-vip/kube-vip"),
 		"in a script":           {src: controlPlane("KubeadmControlPlane", entry(onNode, nic), entry("/opt/a.sh", "#!/bin/sh\nset -e\nsed -i 's/vip_arp/x/' \\\n  "+onNode+"\n")), refused: true, at: "sed -i", says: "vip_arp"},
 		"in a loop":             refused("for f in /etc/kubernetes/manifests/*.yaml; do\n  sed -i '/cp_enable/,+1d' \"$f\"\ndone", "sed -i", "cp_enable"),
+		"a read into a file":    stays(`awk '/name: address/{getline; print $2}'`+f+` > /run/vip`, "/etc/kubernetes/manifests/vipd.yaml"),
+		"another read":          stays("ls"+f+"\nkubectl get nodes -o json | jq -r \".items[$N]\" > /run/node", "/run/node"),
+		"comments, deleted":     stays(`sed -i '/^ *#/d'`+f, "/etc/kubernetes/manifests/vipd.yaml"),
 		"a read":                refused(`NIC=$(grep -A1 vip_interface`+f+` | tail -1)`, "grep", "looks for vip_interface in kube-vip's manifest"),
 		"a read of the address": stays(`VIP=$(grep -A1 "name: address"`+f+` | tail -1)`, "/etc/kubernetes/manifests/vipd.yaml"),
 		"lines, deleted":        refused("sed -i '/tolerations:/,+5d; /securityContext/d'"+f, "sed -i", "deletes or inserts lines of kube-vip's manifest at \"securityContext\""),
@@ -114,11 +117,13 @@ func TestCommands(t *testing.T) {
 		"awk":                   refused(`awk '/vip_interface/{print; getline; sub("eth0","eth1")} {print}'`+f+" > /tmp/a && mv /tmp/a"+f, "awk", "by its structure (awk)"),
 		"python":                refused("python3 -c 'import yaml'"+f, "python3", "a program changes kube-vip's manifest by its structure"),
 		"kustomize":             refused("kubectl kustomize /srv > "+onNode, "", "a command writes kube-vip's manifest"),
-		"kubectl patch":         refused("kubectl patch --local -o yaml -f"+f+" --type json -p '[]' > /srv/a.yaml", "kubectl", "by its structure (kubectl)"),
+		"kubectl patch":         refused("kubectl patch --local -o yaml -f"+f+" --type json -p '[]' > /srv/a.yaml && mv /srv/a.yaml"+f, "kubectl", "by its structure (kubectl)"),
 
 		// Waiting for kube-vip.
-		"waits":             refused("until crictl ps | grep -q kube-vip; do sleep 1; done", "until", "waits for kube-vip, which does not run any more"),
+		"waits":             refused("until crictl ps | grep -q kube-vip; do sleep 1; done", "until", "waits for kube-vip, or ends without it"),
 		"waits by kubectl":  refused("kubectl -n kube-system wait --for=condition=Ready pod/kube-vip-$(hostname)", "kubectl", "waits for kube-vip"),
+		"needs it":          refused("crictl ps | grep -q kube-vip || exit 1", "crictl", "or ends without it"),
+		"needs the file":    stays("[ -f"+f+" ] || exit 1", "[ -f /etc/kubernetes/manifests/vipd.yaml ] || exit 1"),
 		"waits for a file":  stays("until [ -f"+f+" ]; do sleep 1; done", "/etc/kubernetes/manifests/vipd.yaml ]"),
 		"waits for another": stays("until crictl ps | grep -q etcd; do sleep 1; done; ls"+f, "grep -q etcd"),
 	} {

@@ -75,6 +75,7 @@ func (m *migration) read(p foundPod, raw string) (r *reader, kept bool, err erro
 			return r, false, err
 		}
 	}
+	r.registry()
 	r.others()
 	return r, false, nil
 }
@@ -366,6 +367,17 @@ func (r *reader) setting(v variable, resolved string) error {
 			return r.refuse(v.node, fmt.Sprintf("two addresses, %s and %s", r.out.Address, v.value), "keep one of address and vip_address, and migrate again")
 		}
 		r.out.Address = v.value
+	case "interface":
+		if strings.Contains(resolved, ",") {
+			return r.refuse(v.node, fmt.Sprintf("%s=%s is not the name of one interface", v.name, v.value), "write one, or none to choose it by the subnet of the address, and migrate again")
+		}
+		r.set("interface", v.value)
+	case "node-name":
+		if strings.Contains(r.pod.kind, "ControlPlane") && !isPlaceholder("node-name", resolved) && !placeholder.MatchString(v.value) {
+			r.note(r.line(v.node), fmt.Sprintf("%s=%s removed: each node would have this name; vipd uses the node's own", v.name, v.value))
+			return nil
+		}
+		r.set("node-name", v.value)
 	case "lease-name":
 		if namespace, name, ok := strings.Cut(v.value, "/"); ok {
 			r.set("lease-namespace", namespace)
@@ -552,6 +564,28 @@ var carried = []string{
 	"spec.containers", "spec.hostNetwork", "spec.hostAliases", "spec.volumes", "spec.priorityClassName", "spec.priority", "spec.restartPolicy",
 	"container.name", "container.image", "container.imagePullPolicy", "container.args", "container.command", "container.env",
 	"container.securityContext", "container.volumeMounts", "container.livenessProbe", "container.readinessProbe", "container.startupProbe",
+}
+
+// public are the registries of kube-vip's images.
+var public = []string{"ghcr.io", "docker.io", "public.ecr.aws", "quay.io"}
+
+// registryOf returns the registry of an image; without one, it is docker.io.
+func registryOf(image string) string {
+	host, _, ok := strings.Cut(image, "/")
+	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
+		return "docker.io"
+	}
+	return host
+}
+
+// registry warns that kube-vip's image comes from a registry of its own, from which nodes may have
+// to pull vipd's as well.
+func (r *reader) registry() {
+	n := get(r.n, "image")
+	image, known := resolve(str(n))
+	if host := registryOf(image); known && !slices.Contains(public, host) && host != registryOf(r.out.Image) {
+		r.notes = append(r.notes, Note{Line: r.line(n), Loss: true, Text: "kube-vip's image comes from " + host + ", and vipd's from " + registryOf(r.out.Image) + " (" + r.out.Image + "): if nodes cannot pull from there, copy vipd's image to " + host + ", and give it with --image"})
+	}
 }
 
 // others notes the fields that are not carried over.

@@ -23,6 +23,19 @@ func (at place) inline(n *yaml.Node) bool {
 	return get(n, "content") != nil || get(n, "data") != nil && get(n, "dst") != nil || get(n, "contents", "inline") != nil
 }
 
+// contentOf returns the content of the file that a mapping is about, nil if it is not here: content,
+// and Ignition's contents.inline.
+func contentOf(n *yaml.Node) *yaml.Node {
+	content := get(n, "content")
+	if content == nil {
+		content = get(n, "contents", "inline")
+	}
+	if content != nil && content.Kind == yaml.AliasNode {
+		return content.Alias
+	}
+	return content
+}
+
 // fileOf returns the path of the file that a mapping is about: Cluster API's and cloud-init's path,
 // Ansible's dest, k0sctl's dst.
 func fileOf(n *yaml.Node) string {
@@ -48,7 +61,8 @@ func (m *migration) checkInPlace() error {
 				continue
 			}
 			re, err := regexp.Compile(str(get(e.n, "regexp")))
-			if get(e.n, "replace") == nil || err != nil {
+			line := get(e.n, "line") != nil && get(e.n, "regexp") != nil && err == nil && len(matching(re, w.after)) > 0
+			if get(e.n, "replace") == nil && !line || err != nil {
 				return e.job.refuse(e.n, "a task of Ansible changes lines of kube-vip's manifest, and adds a line to a manifest that has none of them, as vipd's", byHand)
 			}
 			if r := w.lostMatch(re, "a task of Ansible"); r != nil {
@@ -63,7 +77,7 @@ func (m *migration) checkInPlace() error {
 // isChart tells whether a mapping is an object that installs kube-vip's Helm chart.
 func isChart(n *yaml.Node) bool {
 	kind := str(get(n, "kind"))
-	return slices.Contains([]string{"HelmChart", "HelmChartConfig", "HelmRelease", "HelmChartProxy", "HelmRepository", "Application"}, kind) && namesKubeVip(get(n, "spec"))
+	return slices.Contains([]string{"HelmChart", "HelmChartConfig", "HelmRelease", "HelmChartProxy", "HelmRepository", "Application", "ApplicationSet"}, kind) && namesKubeVip(get(n, "spec"))
 }
 
 // patchesKubeVip returns the line where a Kustomization changes kube-vip's manifest, 0 for nowhere.
@@ -71,9 +85,14 @@ func patchesKubeVip(n *yaml.Node) int {
 	if kind := str(get(n, "kind")); kind != "Kustomization" && kind != "Component" {
 		return 0
 	}
-	for _, key := range []string{"patches", "patchesStrategicMerge", "patchesJson6902", "images", "replacements"} {
-		if found := get(n, key); namesKubeVip(found) {
-			return found.Line
+	if images := get(n, "images"); namesKubeVip(images) {
+		return images.Line
+	}
+	for _, key := range []string{"patches", "patchesJson6902"} {
+		for _, patch := range items(get(n, key)) {
+			if target := get(patch, "target"); namesKubeVip(target) {
+				return target.Line
+			}
 		}
 	}
 	return 0

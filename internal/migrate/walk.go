@@ -179,7 +179,7 @@ func (m *migration) walkItems(j *job, parent, seq *yaml.Node, key string, at pla
 			l.up = up
 			m.patch(l)
 			continue
-		case key == "files":
+		case key == "files" || key == "write_files":
 			m.files = append(m.files, foundFile{job: j, entry: item, list: l, kind: m.kind, object: m.object})
 		case slices.Contains(commandKeys, key):
 			m.commands = append(m.commands, foundCommand{job: j, n: item, list: l, kind: m.kind})
@@ -199,15 +199,23 @@ func (m *migration) walkWords(j *job, item *yaml.Node) {
 	if item.Kind != yaml.SequenceNode {
 		return
 	}
+	m.texts = append(m.texts, foundText{job: j, kind: m.kind, n: &yaml.Node{Kind: yaml.ScalarNode, Value: textOf(item), Line: item.Line, Column: item.Column}})
+}
+
+// textOf returns the text of a command, which may be a list of words.
+func textOf(n *yaml.Node) string {
+	if n.Kind != yaml.SequenceNode {
+		return str(n)
+	}
 	var words []string
-	for _, n := range item.Content {
+	for _, n := range n.Content {
 		word := str(n)
 		if strings.ContainsAny(word, " \t\n;|&$*\"") {
 			word = "'" + word + "'"
 		}
 		words = append(words, word)
 	}
-	m.texts = append(m.texts, foundText{job: j, kind: m.kind, n: &yaml.Node{Kind: yaml.ScalarNode, Value: strings.Join(words, " "), Line: item.Line, Column: item.Column}})
+	return strings.Join(words, " ")
 }
 
 // walkString parses a string that may contain a manifest or file entries.
