@@ -665,6 +665,27 @@ func TestLinkDown(t *testing.T) {
 	})
 }
 
+// TestLinkServesAgainUnreported: the kernel reports addresses and links to vipd, and no routes. A
+// holder that looked while its route was missing for a moment, as when NetworkManager adds an address
+// and then its route, keeps the VIP.
+func TestLinkServesAgainUnreported(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		w := holding(t)
+		w.grant(1, time.Minute)
+		w.pass(10 * time.Second) // until all else that wakes the Manager is over
+		w.expect("renewed", "permit 1", "put a 1m1s")
+		w.change(func() { w.seen.Places = down })
+		w.expect("the route is missing", "no campaign a")
+		w.pass(10 * time.Millisecond)
+		w.mu.Lock()
+		w.seen.Places = up
+		w.mu.Unlock()
+		w.pass(linkDownTimeout)
+		w.expect("the route was back after 10 ms", "permit 1", "put a 51s", "announce a", "campaign a")
+		_, _ = w.end()
+	})
+}
+
 // TestCannotPut: a node that cannot add the address gives the grant back and lets others try.
 func TestCannotPut(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
