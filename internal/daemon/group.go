@@ -70,10 +70,11 @@ func newGroup(n *node, s GroupSpec, network *network, fence fence, board *status
 		Observe: as[vip.Report](g.observe), Slack: fence.slack(), Alarm: alarm.Set, Log: log.Named("vip"),
 	})
 	g.unreached = &unreached{node: c.Node, serverOf: n.servers.serverOf, ready: n.api.Readyz, write: store.ReportUnreached, wrote: g.manager.Unreached,
-		log: log.Named("reach"), now: boottime.Now, due: make(chan struct{}, 1)}
+		sameWay: network.sameWay, lastFailed: func() boottime.Instant { return 0 }, log: log.Named("reach"), now: boottime.Now, due: make(chan struct{}, 1)}
 	network.nudge, network.listen = g.manager.Changed, g.listener.Watch
 	if c.ProbeInterval > 0 {
 		g.prober = reach.New(reach.Options{Ask: g.ask, Every: c.ProbeInterval, Idle: g.manager.Holds, Expected: g.report.heldByAnother, Observe: as[reach.Outage](g.observe)})
+		g.unreached.lastFailed = g.prober.Failed
 	}
 	return g, nil
 }

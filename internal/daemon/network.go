@@ -183,6 +183,17 @@ func linkNames(links []netif.Link) string {
 	return strings.Join(out, ", ")
 }
 
+// sameWay tells whether this node's packets for a server (host:port) and for the addresses leave
+// through the same interface, to the same gateway if any. The result is false if that is not known.
+func (n *network) sameWay(server string) bool {
+	to, err := netip.ParseAddrPort(server)
+	if err != nil {
+		return false // a name
+	}
+	same, err := n.handle.SameWay(to.Addr(), n.addresses[0])
+	return err == nil && same
+}
+
 // Put adds all addresses, or extends their lifetime.
 func (n *network) Put(places vip.Places, valid time.Duration) error {
 	now, err := n.observer.Fresh()

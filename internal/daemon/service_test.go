@@ -216,3 +216,18 @@ func receive[T any](t *testing.T, c <-chan T) (v T) {
 	}
 	return v
 }
+
+// TestSameWay: a server in another network than the VIP tells nothing about the VIP's network, and
+// neither does one behind a gateway.
+func TestSameWay(t *testing.T) {
+	ns, n, _ := observedNetwork(t)
+	usable(t, n)
+	ns.Spare("eth1")
+	ns.AddAddr("eth1", "10.9.0.1/24")
+	must(t, ns.Links.RouteAdd(&netlink.Route{Gw: net.IPv4(192, 168, 35, 254)}))
+	for server, want := range map[string]bool{"192.168.35.50:6443": true, "10.9.0.2:6443": false, "10.10.0.1:6443": false, "control-plane-2:6443": false} {
+		if got := n.sameWay(server); got != want {
+			t.Errorf("%s: %t", server, got)
+		}
+	}
+}

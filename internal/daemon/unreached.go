@@ -18,6 +18,9 @@ const (
 	// unreachedAfter is how long the VIP has not answered, and how long its holder has held it, before
 	// this node reports the holder: a move, and a failure that ends the lease, are over by then.
 	unreachedAfter = 5 * time.Second
+	// probedFor is the minimum time between the first and the last probe that failed: a probe fails
+	// up to a second after it was sent, and probes are up to a quarter of a second apart by then.
+	probedFor = unreachedAfter - 1500*time.Millisecond
 	// reportEvery is the minimum time between two reports.
 	reportEvery = 5 * time.Second
 	// reportTimeout bounds the question and the write of one report.
@@ -30,6 +33,11 @@ type unreached struct {
 	node string
 	// serverOf returns the API server of a node, "" if it is not known.
 	serverOf func(node string) string
+	// sameWay tells whether this node's packets for that server and for the VIP leave through the
+	// same interface. If not, the network of the VIP may have failed on this node's side.
+	sameWay func(server string) bool
+	// lastFailed returns when the newest probe of the VIP that failed was sent.
+	lastFailed func() boottime.Instant
 	// ready asks an API server whether it is ready.
 	ready func(ctx context.Context, server string) (status int, body string, known bool, err error)
 	// write reports the holder of a term.
@@ -87,7 +95,7 @@ func (u *unreached) managerReported(r vip.Report) {
 func (u *unreached) isDue() bool {
 	now, o := u.now(), u.lease
 	return o.Holder != "" && o.Holder != u.node && u.serves && u.dark != 0 &&
-		now.Sub(u.dark) >= unreachedAfter && now.Sub(u.since) >= unreachedAfter && (u.last == 0 || now.Sub(u.last) >= reportEvery)
+		now.Sub(u.dark) >= unreachedAfter && u.lastFailed().Sub(u.dark) >= probedFor && now.Sub(u.since) >= unreachedAfter && (u.last == 0 || now.Sub(u.last) >= reportEvery)
 }
 
 // run reports until ctx ends.
@@ -108,7 +116,7 @@ func (u *unreached) report(ctx context.Context) {
 	due, o := u.isDue(), u.lease
 	u.mu.Unlock()
 	server := u.serverOf(o.Holder)
-	if !due || server == "" {
+	if !due || server == "" || !u.sameWay(server) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)

@@ -27,6 +27,10 @@ func TestWhenTheHolderIsReported(t *testing.T) {
 		{"a short outage", func(u *unreached, now *boottime.Instant) {
 			u.outageChanged(reach.Outage{Began: now.Add(-unreachedAfter + 1)})
 		}, ""},
+		{"one failed probe, and this process was stopped", func(u *unreached, now *boottime.Instant) {
+			u.lastFailed = func() boottime.Instant { return now.Add(-unreachedAfter) }
+		}, ""},
+		{"the holder's server is in another network", func(u *unreached, _ *boottime.Instant) { u.sameWay = func(string) bool { return false } }, ""},
 		{"a new holder", func(u *unreached, now *boottime.Instant) {
 			u.leaseObserved(election.Observation{Holder: "n3", Term: 8, At: now.Add(-unreachedAfter + 1)})
 		}, ""},
@@ -55,7 +59,9 @@ func TestWhenTheHolderIsReported(t *testing.T) {
 					reported = holder
 					return by == "n1", nil
 				},
-				wrote: func(by string) { wrote = by }}
+				wrote:      func(by string) { wrote = by },
+				sameWay:    func(server string) bool { return server == "192.168.35.12:6443" },
+				lastFailed: func() boottime.Instant { return now.Add(-time.Second) }}
 			u.managerReported(vip.Report{State: vip.State{Places: vip.Places{{Link: vip.Link{Index: 2, MAC: "a", Up: true}}}}})
 			u.leaseObserved(election.Observation{Holder: "n2", Term: 7, At: now.Add(-unreachedAfter)})
 			u.outageChanged(reach.Outage{Began: now.Add(-unreachedAfter), Err: errors.New("no route to host")})

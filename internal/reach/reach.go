@@ -7,6 +7,7 @@ package reach
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vipd-io/vipd/pkg/boottime"
@@ -54,8 +55,9 @@ const (
 
 // Prober sends the probes. Create it with New and call Run.
 type Prober struct {
-	opts Options
-	wake chan struct{} // one slot
+	opts   Options
+	wake   chan struct{} // one slot
+	failed atomic.Int64  // see Failed
 }
 
 // New returns a Prober that sends nothing before Run.
@@ -79,6 +81,10 @@ func (p *Prober) Nudge() {
 	default:
 	}
 }
+
+// Failed returns when the newest probe that failed was sent, 0 for none. A process that was stopped
+// for a minute may have one failed probe, sent a minute ago, and no outage of a minute.
+func (p *Prober) Failed() boottime.Instant { return boottime.Instant(p.failed.Load()) }
 
 // answer is the outcome of a probe.
 type answer struct {
@@ -105,6 +111,9 @@ func (p *Prober) Run(ctx context.Context) error {
 			return nil
 		case a := <-answers:
 			pending--
+			if a.known && a.err != nil {
+				p.failed.Store(max(p.failed.Load(), int64(a.sent)))
+			}
 			if r.answered(a, p.opts.Expected()) {
 				p.opts.Observe(r.outage)
 			}

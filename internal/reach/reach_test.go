@@ -84,6 +84,27 @@ func TestOutage(t *testing.T) {
 	})
 }
 
+// TestFailed: the newest failed probe is known during an outage, and one that is answered does not
+// count.
+func TestFailed(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		c := run(t)
+		time.Sleep(1500 * time.Millisecond)
+		if got := c.prober.Failed(); got != 0 {
+			t.Errorf("failed at %v without a failure", got)
+		}
+		c.mute.Store(true)
+		time.Sleep(6 * time.Second)
+		c.mute.Store(false)
+		last := c.prober.Failed()
+		time.Sleep(5 * time.Second)
+		if last.Sub(at(2*time.Second)) < 4*time.Second || c.prober.Failed().Sub(last) > timeout {
+			t.Errorf("failed at %v and at %v", last, c.prober.Failed())
+		}
+		c.end()
+	})
+}
+
 // TestMute: probes without an answer do not delay other probes.
 func TestMute(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {

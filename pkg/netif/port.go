@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -102,6 +104,21 @@ func (h *Handle) Direct(s *Snapshot, subnet netip.Prefix) (bool, error) {
 		asked = true
 	}
 	return !asked, nil
+}
+
+// SameWay tells whether this node sends packets for two addresses through the same interface, to
+// the same gateway if any.
+func (h *Handle) SameWay(a, b netip.Addr) (bool, error) {
+	var ways [2][]netlink.Route
+	for i, to := range []netip.Addr{a, b} {
+		var err error
+		if ways[i], err = h.h.RouteGet(to.AsSlice()); err != nil {
+			return false, fmt.Errorf("look up the route to %s: %w", to, err)
+		}
+	}
+	return slices.EqualFunc(ways[0], ways[1], func(x, y netlink.Route) bool {
+		return x.LinkIndex == y.LinkIndex && x.Gw.Equal(y.Gw) && (x.Via == nil) == (y.Via == nil) && (x.Via == nil || x.Via.Equal(y.Via))
+	}), nil
 }
 
 // hosts returns some hosts of a subnet: the first one, and those in the middle.

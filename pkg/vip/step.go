@@ -41,7 +41,7 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 		unknown := !s.Grant.Known
 		s.Grant = e.Grant
 		if other && e.Grant.Held && e.Grant.Reported {
-			s.Reports.From = now.Add(reportsPause)
+			s.Reports = s.Reports.moved(now)
 		}
 		switch {
 		case s.held():

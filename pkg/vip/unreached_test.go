@@ -96,8 +96,9 @@ func (c *nodes) restart(t *rapid.T, i int) {
 	}
 }
 
-// report passes the report of one node about the holder. After a hand-over, any node may claim.
-func (c *nodes) report(t *rapid.T, by int) {
+// report passes the report of one node about the holder. After a hand-over, the given node claims.
+func (c *nodes) report(t rapid.TB, by, claims int) {
+	t.Helper()
 	c.states[by], _ = step(c.states[by], c.now, Unreached{By: name(by)})
 	from := c.holder
 	c.states[from], _ = step(c.states[from], c.now, Unreached{By: name(by)})
@@ -111,7 +112,7 @@ func (c *nodes) report(t *rapid.T, by int) {
 		t.Fatalf("left by %+v", actions)
 	}
 	c.moves = append(c.moves, c.now)
-	c.grant(rapid.IntRange(0, len(c.states)-1).Draw(t, "claims"), true)
+	c.grant(claims, true)
 }
 
 // TestReportsDoNotPassTheVIPAround: whoever reports whom, whoever claims after a hand-over, and
@@ -127,11 +128,31 @@ func TestReportsDoNotPassTheVIPAround(t *testing.T) {
 			case rapid.IntRange(0, 9).Draw(t, "restart") == 0:
 				c.restart(t, i)
 			case i != c.holder: // a holder does not probe
-				c.report(t, i)
+				c.report(t, i, rapid.IntRange(0, len(c.states)-1).Draw(t, "claims"))
 			}
 			if m := len(c.moves); m > 1 && c.moves[m-1].Sub(c.moves[m-2]) < reportsPause {
 				t.Fatalf("moved twice in %s", c.moves[m-1].Sub(c.moves[m-2]))
 			}
 		}
 	})
+}
+
+// TestNobodyReachesAnyHolder: if a firewall of the nodes themselves drops what they send to the VIP,
+// no move helps, and each one ends the connections of other clients. The moves get rare.
+func TestNobodyReachesAnyHolder(t *testing.T) {
+	c := newNodes(3)
+	for by, end := 0, c.now.Add(24*time.Hour); c.now < end; by++ {
+		c.now = c.now.Add(4 * time.Second)
+		if i := by % len(c.states); i != c.holder {
+			c.report(t, i, (c.holder+1)%len(c.states))
+		}
+	}
+	if len(c.moves) > 12 {
+		t.Errorf("the VIP moved %d times in a day", len(c.moves))
+	}
+	for i, s := range c.states { // a failure long after that is a new one
+		if p := s.Reports.moved(c.now.Add(25 * time.Hour)).pause(); p != reportsPause {
+			t.Errorf("%s would stay for %s", name(i), p)
+		}
+	}
 }
