@@ -11,11 +11,12 @@ import (
 
 // service is what network remembers to judge whether its interface can serve the addresses.
 type service struct {
-	inside  bool   // the interface had a subnet of the VIP
-	direct  bool   // this node reached that subnet without a gateway
-	outside bool   // the VIP is in no subnet of the interface, which was logged
-	follows string // the interface in use in place of a port, which was logged
-	unasked bool   // the last look-up of the route failed, which was logged
+	inside  bool         // the interface had a subnet of the VIP
+	subnet  netip.Prefix // the last one
+	direct  bool         // this node reached that subnet without a gateway
+	outside bool         // the VIP is in no subnet of the interface, which was logged
+	follows string       // the interface in use in place of a port, which was logged
+	unasked bool         // the last look-up of the route failed, which was logged
 }
 
 // serves returns the interface that serves the addresses, which for a port is its master, and why
@@ -40,14 +41,22 @@ func (n *network) serves(now *netif.Snapshot, link netif.Link) (in netif.Link, w
 	}
 	subnet, inside := now.SubnetOn(link.Index, n.addresses[0])
 	switch {
+	case !inside && s.inside && n.leads(now, link):
+		return link, "" // as in clouds: a single address, and a route to the subnet
 	case !inside && s.inside:
 		return link, link.Name + " has no address in a subnet of the VIP any more"
 	case !inside:
 		n.warnOutside(link)
 		return link, ""
 	}
-	s.inside, s.outside = true, false
+	s.inside, s.subnet, s.outside = true, subnet, false
 	return link, n.routed(now, link, subnet)
+}
+
+// leads tells whether the link leads to the last subnet of the VIP without an address in it.
+func (n *network) leads(now *netif.Snapshot, link netif.Link) bool {
+	direct, err := n.handle.Direct(now, n.service.subnet, link.Index)
+	return err == nil && direct
 }
 
 // routed returns why this node cannot answer hosts in the VIP's subnet, "" if it can: the route to
@@ -57,7 +66,7 @@ func (n *network) routed(now *netif.Snapshot, link netif.Link, subnet netip.Pref
 	if link.Master != 0 {
 		return "" // in a VRF, which has routes of its own
 	}
-	direct, err := n.handle.Direct(now, subnet)
+	direct, err := n.handle.Direct(now, subnet, 0)
 	if err != nil && !s.unasked {
 		n.log.Warn("route to the VIP's subnet not read", zap.Error(err))
 	}

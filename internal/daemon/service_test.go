@@ -74,7 +74,18 @@ func TestSubnetIsRemoved(t *testing.T) {
 		must(t, ns.Links.RouteAdd(route))
 		expect(t, n, "eth0", "")
 	}
+	// As in clouds: a single address, and a route to the subnet.
 	ns.AddAddr("eth0", "192.168.35.13/32") // not its subnet, and not the VIP
+	delAddr(t, ns, "eth0", "192.168.35.11/24")
+	if _, why := look(t, n); why != "" {
+		t.Errorf("with a route to the subnet: %s", why)
+	}
+	_, subnet, _ := net.ParseCIDR("192.168.35.0/24")
+	route := &netlink.Route{LinkIndex: ns.Link("eth0").Attrs().Index, Dst: subnet, Scope: netlink.SCOPE_LINK}
+	must(t, ns.Links.RouteDel(route))
+	expect(t, n, "eth0", "no address in a subnet")
+	ns.AddAddr("eth0", "192.168.35.11/24")
+	expect(t, n, "eth0", "")
 	delAddr(t, ns, "eth0", "192.168.35.11/24")
 	expect(t, n, "eth0", "no address in a subnet")
 }

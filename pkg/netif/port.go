@@ -82,8 +82,8 @@ func (s *Snapshot) SubnetOn(index int, addr netip.Addr) (subnet netip.Prefix, ok
 // Direct tells whether this node sends packets for a subnet to its link, without a gateway. An
 // address may be there without the route: somebody removed it, or it is noprefixroute and its owner
 // has not added one. Hosts with routes of their own, as of pods, do not decide: the result is true
-// if any of several hosts is reached directly.
-func (h *Handle) Direct(s *Snapshot, subnet netip.Prefix) (bool, error) {
+// if any of several hosts is reached directly. through is the index of the link, 0 for any.
+func (h *Handle) Direct(s *Snapshot, subnet netip.Prefix, through int) (bool, error) {
 	asked := false
 	for _, host := range hosts(subnet) {
 		if len(s.At(host)) > 0 {
@@ -96,14 +96,14 @@ func (h *Handle) Direct(s *Snapshot, subnet netip.Prefix) (bool, error) {
 			return true, fmt.Errorf("look up the route to %s: %w", host, err)
 		default:
 			for _, r := range routes {
-				if r.Gw == nil && r.Via == nil {
+				if r.Gw == nil && r.Via == nil && (through == 0 || r.LinkIndex == through) {
 					return true, nil
 				}
 			}
 		}
 		asked = true
 	}
-	return !asked, nil
+	return !asked && through == 0, nil
 }
 
 // SameWay tells whether this node sends packets for two addresses through the same interface, to
