@@ -154,12 +154,12 @@ func TestProblems(t *testing.T) {
 	if err := r.Problems(); err == nil || !strings.Contains(err.Error(), "no rest") {
 		t.Errorf("error %v, want that a point has no figures", err)
 	}
-	if text, err := document(r, "x"); err != nil || !strings.Contains(text, "**9 nodes, 3 API servers, 1 VIPs: not all that was to be measured**: no rest.") {
-		t.Errorf("the document does not tell: %v", err)
+	if text, err := document(r, "x"); err != nil || !strings.Contains(text, "**9 nodes, 3 API servers, 1 VIPs: measured in part**: no rest.") {
+		t.Errorf("the document does not report that: %v", err)
 	}
 	r.Figures[1].Takeovers[0].Twice = 2
 	if err := r.Problems(); err == nil || !strings.Contains(err.Error(), "answered at once") {
-		t.Errorf("error %v, want that two answered at once", err)
+		t.Errorf("error %v, want that two nodes answered at once", err)
 	}
 }
 
