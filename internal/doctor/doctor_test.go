@@ -128,7 +128,7 @@ func TestReservedAs(t *testing.T) {
 	}
 }
 
-// TestNobodys: the addresses that are asked for are of the subnet, and nobody's as far as known.
+// TestNobodys: the requested addresses are in the subnet, and no machine is known to have them.
 func TestNobodys(t *testing.T) {
 	for prefix, want := range map[string]int{"192.168.35.11/24": nobodys, "192.168.32.1/20": nobodys, "192.168.35.98/29": nobodys, "192.168.35.101/30": 1, "10.0.0.1/8": 0} {
 		f := Facts{VIP: vip, Links: []Link{{Name: "eth0", Index: 2}}, Addresses: onLinkTwo(prefix + " 192.168.35.66/32"), Routes: []Route{{Gateway: netip.MustParseAddr("192.168.35.1")}}}

@@ -229,7 +229,7 @@ func (s store) Watch(ctx context.Context, deliver func(*coordinationv1.Lease)) e
 	})
 }
 
-// learns checks that a holder that is told of another holder falls silent at once.
+// learns checks that a holder that learns of another holder falls silent at once.
 func (p *process) learns(l *coordinationv1.Lease) {
 	if l == nil || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" || *l.Spec.HolderIdentity == p.n.self {
 		return
