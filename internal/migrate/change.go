@@ -34,7 +34,7 @@ func (m *migration) edit() error {
 	}
 	for _, w := range m.options.elsewhere {
 		if !m.byVariable && w.path != w.renamed {
-			m.renamed = append(m.renamed, w.path)
+			m.renamed = append(m.renamed, renamed{name: w.path})
 		}
 	}
 	for _, f := range m.files {
@@ -210,7 +210,7 @@ func (m *migration) renameFile(f *foundFile, name string) error {
 	if err := m.twice(f, name); err != nil {
 		return err
 	}
-	how, where := m.keepsPath(name)
+	how, where := m.keepsPath(name, m.owner[contentOf(f.entry)])
 	switch {
 	case isTemplated(path.Base(name)):
 		m.note(line, "the path of this manifest is "+name+" and was not changed, although the manifest is vipd's now")
@@ -222,18 +222,25 @@ func (m *migration) renameFile(f *foundFile, name string) error {
 		m.note(line, fmt.Sprintf("the path of this manifest is %s and was not changed, although the manifest is vipd's now: another file refers to it as %s", name, how))
 		return nil
 	}
-	renamed := inVipd(name)
-	if err := m.free(f, name, renamed); err != nil {
+	to := inVipd(name)
+	if err := m.free(f, name, to); err != nil {
 		return err
 	}
-	m.renamed = append(m.renamed, name)
+	owner := m.owner[contentOf(f.entry)]
+	m.renamed = append(m.renamed, renamed{name: name, owner: owner})
 	for i := range m.manifests {
-		if m.manifests[i].path == name {
-			m.manifests[i].renamed = renamed
+		if m.manifests[i].path == name && m.manifests[i].owner == owner {
+			m.manifests[i].renamed = to
 		}
 	}
-	m.note(line, fmt.Sprintf("%s is now %s", name, renamed))
+	m.note(line, fmt.Sprintf("%s is now %s", name, to))
 	return f.job.substitute(get(f.entry, "path"), []string{name}, inVipd)
+}
+
+// renamed is the path of a manifest that was renamed, and the object that owns it.
+type renamed struct {
+	name  string
+	owner *yaml.Node
 }
 
 // inVipd returns the path of vipd's manifest in the place of kube-vip's.
@@ -342,8 +349,9 @@ func (m *migration) editTexts() error {
 // rename changes a text that refers to renamed manifests, and returns the old names.
 func (m *migration) rename(j *job, n *yaml.Node) (string, error) {
 	var old []string
-	for _, name := range m.renamed {
-		if len(mentioned(str(n), []string{name})) > 0 && !slices.Contains(old, name) {
+	for _, r := range m.renamed {
+		name := r.name
+		if m.sameNodes(n, r.owner) && strings.Contains(str(n), name) && len(mentioned(str(n), []string{name})) > 0 && !slices.Contains(old, name) {
 			old = append(old, name)
 		}
 	}

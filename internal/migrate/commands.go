@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // A command on the node may change kube-vip's manifest after the manifest was written there. Such a
@@ -18,6 +20,8 @@ type replaced struct {
 	path, renamed string
 	// before and after are the manifests.
 	before, after string
+	// owner is the object for whose nodes alone it is, nil for others.
+	owner *yaml.Node
 	// variable tells that it was the value of a variable, so that its path is in a class.
 	variable bool
 }
@@ -26,6 +30,9 @@ type replaced struct {
 // name, with a variable, or with a pattern that vipd.yaml does not match.
 func (w replaced) references(text string) (out []string) {
 	base := path.Base(w.path)
+	if !strings.Contains(text, base) && !strings.ContainsAny(text, "*?[$") {
+		return nil
+	}
 	for _, name := range wordOf.FindAllString(text, -1) {
 		name = strings.TrimRight(name, ".,:")
 		last := path.Base(name)
@@ -62,6 +69,9 @@ func matches(pattern, name string) bool {
 
 // touched tells whether a text refers to the manifest in any way, also by its folder.
 func (w replaced) touched(text string) bool {
+	if !strings.Contains(text, path.Dir(w.path)) && !strings.Contains(text, path.Base(w.path)) && !strings.ContainsAny(text, "*?[") {
+		return false
+	}
 	if len(mentioned(text, []string{w.path, w.renamed, path.Dir(w.path)})) > 0 || len(w.references(text)) > 0 {
 		return true
 	}
@@ -75,9 +85,12 @@ var wordOf = regexp.MustCompile("[^\\s\"'`=;|&<>(),:]+(?:://\\S+)?")
 
 // keepsPath returns how a command refers to the manifest if that cannot be changed, and the line in
 // this file, 0 for another file.
-func (m *migration) keepsPath(name string) (how string, line int) {
+func (m *migration) keepsPath(name string, owner *yaml.Node) (how string, line int) {
 	w := replaced{path: name}
 	for _, t := range m.texts {
+		if !m.sameNodes(t.n, owner) || len(w.references(str(t.n))) == 0 {
+			continue
+		}
 		if found := w.references(withoutComments(str(t.n))); len(found) > 0 {
 			return found[0], t.line(lineOf(str(t.n), found[0]))
 		}
@@ -108,7 +121,7 @@ func (m *migration) checkCommands() error {
 			return err
 		}
 		for _, w := range m.all() {
-			if !w.touched(text) {
+			if !m.sameNodes(t.n, w.owner) || !w.touched(text) {
 				continue
 			}
 			if at := interpreter.FindString(text); at != "" && len(mentioned(text, []string{w.path, w.renamed}))+len(w.references(text)) > 0 {
@@ -323,7 +336,7 @@ type foundPlaceholder struct {
 func (m *migration) replacesIn(p foundPlaceholder) bool {
 	texts := slices.Clone(m.options.beside)
 	for _, t := range m.texts {
-		if !m.gone[t.n] {
+		if !m.gone[t.n] && m.sameNodes(t.n, p.manifest.owner) {
 			texts = append(texts, str(t.n))
 		}
 	}
@@ -449,14 +462,14 @@ func (m *migration) checkKeepalived(j *job) error {
 
 // keep remembers a replaced manifest, and its settings that a command on the node replaces.
 func (m *migration) keep(p foundPod, r *reader, before, after string) {
-	m.manifests = append(m.manifests, replaced{path: p.file, renamed: p.file, before: before, after: after, variable: p.variable})
+	m.manifests = append(m.manifests, replaced{path: p.file, renamed: p.file, before: before, after: after, variable: p.variable, owner: m.owner[p.n]})
 	m.addresses = append(m.addresses, r.out.Address)
 	if p.variable || p.file == "" {
 		return
 	}
 	for _, v := range r.env {
 		if resolved, _ := resolve(v.value); v.known.Setting != "" && isPlaceholder(v.known.Setting, resolved) {
-			m.unfilled = append(m.unfilled, foundPlaceholder{name: v.name, value: v.value, line: r.line(v.node), manifest: replaced{path: p.file, renamed: inVipd(p.file)}})
+			m.unfilled = append(m.unfilled, foundPlaceholder{name: v.name, value: v.value, line: r.line(v.node), manifest: replaced{path: p.file, renamed: inVipd(p.file), owner: m.owner[p.n]}})
 		}
 	}
 }

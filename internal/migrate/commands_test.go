@@ -167,6 +167,21 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// TestOwners: the commands of one control plane have no effect on the nodes of another one.
+func TestOwners(t *testing.T) {
+	pod := withAddress("__VIP__")
+	const fill = "sed -i 's/__VIP__/192.168.35.100/' "
+	for name, c := range map[string]shape{
+		"both fill":    {src: with(pod, fill+onNode) + "---\n" + with(pod, fill+onNode), out: fill + "/etc/kubernetes/manifests/vipd.yaml\n"},
+		"one fills":    {src: with(pod, fill+onNode) + "---\n" + controlPlane("KubeadmControlPlane", entry(onNode, pod)), refused: true, at: "name: address", says: "is a placeholder"},
+		"one keeps":    {src: with(pod, fill+"/etc/kubernetes/manifests/kube-*.yaml") + "---\n" + with(pod, fill+onNode), out: "path: " + onNode},
+		"one renames":  {src: with(pod, fill+"/etc/kubernetes/manifests/kube-*.yaml; ls "+onNode) + "---\n" + with(pod, fill+onNode), out: "; ls " + onNode + "\n---\n"},
+		"one is other": {src: with(kubeVip("vip_interface=eth0"), "ls "+onNode) + "---\n" + with(kubeVip(), "sed -i /vip_interface/d "+onNode), out: "sed -i /vip_interface/d /etc/kubernetes/manifests/vipd.yaml\n"},
+	} {
+		t.Run(name, c.run)
+	}
+}
+
 // TestPaths: a path with which vipd's pod would not start, or not be where kubelet looks, is refused.
 func TestPaths(t *testing.T) {
 	for name, c := range map[string]shape{

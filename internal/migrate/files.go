@@ -40,6 +40,7 @@ func (o Options) with(srcs []string, found []*migration, i int) Options {
 			if w.variable {
 				w.renamed = w.path
 			}
+			w.owner = nil
 			o.elsewhere = append(o.elsewhere, w)
 		}
 		for _, t := range m.texts {

@@ -76,7 +76,7 @@ func Migrate(src string, o Options) (Result, error) {
 }
 
 func newMigration(o Options) *migration {
-	return &migration{options: o, applied: make(map[*yaml.Node]bool), gone: make(map[*yaml.Node]bool)}
+	return &migration{options: o, applied: make(map[*yaml.Node]bool), gone: make(map[*yaml.Node]bool), owner: make(map[*yaml.Node]*yaml.Node)}
 }
 
 func (m *migration) migrate(src string) (Result, error) {
@@ -94,10 +94,10 @@ func (m *migration) migrate(src string) (Result, error) {
 		return Result{}, notYAML(src, err)
 	}
 	for _, doc := range file.docs {
-		if r := script(src); r != nil && (isScript(src) || odd(doc)) {
-			return Result{}, r
-		}
-		if odd(doc) {
+		if isScript(src) || odd(doc) {
+			if r := script(src); r != nil {
+				return Result{}, r
+			}
 			return Result{}, &Refusal{Line: root(doc).Line, Reason: scripted, Way: scriptsWay}
 		}
 		m.kind, m.object = str(get(root(doc), "kind")), doc

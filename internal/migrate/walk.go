@@ -34,8 +34,11 @@ type migration struct {
 	// and kustomized that of what kustomize changes in kube-vip's manifest, 0 for none.
 	inPlace           []foundEntry
 	chart, kustomized int
-	// dropped are the paths of removed files; renamed are the paths of renamed manifests.
-	dropped, renamed []string
+	// dropped are the paths of removed files; renamed are the renamed manifests.
+	dropped []string
+	renamed []renamed
+	// owner is the object for whose nodes alone a string or a pod is, nil for others.
+	owner map[*yaml.Node]*yaml.Node
 	// byVariable tells that a class takes the manifest from a variable of each Cluster.
 	byVariable bool
 	indexed    int                 // line of a patch that addresses files or commands by index, 0 for none
@@ -107,6 +110,7 @@ func (m *migration) walk(j *job, n *yaml.Node, at place) {
 		at.variable = at.variable || str(get(n, "name")) != "" && slices.Contains(at.keys, "variables") && get(n, "value") != nil
 		if isPod(n) {
 			p := foundPod{job: j, n: n, kind: m.kind, variable: at.variable, file: at.file}
+			m.owner[n] = m.ownerHere()
 			if slices.Contains(at.keys, "machine") && slices.Contains(at.keys, "pods") || slices.Contains(at.keys, "inlineManifests") {
 				p.kind = talos
 			}
@@ -199,7 +203,27 @@ func (m *migration) walkWords(j *job, item *yaml.Node) {
 	if item.Kind != yaml.SequenceNode {
 		return
 	}
-	m.texts = append(m.texts, foundText{job: j, kind: m.kind, n: &yaml.Node{Kind: yaml.ScalarNode, Value: textOf(item), Line: item.Line, Column: item.Column}})
+	n := &yaml.Node{Kind: yaml.ScalarNode, Value: textOf(item), Line: item.Line, Column: item.Column}
+	m.owner[n] = m.ownerHere()
+	m.texts = append(m.texts, foundText{job: j, kind: m.kind, n: n})
+}
+
+// oneCluster matches the kinds of objects that are for one cluster: what is in one of them has no
+// effect on the nodes of another one.
+var oneCluster = regexp.MustCompile(`(?:ControlPlane|Config)$`)
+
+// ownerHere returns the object that contains what is walked, nil if others may contribute to the
+// same nodes, as a class and its templates.
+func (m *migration) ownerHere() *yaml.Node {
+	if m.object == nil || !oneCluster.MatchString(str(get(root(m.object), "kind"))) {
+		return nil
+	}
+	return root(m.object)
+}
+
+// sameNodes tells whether a string may be for the same nodes as what an object owns.
+func (m *migration) sameNodes(n, owner *yaml.Node) bool {
+	return owner == nil || m.owner[n] == nil || m.owner[n] == owner
 }
 
 // textOf returns the text of a command, which may be a list of words.
@@ -220,6 +244,7 @@ func textOf(n *yaml.Node) string {
 
 // walkString parses a string that may contain a manifest or file entries.
 func (m *migration) walkString(j *job, n *yaml.Node, at place) *job {
+	m.owner[n] = m.ownerHere()
 	in := m.parseString(j, n)
 	if in == nil {
 		m.texts = append(m.texts, foundText{job: j, n: n, kind: m.kind})
