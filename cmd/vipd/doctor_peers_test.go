@@ -157,7 +157,7 @@ func TestDoctorAsksPeers(t *testing.T) {
 			ask := s.standby(0)
 			s.announce(s.node)
 			s.holder.SetNeighbour("eth0", s.vip, s.stranger.Link("eth0").Attrs().HardwareAddr)
-			s.await("n2 tells of it", func() bool { return ask().Heard.Neighbour == s.mac(s.stranger) })
+			s.await("n2 reports it", func() bool { return ask().Heard.Neighbour == s.mac(s.stranger) })
 		}, want: []found{{"D23", "error", "rival", "n2 sends packets for the VIP to this machine"}}, verdict: []string{rival}},
 		{name: "this standby hears nothing of the holder", fault: func(s *site) {
 			s.status.Lease.HolderMAC = s.mac(s.holder)

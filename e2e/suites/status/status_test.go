@@ -94,7 +94,7 @@ func TestStatusIsCorrect(t *testing.T) {
 	agree(t)
 	before, next := history(t, moved.Holder), history(t, moved.Next)
 	if n := before.Kinds(); n["left"] == 0 || !strings.HasPrefix(before.Changes[latest(before, "left")].Cause, "asked to move to ") {
-		t.Errorf("%s tells of %v: %+v", moved.Holder, n, before)
+		t.Errorf("%s reports %v: %+v", moved.Holder, n, before)
 	}
 	want := []string{"release seen", "lease free", "claim sent", "claim written", "fence opened", "address added", "announced"}
 	if got := phases(next, latest(next, "taken")); !slices.Equal(got, want) {
@@ -106,12 +106,12 @@ func TestStatusIsCorrect(t *testing.T) {
 	next = history(t, killed.Next)
 	want[0] = "last renewal seen"
 	if i := latest(next, "taken"); next.Changes[i].Cause != "the lease of "+killed.Holder+" expired" || !slices.Equal(phases(next, i), want) {
-		t.Errorf("%s tells of %+v", killed.Next, next.Changes[i])
+		t.Errorf("%s reports %+v", killed.Next, next.Changes[i])
 	}
 
 	repaired := fault(t, "addrdel")
 	if n := history(t, repaired.Holder).Kinds(); n["repaired"] == 0 {
-		t.Errorf("%s tells of %v", repaired.Holder, n)
+		t.Errorf("%s reports %v", repaired.Holder, n)
 	}
 	agree(t)
 	events(t, "VIPTaken", "VIPReleased", "VIPRepaired")
