@@ -310,7 +310,7 @@ func TestDashboardExpressions(t *testing.T) {
 	promtool(t, "check", "rules", path)
 }
 
-// unknown returns the metrics in a text that vipd does not have.
+// unknown fails the test for each metric in a text that vipd does not have.
 func unknown(t *testing.T, where, text string, known map[string]bool) {
 	t.Helper()
 	for _, name := range regexp.MustCompile(`\bvipd_\w+`).FindAllString(text, -1) {
