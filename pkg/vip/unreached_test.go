@@ -38,6 +38,7 @@ func TestUnreached(t *testing.T) {
 		{"too long apart", peers(true, true), Tick{}, by("n2"), reportsTogether + 1, by("n3"), ""},
 		{"a node that nobody knows first", peers(true, true), Tick{}, by("n9"), time.Second, by("n3"), ""},
 		{"a node that nobody knows last", peers(true, true), Tick{}, by("n2"), time.Second, by("n9"), ""},
+		{"the VIP is an address of this node itself", peers(true, true), Observation{Places: up, Present: Whole, Own: "eth0"}, by("n2"), time.Second, by("n3"), ""},
 		{"this node reported the holder before", peers(true, true), by("n1"), by("n2"), time.Second, by("n3"), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
