@@ -171,7 +171,8 @@ func TestStepFromAnyHistory(t *testing.T) {
 			"unreached": func(t *rapid.T) {
 				before := k.state
 				k.handle(t, Unreached{By: rapid.SampledFrom([]string{"n1", "n2", "n3", "n9"}).Draw(t, "by")})
-				if before.Phase == Holding && k.state.GiveBack && (k.now < before.Reports.From || k.now.Sub(before.Reports.At) > reportsTogether) {
+				left := k.state.Reports.Moved != before.Reports.Moved
+				if left && (before.Phase != Holding || k.now < before.Reports.From || k.now.Sub(before.Reports.At) > reportsTogether) {
 					t.Fatalf("left because of one report or too early: %+v", before)
 				}
 			},
