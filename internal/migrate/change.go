@@ -418,7 +418,7 @@ func (m *migration) hasPod(j *job, content *yaml.Node) bool {
 func (m *migration) editCommand(c foundCommand) error {
 	text := textOf(c.n)
 	line := c.job.fileLine(c.n.Line)
-	if generated.MatchString(text) || kubeVipName.MatchString(text) && heredoc.MatchString(text) {
+	if generated.MatchString(text) || intoManifest.MatchString(text) || kubeVipName.MatchString(text) && heredoc.MatchString(text) && workload.MatchString(text) {
 		return c.job.refuse(c.n, "a command writes kube-vip's manifest on the node",
 			"remove the command, and add the output of `vipd manifest kcp` to files")
 	}

@@ -294,11 +294,56 @@ func (w replaced) lostBySed(statement string) *Refusal {
 				break // what vipd does not need, whatever else the operation matches
 			}
 		}
+		if r := w.misplaced(op); r != nil {
+			r.Reason += ": " + shorten(statement)
+			return r
+		}
 		if op.numbered {
 			return &Refusal{Reason: "a command changes lines of kube-vip's manifest by their numbers: " + shorten(statement), Way: byHand}
 		}
 	}
 	return nil
+}
+
+// misplaced returns a refusal, without a line, if an operation of sed would write kube-vip's image
+// into vipd's manifest, or a line with the indentation of kube-vip's.
+func (w replaced) misplaced(op sedOp) *Refusal {
+	if op.match == nil || len(matching(op.match, w.after)) == 0 {
+		return nil
+	}
+	if kubeVipName.MatchString(op.replacement) {
+		return &Refusal{Reason: "a command would write kube-vip into vipd's manifest", Way: byHand}
+	}
+	lines := op.match
+	for _, re := range op.patterns {
+		if re != op.match {
+			lines = re // what the addresses match, or what follows that
+		}
+	}
+	whole := slices.ContainsFunc(matching(op.match, w.after), func(line string) bool {
+		at := op.match.FindStringIndex(line)
+		return at[0] == 0 && at[1] > indentOf(line) && indentOf(line) > 0
+	})
+	if !whole || strings.HasPrefix(op.replacement, "\\") || strings.HasPrefix(op.replacement, "&") || w.sameIndent(lines) {
+		return nil
+	}
+	return &Refusal{Reason: fmt.Sprintf("a command writes whole lines, whose indentation is another one in vipd's manifest (%q)", op.replacement), Way: byHand}
+}
+
+func indentOf(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
+
+// sameIndent tells whether the lines that match have the same indentation in both manifests.
+func (w replaced) sameIndent(re *regexp.Regexp) bool {
+	indents := func(text string) (out []int) {
+		for _, line := range matching(re, text) {
+			if n := indentOf(line); !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	return slices.Equal(indents(w.before), indents(w.after))
 }
 
 // matching returns the lines that match.

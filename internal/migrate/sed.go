@@ -9,6 +9,9 @@ import (
 type sedOp struct {
 	// patterns are those of the addresses, and what s replaces.
 	patterns []*regexp.Regexp
+	// match is what s replaces, and replacement with what; match is nil for other operations.
+	match       *regexp.Regexp
+	replacement string
 	// structural tells that the operation deletes or inserts lines; numbered, that it counts lines.
 	structural, numbered bool
 }
@@ -148,10 +151,13 @@ func (p *sedParser) substitution(op *sedOp, command byte) {
 	delimiter := p.rest[0]
 	p.rest = p.rest[1:]
 	from := p.until(delimiter)
-	p.until(delimiter)
+	op.replacement = p.until(delimiter)
 	p.rest = strings.TrimLeft(p.rest, "gIipeMm0123456789")
 	if command == 's' && from != "" {
-		op.patterns = p.pattern(op.patterns, from)
+		before := len(op.patterns)
+		if op.patterns = p.pattern(op.patterns, from); len(op.patterns) > before {
+			op.match = op.patterns[before]
+		}
 	}
 }
 

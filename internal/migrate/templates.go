@@ -13,7 +13,9 @@ var (
 	// control is a statement of a template language, which no YAML contains outside of strings.
 	control   = regexp.MustCompile(`(\{\{-?\s*(?:if |else|end\b|range |with |include |template |define |/\*))|(\{%|\{#)|(%\{)`)
 	generated = regexp.MustCompile(`kube-?vip\S*(?:\s+\S+)*?\s+manifest\s+(?:pod|daemonset)\b`)
-	heredoc   = regexp.MustCompile(`(?:<<-?\s*['"]?\w+|\btee\b.*manifests/\S*vip\S*\.ya?ml|>\s*\S*manifests/\S*vip\S*\.ya?ml)`)
+	// intoManifest is a command that writes a manifest of kube-vip from its input.
+	intoManifest = regexp.MustCompile(`\btee\b.*manifests/\S*vip\S*\.ya?ml|>\s*\S*manifests/\S*vip\S*\.ya?ml`)
+	heredoc      = regexp.MustCompile(`(?:<<-?\s*['"]?\w+|\btee\b.*manifests/\S*vip\S*\.ya?ml|>\s*\S*manifests/\S*vip\S*\.ya?ml)`)
 	// quoting is an expression whose result has quotes, or is YAML.
 	quoting = regexp.MustCompile(`\{\{[^}]*\b(?:quote|squote|to\w*Json|toYaml|%q)\b[^}]*\}\}|\{\{[^}]*%q`)
 	// workload is the kind of a manifest in a script, and cpEnable the value of the variable there,

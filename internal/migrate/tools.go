@@ -61,7 +61,7 @@ func (m *migration) checkInPlace() error {
 				continue
 			}
 			re, err := regexp.Compile(str(get(e.n, "regexp")))
-			line := get(e.n, "line") != nil && get(e.n, "regexp") != nil && err == nil && len(matching(re, w.after)) > 0
+			line := get(e.n, "line") != nil && get(e.n, "regexp") != nil && err == nil && len(matching(re, w.after)) > 0 && w.sameIndent(re)
 			if get(e.n, "replace") == nil && !line || err != nil {
 				return e.job.refuse(e.n, "a task of Ansible changes lines of kube-vip's manifest, and adds a line to a manifest that has none of them, as vipd's", byHand)
 			}
