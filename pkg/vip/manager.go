@@ -94,6 +94,10 @@ const (
 // lookInterval is the maximum time between two reads of the kernel's state: events may be lost.
 const lookInterval = time.Second
 
+// downLookInterval is the same for a holder whose link is down, before it hands the addresses over:
+// a route that comes back is not reported.
+const downLookInterval = linkDownTimeout / 5
+
 // ErrNotWithdrawn means that the process ends while the addresses may still be on this node. The
 // grant was not given back; the fence and the lifetime of the addresses end the holding.
 var ErrNotWithdrawn = errors.New("the address was not removed")
@@ -244,7 +248,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		m.turns.Add(1)
 		m.handle(ctx, Tick{}) // the deadline before anything else
 		m.takeInputs(ctx)
-		if m.look.Swap(false) || m.now().Sub(looked) >= lookInterval {
+		if m.look.Swap(false) || m.now().Sub(looked) >= m.state.lookInterval() {
 			m.observe(ctx)
 			looked = m.now()
 		}
@@ -255,10 +259,18 @@ func (m *Manager) Run(ctx context.Context) error {
 		if stopBy != 0 && (now >= stopBy || withdrawal.Err() != nil) {
 			return ErrNotWithdrawn
 		}
-		at := min(nextWake(m.state, now), max(now+1, looked.Add(lookInterval))) // inputs that come more often delay no look
+		at := min(nextWake(m.state, now), max(now+1, looked.Add(m.state.lookInterval()))) // inputs that come more often delay no look
 		timer.Reset(at.Sub(now))
 		m.setAlarm(at)
 	}
+}
+
+// lookInterval is the maximum time between two looks in this state.
+func (s State) lookInterval() time.Duration {
+	if s.Phase == Holding && s.DownSince != 0 {
+		return downLookInterval
+	}
+	return lookInterval
 }
 
 // prolonged tells whether the deadline of the present grant has passed while a newer, valid grant

@@ -12,8 +12,6 @@ const (
 	// linkDownTimeout is how long a holder waits for its link to come up again before it hands the
 	// addresses over.
 	linkDownTimeout = time.Second
-	// linkDownLook is how often a holder looks meanwhile: a route that comes back reports nothing.
-	linkDownLook = linkDownTimeout / 5
 	// withdrawRetry is the pause between attempts to remove the addresses.
 	withdrawRetry = 50 * time.Millisecond
 	// serveRetry is how long a node does not ask for the addresses after it failed to add them.
@@ -262,9 +260,6 @@ func nextWake(s State, now boottime.Instant) boottime.Instant {
 	}
 	if s.DownSince != 0 {
 		earlier(s.DownSince.Add(linkDownTimeout))
-		if s.Phase == Holding {
-			earlier(now.Add(linkDownLook))
-		}
 	}
 	for _, t := range [...]boottime.Instant{s.ServeAt, s.WithdrawAt, s.RepairAt, s.LeaveAt, s.Rival.ConfirmAt, s.Rival.ProbeAt, s.Repairs.Last.Add(seriesEnd)} {
 		earlier(t)
