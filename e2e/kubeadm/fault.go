@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +23,9 @@ const (
 	handedOver = 1500 * time.Millisecond
 	ranOut     = 4500 * time.Millisecond
 )
+
+// restarted bounds the time in which kubelets end and start all pods of vipd.
+const restarted = 10 * time.Second
 
 // podTimeout bounds the wait for a pod to be made anew.
 const podTimeout = 30 * time.Second
@@ -53,6 +55,9 @@ func (c *Cluster) Faults() []failover.Fault {
 		// Kubelet starts it again, which may be in time to go on.
 		c.fault(record.Promise{Name: "containerkilled", Title: "SIGKILL to vipd's container", MayMove: true, Crippled: true, Within: ranOut}, killContainer, nil),
 		c.fault(record.Promise{Name: "manifestedited", Title: "manifest edited in place", Moves: true, Within: handedOver}, editManifest, nil),
+		// As an in-place update of a KubeadmControlPlane's files does at worst: for a moment, no node
+		// runs vipd.
+		c.fault(record.Promise{Name: "manifestseverywhere", Title: "manifest edited in place on all nodes at once", MayMove: true, Within: restarted}, c.editManifests, nil),
 		// It removes the etcd member before the pods. While etcd elects a new leader nothing can
 		// be released.
 		c.fault(record.Promise{Name: "reset", Title: "kubeadm reset", Moves: true, Crippled: true, Within: ranOut}, reset, c.joinAgain),
@@ -128,37 +133,44 @@ func (c *Cluster) renewAddress(ctx context.Context, n *Node) error {
 	if _, err := n.Kubelet.Kill(); err != nil {
 		return err
 	}
-	restarted := metav1.Now()
-	if err := n.StartKubelet(ctx); err != nil {
-		return err
-	}
 	return c.other(n).withAPI(func(core *coreclient.CoreV1Client) error {
+		if err := forgetAddresses(short, core, n.Name); err != nil {
+			return err
+		}
+		if err := n.StartKubelet(ctx); err != nil {
+			return err
+		}
 		return wait.Until(short, 100*time.Millisecond, func() (bool, error) {
 			node, err := core.Nodes().Get(short, n.Name, metav1.GetOptions{})
-			if err != nil || !heardSince(node, restarted) {
+			if err != nil {
 				return false, nil //nolint:nilerr // the API server of a node may be busy
 			}
-			return true, internalIP(node, n.IP.String())
+			return hasInternalIP(node, n.IP.String())
 		})
 	})
 }
 
-// heardSince tells whether the kubelet of a node has written the node's state since an instant. The
-// state has whole seconds.
-func heardSince(node *corev1.Node, at metav1.Time) bool {
-	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.LastHeartbeatTime.After(at.Time)
-	})
+// forgetAddresses removes the addresses from a Node, so that its kubelet writes them anew: a kubelet
+// writes what has changed.
+func forgetAddresses(ctx context.Context, core *coreclient.CoreV1Client, name string) error {
+	node, err := core.Nodes().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	node.Status.Addresses = nil
+	_, err = core.Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
+	return err
 }
 
-// internalIP returns an error unless the kubelet takes only want for the node's address.
-func internalIP(node *corev1.Node, want string) error {
+// hasInternalIP tells whether a Node has an internal address. Another one than want is an error.
+func hasInternalIP(node *corev1.Node, want string) (found bool, err error) {
 	for _, a := range node.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP && a.Address != want {
-			return fmt.Errorf("the kubelet of %s takes %s for the node's address, want %s", node.Name, a.Address, want)
+			return false, fmt.Errorf("the kubelet of %s takes %s for the node's address, want %s", node.Name, a.Address, want)
 		}
+		found = found || a.Type == corev1.NodeInternalIP
 	}
-	return nil
+	return found, nil
 }
 
 // killContainer kills vipd, which the kubelet starts again.
@@ -184,6 +196,15 @@ func editManifest(_ context.Context, n *Node) error {
 		return errors.New("nothing to edit in the manifest")
 	}
 	return n.write(manifest, edited)
+}
+
+// editManifests changes the manifest on all nodes.
+func (c *Cluster) editManifests(ctx context.Context, _ *Node) error {
+	var errs []error
+	for _, n := range c.Nodes {
+		errs = append(errs, editManifest(ctx, n))
+	}
+	return errors.Join(errs...)
 }
 
 // reset is `kubeadm reset`, which has systemd stop kubelet before it removes the

@@ -80,19 +80,12 @@ func TestOwnAddressReturns(t *testing.T) {
 	for range 3 {
 		must(t, ns.Links.AddrDel(ns.Link("eth0"), a))
 		ns.AddAddr("eth0", own)
-		const why = "the node's own address was added again, behind the VIP"
-		for {
-			done, ok := await(vip.Repaired, 20*time.Second)
-			if !ok {
+		// On a busy machine, the Manager may repair something else at the same moment, and say that.
+		want := []netip.Prefix{netip.MustParsePrefix(own), netip.MustParsePrefix(testVIP + "/32")}
+		for !slices.Equal(ns.Addrs("eth0"), want) {
+			if _, ok := await(vip.Repaired, 20*time.Second); !ok {
 				t.Fatalf("the VIP stays first: %v", ns.Addrs("eth0"))
 			}
-			if done.Detail == why {
-				break
-			}
-		}
-		want := []netip.Prefix{netip.MustParsePrefix(own), netip.MustParsePrefix(testVIP + "/32")}
-		if got := ns.Addrs("eth0"); !slices.Equal(got, want) {
-			t.Errorf("addresses = %v, want %v", got, want)
 		}
 	}
 	asked, without := lost()

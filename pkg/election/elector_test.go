@@ -1004,3 +1004,25 @@ func (c *cluster) torment(r *rand.Rand) {
 	}
 	c.awaitHolder("", 30*time.Second+2*c.most)
 }
+
+// TestCoordinatedLease: the fields of coordinated leader election (KEP-4355), which an API server or a
+// person may write into the Lease, change nothing.
+func TestCoordinatedLease(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n1, _, _ := three(c)
+		c.server.Edit(func(l *coordinationv1.Lease) {
+			l.Spec.Strategy = new(coordinationv1.OldestEmulationVersion)
+			l.Spec.PreferredHolder = new("n3")
+		})
+		time.Sleep(10 * time.Second)
+		if s := n1.latest(); !s.Held || s.Term != 1 {
+			t.Errorf("the holder: %+v", s)
+		}
+		if err := n1.releaseFor("n2"); err != nil {
+			t.Error(err)
+		}
+		if n, _ := c.awaitHolder("n1", time.Second); n.name != "n2" {
+			t.Errorf("%s holds after the release for n2", n.name)
+		}
+	})
+}
