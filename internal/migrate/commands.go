@@ -16,8 +16,10 @@ import (
 
 // replaced is a manifest of kube-vip that was replaced.
 type replaced struct {
-	// path is where it was on the node, and renamed where vipd's is.
+	// path is where it was on the node, and renamed where vipd's is; "" for a DaemonSet that is no
+	// file of a node. assumed tells that the path is the usual one, because nothing tells it.
 	path, renamed string
+	assumed       bool
 	// before and after are the manifests.
 	before, after string
 	// owner is the object for whose nodes alone it is, nil for others.
@@ -69,7 +71,7 @@ func matches(pattern, name string) bool {
 
 // touched tells whether a text refers to the manifest in any way, also by its folder.
 func (w replaced) touched(text string) bool {
-	if !strings.Contains(text, path.Dir(w.path)) && !strings.Contains(text, path.Base(w.path)) && !strings.ContainsAny(text, "*?[") {
+	if w.path == "" || !strings.Contains(text, path.Dir(w.path)) && !strings.Contains(text, path.Base(w.path)) && !strings.ContainsAny(text, "*?[") {
 		return false
 	}
 	if len(mentioned(text, []string{w.path, w.renamed, path.Dir(w.path)})) > 0 || len(w.references(text)) > 0 {
@@ -145,7 +147,7 @@ func (m *migration) checkCommands() error {
 // noteKept notes a text that refers to a manifest in another file which keeps its name.
 func (m *migration) noteKept(t foundText) {
 	for _, w := range m.options.elsewhere {
-		if w.path == w.renamed && !w.variable && len(mentioned(str(t.n), []string{w.path}))+len(w.references(str(t.n))) > 0 {
+		if w.path != "" && w.path == w.renamed && !w.variable && len(mentioned(str(t.n), []string{w.path}))+len(w.references(str(t.n))) > 0 {
 			m.kept = true
 			m.note(t.line(1), "this refers to kube-vip's manifest, which keeps its name "+w.path+", and was not changed")
 			return
@@ -255,7 +257,7 @@ func (w replaced) lostMatch(re *regexp.Regexp, who string) *Refusal {
 }
 
 // lostName returns a refusal, without a line, if a statement about the manifest names a variable of
-// kube-vip's pod that vipd's has not.
+// kube-vip's pod that vipd's does not have.
 func (w replaced) lostName(statement string) *Refusal {
 	if !w.touched(statement) {
 		return nil
@@ -507,7 +509,12 @@ func (m *migration) checkKeepalived(j *job) error {
 
 // keep remembers a replaced manifest, and its settings that a command on the node replaces.
 func (m *migration) keep(p foundPod, r *reader, before, after string) {
-	m.manifests = append(m.manifests, replaced{path: p.file, renamed: p.file, before: before, after: after, variable: p.variable, owner: m.owner[p.n]})
+	w := replaced{path: p.file, before: before, after: after, variable: p.variable, owner: m.owner[p.n]}
+	if w.path == "" && !r.daemonSet {
+		w.path, w.assumed = kubeVipPath, true
+	}
+	w.renamed = w.path
+	m.manifests = append(m.manifests, w)
 	m.addresses = append(m.addresses, r.out.Address)
 	if p.variable || p.file == "" {
 		return

@@ -34,11 +34,8 @@ func (o Options) with(srcs []string, found []*migration, i int) Options {
 			continue
 		}
 		for _, w := range m.manifests {
-			if w.path == "" { // the file of a static pod
-				w.path, w.renamed = kubeVipPath, vipdPath
-			}
-			if w.variable {
-				w.renamed = w.path
+			if w.assumed && !w.variable {
+				w.renamed = vipdPath // the user writes the file there
 			}
 			w.owner = nil
 			o.elsewhere = append(o.elsewhere, w)

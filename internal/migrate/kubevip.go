@@ -126,7 +126,7 @@ func (r *reader) variables() error {
 			v.value = str(value)
 		}
 		if strings.Contains(v.value, "$(") && v.known.Setting != "" {
-			return r.refuse(e, fmt.Sprintf("%s=%s refers to another variable of the pod, which vipd's pod has not", v.name, v.value), "write its value, and migrate again")
+			return r.refuse(e, fmt.Sprintf("%s=%s refers to another variable of the pod, which vipd's pod does not have", v.name, v.value), "write its value, and migrate again")
 		}
 		r.env = append(r.env, v)
 	}

@@ -33,30 +33,33 @@ func TestTools(t *testing.T) {
 		"a Kustomization and its pod": {src: "kind: Kustomization\nresources: [a.yaml]\npatches:\n- target: {name: kube-vip}\n---\n" + kubeVip(), refused: true, at: "target", says: "kustomize changes kube-vip's manifest"},
 		"a Kustomization that lists":  {src: "kind: Kustomization\nresources: [kube-vip.yaml]\n---\n" + kubeVip(), out: "name: vipd"},
 
-		"a Kustomization's patch":     {src: "kind: Kustomization\npatches:\n- target: {kind: KubeadmControlPlane}\n  patch: |-\n    - op: add\n      path: /spec/kubeadmConfigSpec/files/-\n" + under("      value:", entry(onNode, kubeVip()), 8), out: "path: /etc/kubernetes/manifests/vipd.yaml"},
-		"a registry of its own":       {src: strings.Replace(kubeVip(), "ghcr.io/kube-vip", "harbor.local:5000/kube-vip", 1), says: "kube-vip's image comes from harbor.local:5000, and vipd's from ghcr.io", out: "name: vipd"},
-		"a class that keeps the path": {src: classWith(entry(onNode, withAddress(`"{{ .vip }}"`))) + "      - op: add\n        path: /spec/template/spec/kubeadmConfigSpec/preKubeadmCommands/-\n        value: cd /etc/kubernetes/manifests && chmod 600 kube-vip.yaml\n", says: "refers to it as kube-vip.yaml", out: "path: " + onNode},
-		"nerdctl":                     {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip())) + "    preKubeadmCommands:\n    - nerdctl run -d -e vip_arp=true ghcr.io/kube-vip/kube-vip:v0.8.0 manager\n", refused: true, at: "nerdctl", says: "a command starts kube-vip here"},
-		"a unit of systemd":           {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/etc/systemd/system/vip.service", "[Service]\nExecStart=/usr/local/bin/kube-vip manager\n")), refused: true, at: "ExecStart", says: "a command starts kube-vip here"},
-		"from a URL":                  {src: with(kubeVip(), "kubectl apply -f https://example.com/kube-vip-ds.yaml"), says: "a command installs kube-vip as well", out: "vipd.yaml"},
-		"its rights":                  {src: with(kubeVip(), "kubectl apply -f https://kube-vip.io/manifests/rbac.yaml"), says: "still names kube-vip", out: "vipd.yaml"},
-		"Ignition's unit":             {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip())) + "    ignition:\n      containerLinuxConfig:\n        additionalConfig: |\n          systemd:\n            units:\n            - name: a.service\n              contents: |\n                [Service]\n                ExecStart=/usr/bin/sed -i s#/admin.conf#/super-admin.conf# " + onNode + "\n", says: "this refers to " + onNode + " and was changed", out: "#/super-admin.conf# /etc/kubernetes/manifests/vipd.yaml\n"},
-		"a unit with sed":             {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/etc/systemd/system/fix.service", "[Service]\nExecStart=/bin/sh -c \"sed -i 's/vip_arp/x/' "+onNode+"\"\n")), refused: true, at: "ExecStart", says: "vip_arp"},
-		"a script of Python":          {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/opt/fix.py", "#!/usr/bin/env python3\nimport yaml\np = \""+onNode+"\"\n")), refused: true, at: "python3", says: "a program changes kube-vip's manifest by its structure"},
-		"Python in a shell":           {src: with(kubeVip(), "python3 -c '\nimport yaml\np = \""+onNode+"\"\n'"), refused: true, at: "python3", says: "a program changes"},
-		"another Python":              {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/opt/a.py", "#!/usr/bin/env python3\nprint('kube-vip')\n")), out: "manifests/vipd.yaml"},
-		"a list of words":             {src: "#cloud-config\nwrite_files:\n- " + indented(entry(onNode, withAddress("__VIP__")), 2) + "runcmd:\n- [sed, -i, s/__VIP__/10.0.0.9/, " + onNode + "]\n", out: "- [sed, -i, s/__VIP__/10.0.0.9/, /etc/kubernetes/manifests/vipd.yaml]\n"},
-		"a list that prepares":        {src: "#cloud-config\nwrite_files:\n- " + indented(entry(onNode, kubeVip()), 2) + "runcmd:\n- [sed, -i, s#admin.conf#super-admin.conf#, " + onNode + "]\n- [kubeadm, init]\n", out: "runcmd:\n- [kubeadm, init]\n"},
-		"cloud-init, encoded":         {src: "#cloud-config\nwrite_files:\n- path: " + onNode + "\n  encoding: b64\n  content: a3ViZQ==\n", refused: true, at: "path", says: "the manifest is encoded (b64)"},
-		"Butane":                      {src: "storage:\n  files:\n  - path: " + onNode + "\n    contents:\n" + under("      inline: |", kubeVip(), 8), out: "path: /etc/kubernetes/manifests/vipd.yaml"},
-		"Butane, another file":        {src: "storage:\n  files:\n  - path: " + onNode + "\n    contents:\n      local: a.yaml\n", refused: true, at: "path", says: "the content of kube-vip's manifest is not here"},
-		"Ignition":                    {src: "storage:\n  files:\n  - path: " + onNode + "\n    contents:\n      source: data:,kind%3A%20Pod\n", refused: true, at: "path", says: "the content of kube-vip's manifest is not here"},
-		"no content":                  {src: controlPlane("KubeadmControlPlane", "path: "+onNode+"\n"), refused: true, at: onNode, says: "the content of kube-vip's manifest is not here"},
-		"a patch in a file":           {src: "- op: replace\n  path: /spec/kubeadmConfigSpec/files/0/content\n" + under("  value: |", kubeVip(), 4), says: "whose path is elsewhere, and does not change", out: "name: vipd"},
-		"a name for all":              {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip("vip_nodename=n1"))), says: "vip_nodename=n1 removed: each node would have this name", out: "name: vipd"},
-		"a name for one":              {src: kubeVip("vip_nodename=n1"), out: "name: VIPD_NODE_NAME\n      value: n1\n"},
-		"two interfaces":              {src: kubeVip(`vip_interface="eth0,eth1"`), refused: true, at: "name: vip_interface", says: "is not the name of one interface"},
-		"a list with a name":          {src: "#cloud-config\nwrite_files:\n- " + indented(entry(onNode, kubeVip()), 2) + "runcmd:\n- [sed, -i, s/vip_arp/x/, " + onNode + "]\n", refused: true, at: "vip_arp", says: "vip_arp"},
+		"a Kustomization's patch":      {src: "kind: Kustomization\npatches:\n- target: {kind: KubeadmControlPlane}\n  patch: |-\n    - op: add\n      path: /spec/kubeadmConfigSpec/files/-\n" + under("      value:", entry(onNode, kubeVip()), 8), out: "path: /etc/kubernetes/manifests/vipd.yaml"},
+		"a registry of its own":        {src: strings.Replace(kubeVip(), "ghcr.io/kube-vip", "harbor.local:5000/kube-vip", 1), says: "kube-vip's image comes from harbor.local:5000, and vipd's from ghcr.io", out: "name: vipd"},
+		"a class that keeps the path":  {src: classWith(entry(onNode, withAddress(`"{{ .vip }}"`))) + "      - op: add\n        path: /spec/template/spec/kubeadmConfigSpec/preKubeadmCommands/-\n        value: cd /etc/kubernetes/manifests && chmod 600 kube-vip.yaml\n", says: "refers to it as kube-vip.yaml", out: "path: " + onNode},
+		"a command beside a pod":       {src: kubeVip() + "---\nkind: ConfigMap\ndata:\n  a.sh: |\n    #!/bin/sh\n    sed -i '/vip_arp/d' /srv/a.yaml\n", out: "sed -i '/vip_arp/d' /srv/a.yaml"},
+		"a command about a pod":        {src: kubeVip() + "---\nkind: ConfigMap\ndata:\n  a.sh: |\n    #!/bin/sh\n    sed -i '/vip_arp/d' " + onNode + "\n", refused: true, at: "sed -i", says: "vip_arp"},
+		"a command beside a DaemonSet": {src: daemonSet(kubeVip()) + "---\nkind: ConfigMap\ndata:\n  a.sh: |\n    #!/bin/sh\n    sed -i '/vip_arp/d' " + onNode + "\n", says: "still names kube-vip", out: "kind: DaemonSet"},
+		"nerdctl":                      {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip())) + "    preKubeadmCommands:\n    - nerdctl run -d -e vip_arp=true ghcr.io/kube-vip/kube-vip:v0.8.0 manager\n", refused: true, at: "nerdctl", says: "a command starts kube-vip here"},
+		"a unit of systemd":            {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/etc/systemd/system/vip.service", "[Service]\nExecStart=/usr/local/bin/kube-vip manager\n")), refused: true, at: "ExecStart", says: "a command starts kube-vip here"},
+		"from a URL":                   {src: with(kubeVip(), "kubectl apply -f https://example.com/kube-vip-ds.yaml"), says: "a command installs kube-vip as well", out: "vipd.yaml"},
+		"its rights":                   {src: with(kubeVip(), "kubectl apply -f https://kube-vip.io/manifests/rbac.yaml"), says: "still names kube-vip", out: "vipd.yaml"},
+		"Ignition's unit":              {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip())) + "    ignition:\n      containerLinuxConfig:\n        additionalConfig: |\n          systemd:\n            units:\n            - name: a.service\n              contents: |\n                [Service]\n                ExecStart=/usr/bin/sed -i s#/admin.conf#/super-admin.conf# " + onNode + "\n", says: "this refers to " + onNode + " and was changed", out: "#/super-admin.conf# /etc/kubernetes/manifests/vipd.yaml\n"},
+		"a unit with sed":              {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/etc/systemd/system/fix.service", "[Service]\nExecStart=/bin/sh -c \"sed -i 's/vip_arp/x/' "+onNode+"\"\n")), refused: true, at: "ExecStart", says: "vip_arp"},
+		"a script of Python":           {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/opt/fix.py", "#!/usr/bin/env python3\nimport yaml\np = \""+onNode+"\"\n")), refused: true, at: "python3", says: "a program changes kube-vip's manifest by its structure"},
+		"Python in a shell":            {src: with(kubeVip(), "python3 -c '\nimport yaml\np = \""+onNode+"\"\n'"), refused: true, at: "python3", says: "a program changes"},
+		"another Python":               {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/opt/a.py", "#!/usr/bin/env python3\nprint('kube-vip')\n")), out: "manifests/vipd.yaml"},
+		"a list of words":              {src: "#cloud-config\nwrite_files:\n- " + indented(entry(onNode, withAddress("__VIP__")), 2) + "runcmd:\n- [sed, -i, s/__VIP__/10.0.0.9/, " + onNode + "]\n", out: "- [sed, -i, s/__VIP__/10.0.0.9/, /etc/kubernetes/manifests/vipd.yaml]\n"},
+		"a list that prepares":         {src: "#cloud-config\nwrite_files:\n- " + indented(entry(onNode, kubeVip()), 2) + "runcmd:\n- [sed, -i, s#admin.conf#super-admin.conf#, " + onNode + "]\n- [kubeadm, init]\n", out: "runcmd:\n- [kubeadm, init]\n"},
+		"cloud-init, encoded":          {src: "#cloud-config\nwrite_files:\n- path: " + onNode + "\n  encoding: b64\n  content: a3ViZQ==\n", refused: true, at: "path", says: "the manifest is encoded (b64)"},
+		"Butane":                       {src: "storage:\n  files:\n  - path: " + onNode + "\n    contents:\n" + under("      inline: |", kubeVip(), 8), out: "path: /etc/kubernetes/manifests/vipd.yaml"},
+		"Butane, another file":         {src: "storage:\n  files:\n  - path: " + onNode + "\n    contents:\n      local: a.yaml\n", refused: true, at: "path", says: "the content of kube-vip's manifest is not here"},
+		"Ignition":                     {src: "storage:\n  files:\n  - path: " + onNode + "\n    contents:\n      source: data:,kind%3A%20Pod\n", refused: true, at: "path", says: "the content of kube-vip's manifest is not here"},
+		"no content":                   {src: controlPlane("KubeadmControlPlane", "path: "+onNode+"\n"), refused: true, at: onNode, says: "the content of kube-vip's manifest is not here"},
+		"a patch in a file":            {src: "- op: replace\n  path: /spec/kubeadmConfigSpec/files/0/content\n" + under("  value: |", kubeVip(), 4), says: "whose path is elsewhere, and does not change", out: "name: vipd"},
+		"a name for all":               {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip("vip_nodename=n1"))), says: "vip_nodename=n1 removed: each node would have this name", out: "name: vipd"},
+		"a name for one":               {src: kubeVip("vip_nodename=n1"), out: "name: VIPD_NODE_NAME\n      value: n1\n"},
+		"two interfaces":               {src: kubeVip(`vip_interface="eth0,eth1"`), refused: true, at: "name: vip_interface", says: "is not the name of one interface"},
+		"a list with a name":           {src: "#cloud-config\nwrite_files:\n- " + indented(entry(onNode, kubeVip()), 2) + "runcmd:\n- [sed, -i, s/vip_arp/x/, " + onNode + "]\n", refused: true, at: "vip_arp", says: "vip_arp"},
 	} {
 		t.Run(name, c.run)
 	}
@@ -68,5 +71,14 @@ func TestKustomize(t *testing.T) {
 	var r *Refusal
 	if !errors.As(errs[0], &r) || r.Line != 4 || errs[1] != nil {
 		t.Fatalf("%v, want a refusal of line 4 of the first file", errs)
+	}
+}
+
+// TestDaemonSetElsewhere: a DaemonSet is no file of a node, so commands in another file do not refer
+// to it.
+func TestDaemonSetElsewhere(t *testing.T) {
+	results, errs := Files([]string{daemonSet(kubeVip()), "kind: ConfigMap\ndata:\n  a: sed -i s/vip_arp/x/ " + onNode + " # kube-vip\n"}, options)
+	if errs[0] != nil || !errors.Is(errs[1], ErrNoKubeVip) || len(results[1].Notes) > 0 {
+		t.Fatalf("%v, %v", errs, results[1].Notes)
 	}
 }
