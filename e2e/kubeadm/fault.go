@@ -198,13 +198,30 @@ func editManifest(_ context.Context, n *Node) error {
 	return n.write(manifest, edited)
 }
 
-// editManifests changes the manifest on all nodes.
+// editManifests changes the manifest on all nodes, and waits for all new pods: a kubelet may take ten
+// seconds for its own.
 func (c *Cluster) editManifests(ctx context.Context, _ *Node) error {
-	var errs []error
+	before := make(map[*Node]int)
 	for _, n := range c.Nodes {
-		errs = append(errs, editManifest(ctx, n))
+		before[n] = n.Lab.Vipd.Pid()
 	}
-	return errors.Join(errs...)
+	for _, n := range c.Nodes {
+		if err := editManifest(ctx, n); err != nil {
+			return err
+		}
+	}
+	short, cancel := context.WithTimeout(ctx, podTimeout)
+	defer cancel()
+	for n, pid := range before {
+		err := wait.Until(short, 100*time.Millisecond, func() (bool, error) {
+			now := n.Lab.Vipd.Pid()
+			return now != 0 && now != pid, nil
+		})
+		if err != nil {
+			return fmt.Errorf("wait for the kubelet of %s to start vipd: %w", n.Name, err)
+		}
+	}
+	return nil
 }
 
 // reset is `kubeadm reset`, which has systemd stop kubelet before it removes the

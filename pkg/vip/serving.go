@@ -164,6 +164,9 @@ func moveRequested(s State, now boottime.Instant, to string) (State, []Action) {
 		return reconcile(s, now) // this node has nothing to move
 	}
 	node, refusal := s.Serving.destination(to)
+	if s.Own != "" {
+		refusal = "the VIP is an address of this node itself: " + s.Own
+	}
 	if refusal != "" {
 		return s, []Action{Refuse{Why: refusal}}
 	}

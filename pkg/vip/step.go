@@ -128,14 +128,15 @@ func reconcileHolding(s State, now boottime.Instant) (State, []Action) {
 		s.Repairs = RepairSeries{}
 	}
 	why, to := s.Serving.handOverTarget()
+	stays := s.Own != "" // the node answers whoever holds the grant: another holder would be a second one
 	switch {
 	case !s.Grant.Held:
 		return withdraw(s, s.Grant.Why)
 	case now >= s.Grant.Until:
 		return withdraw(s, "the deadline passed")
-	case s.DownSince != 0 && now >= s.DownSince.Add(linkDownTimeout):
+	case !stays && s.DownSince != 0 && now >= s.DownSince.Add(linkDownTimeout):
 		return handOver(s, "the interface cannot serve: "+s.Places.why(), s.Serving.successor())
-	case to != "" && now >= s.LeaveAt:
+	case !stays && to != "" && now >= s.LeaveAt:
 		return handOver(s, why, to)
 	case s.Broken != "" && s.Places.Up() && now >= s.RepairAt:
 		return repair(s, now)
