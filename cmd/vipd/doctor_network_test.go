@@ -106,6 +106,17 @@ func TestDoctorNetwork(t *testing.T) {
 			want:  []found{{"D07", "error", "lost", "eth0 has no address in the subnet of the VIP " + testVIP + " any more; it has no address"}}, verdict: []string{lost},
 		},
 		{
+			name: "a node of a cloud: a single address, and a route to the subnet",
+			fault: func(s *site) {
+				s.preflight()
+				s.args = append(s.args, "--only", "D07")
+				s.run(s.node, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
+				s.run(s.node, "ip", "address", "add", "192.168.35.11/32", "dev", "eth0")
+				s.run(s.node, "ip", "route", "add", "192.168.35.0/24", "dev", "eth0")
+			},
+			verdict: []string{"All is well: 1 checks found no problem."},
+		},
+		{
 			name: "the node has no address yet",
 			fault: func(s *site) {
 				s.preflight()

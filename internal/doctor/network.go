@@ -118,7 +118,7 @@ func portFinding(f Facts, l Link) Finding {
 }
 
 var vipOffSubnet = Check{ID: "D07", Title: "VIP in a subnet of the node", Modes: Node | Preflight, Cheap: true, Run: func(ctx context.Context, in *Input) ([]Finding, error) {
-	if _, ok := in.Facts.subnet(in.Facts.VIP); ok || in.Facts.reservedAs() != "" {
+	if _, ok := in.Facts.subnet(in.Facts.VIP); ok || in.Facts.reservedAs() != "" || in.Facts.routed(in.Facts.VIP) {
 		return nil, nil
 	}
 	if f, lost := in.lostAddress(ctx); lost {
@@ -129,6 +129,12 @@ var vipOffSubnet = Check{ID: "D07", Title: "VIP in a subnet of the node", Modes:
 		Remedy: []string{"is the node's prefix correct? A /32 or /25 from the pool is wrong in a /24: see D03", "has the node all of its addresses? DHCP or IPAM may not have answered: ip -4 -brief address",
 			"otherwise choose a VIP in the subnet that all control-plane nodes share, outside of the ranges of DHCP and IPAM"}}}, nil
 }}
+
+// routed reports whether this machine reaches an address without a gateway: nodes in clouds have a /32 and
+// a route to the subnet.
+func (f Facts) routed(addr netip.Addr) bool {
+	return slices.ContainsFunc(f.Links, func(l Link) bool { return !l.Local && f.onLink(addr, l.Index) })
+}
 
 // reservedAs describes the other use of the VIP's address, or returns "".
 func (f Facts) reservedAs() string {
