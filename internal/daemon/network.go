@@ -201,7 +201,9 @@ func (n *network) Put(places vip.Places, valid time.Duration) error {
 		return err
 	}
 	for _, p := range places {
-		if err := n.handle.Put(now, netif.Place{Addr: p.Addr, Link: p.Link.Index}, valid); err != nil {
+		at := netif.Place{Addr: p.Addr, Link: p.Link.Index}
+		n.logLeftOver(now, at)
+		if err := n.handle.Put(now, at, valid); err != nil {
 			return err
 		}
 	}
@@ -251,11 +253,23 @@ func (n *network) Remove() error {
 	}
 	var errs []error
 	for _, a := range n.addresses {
-		retired, err := n.handle.Retire(now, netif.Place{Addr: a, Link: n.at().index})
+		at := netif.Place{Addr: a, Link: n.at().index}
+		n.logLeftOver(now, at)
+		retired, err := n.handle.Retire(now, at)
 		errs = append(errs, err)
 		n.logRetired(a, retired)
 	}
 	return errors.Join(errs...)
+}
+
+// logLeftOver logs the addresses without vipd's mark that are about to be removed: whoever added them may
+// miss them.
+func (n *network) logLeftOver(now *netif.Snapshot, at netif.Place) {
+	for _, a := range now.Presence(at).Ours {
+		if !a.Ours {
+			n.log.Info("removing an address that another VIP manager left", zap.String("address", now.Where(a)))
+		}
+	}
 }
 
 func (n *network) logRetired(a netip.Addr, r netif.Retired) {
