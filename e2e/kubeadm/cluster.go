@@ -240,7 +240,7 @@ func (c *Cluster) JoinWorker(ctx context.Context) error {
 func (c *Cluster) kubeadm(ctx context.Context, m *Machine, config string, values map[string]any, command ...string) error {
 	all := map[string]any{
 		"Name": m.Name, "IP": m.IP, "Cgroup": m.cgroup, "VIP": c.Lab.VIP, "Port": lab.Port, "Version": lab.KubernetesVersion(),
-		"DNSName": DNSName, "Token": token, "CertificateKey": c.certificateKey, "CAHash": c.caHash,
+		"DNSName": DNSName, "Token": token, "CertificateKey": c.certificateKey, "CAHash": c.caHash, "ClientCAs": "",
 	}
 	maps.Copy(all, values)
 	text, err := render(config, all)

@@ -11,8 +11,9 @@ import (
 const manifest = "etc/kubernetes/manifests/vipd.yaml"
 
 // vipdPod is the static pod, by the command that people use.
-func (c *Cluster) vipdPod(ctx context.Context) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, c.Lab.Nodes[0].VipdBinary(), "manifest", "pod", "--address", c.Lab.VIP.String(), "--image", vipdImage)
+func (c *Cluster) vipdPod(ctx context.Context, more ...string) ([]byte, error) {
+	args := append([]string{"manifest", "pod", "--address", c.Lab.VIP.String(), "--image", vipdImage}, more...)
+	cmd := exec.CommandContext(ctx, c.Lab.Nodes[0].VipdBinary(), args...)
 	pod, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("%w: %s", err, exit.Stderr)
