@@ -74,7 +74,7 @@ test: deps-all ## what CI runs: style, units, model, lab; ends with a table of m
 
 .PHONY: nightly
 nightly: deps-all ## what takes longer: all searches, faults, mutations and scenarios; hours (root)
-	@hack/test model-all simulation chaos chaos-kubelet undone test-kubernetes test-capi
+	@hack/test model-all simulation chaos chaos-kubelet undone test-recovery test-kubernetes test-capi
 
 .PHONY: deps
 deps: ## install the missing packages that the tests need besides Go
@@ -117,6 +117,10 @@ test-beside: bin/gotest ## only the part of test-lab that measures no times (roo
 test-measures: bin/gotest ## only the part of test-lab that measures times (root)
 	hack/lab build
 	@cd e2e && ../bin/gotest -vet=off -count=1 -p 1 -timeout 30m $$(go list ./... | grep -E '$(MEASURES)')
+
+.PHONY: test-recovery
+test-recovery: deps-test-recovery ## a control plane that is lost, repaired or rebuilt, watched over minutes; seven minutes (root)
+	hack/lab build && cd e2e && go test -v -count=1 -timeout 40m ./suites/recovery -all
 
 .PHONY: test-kubeadm
 test-kubeadm: deps-test-kubeadm ## kubeadm init and join with vipd as a static pod, and all faults of that pod; K8S=1.36 for another version (root)
