@@ -312,7 +312,11 @@ func problems(s Status, f Facts, now boottime.Instant) []string {
 		add("%s would not take the VIP: the node has no interface for the VIP, or defers to others; vipd's log there says why", s.Node)
 	}
 	if o := f.Outage; o.Began != 0 && o.Ended == 0 && s.Lease.Holder != "" && now.Sub(o.Began) >= outageTime {
-		add("the VIP has not answered %s for %.0f s (%s), and %s holds the lease: see `vipd doctor` on %s, and on %s", s.Node, now.Sub(o.Began).Seconds(), o.Error, s.Lease.Holder, s.Node, s.Lease.Holder)
+		where := s.Node
+		if s.Lease.Holder != s.Node {
+			where += ", and on " + s.Lease.Holder
+		}
+		add("the VIP has not answered %s for %.0f s (%s), and %s holds the lease: see `vipd doctor` on %s", s.Node, now.Sub(o.Began).Seconds(), o.Error, s.Lease.Holder, where)
 	}
 	for _, a := range s.APIServers {
 		if a.State == "not ready" {
