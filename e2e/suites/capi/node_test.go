@@ -39,7 +39,7 @@ func initialize(ctx context.Context, t *testing.T, m *kubeadm.Machine) error {
 	t.Helper()
 	ns := newNamespace(t)
 	create(t, testdata(t, "cluster.yaml", ns)...)
-	o := inNamespace(t, kcp(t, "full", "v1beta2", "--name", "uat", "--namespace", ns, "--dns-name", dnsName, "--image", "vipd:lab"), ns)
+	o := inNamespace(t, kcp(t, "full", "v1beta2", "--name", "uat", "--namespace", ns, "--dns-name", dnsName, "--image", "vipd:lab", "--kubernetes-version", lab.KubernetesVersion()), ns)
 	merge(o.Object, labOnly(t, m))
 	create(t, o)
 	u, err := ParseUserData(bootstrapData(t, ns), values(m.Name))
