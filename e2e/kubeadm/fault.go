@@ -27,8 +27,8 @@ const (
 // restarted bounds the time in which kubelets end and start all pods of vipd.
 const restarted = 10 * time.Second
 
-// podTimeout bounds the wait for a pod to be made anew.
-const podTimeout = 30 * time.Second
+// podTimeout bounds the wait for a kubelet to make a pod anew: several syncFrequency.
+const podTimeout = time.Minute
 
 // Joins are the steps that complete the cluster, observed like faults. While etcd adds a
 // member, it may write nothing for longer than a lease. So the only promise of the join of a
