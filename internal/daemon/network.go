@@ -202,10 +202,10 @@ func (n *network) Put(places vip.Places, valid time.Duration) error {
 	}
 	for _, p := range places {
 		at := netif.Place{Addr: p.Addr, Link: p.Link.Index}
-		n.logLeftOver(now, at)
 		if err := n.handle.Put(now, at, valid); err != nil {
 			return err
 		}
+		n.logLeftOver(now, at)
 	}
 	return nil
 }
@@ -254,20 +254,22 @@ func (n *network) Remove() error {
 	var errs []error
 	for _, a := range n.addresses {
 		at := netif.Place{Addr: a, Link: n.at().index}
-		n.logLeftOver(now, at)
 		retired, err := n.handle.Retire(now, at)
 		errs = append(errs, err)
+		if err == nil {
+			n.logLeftOver(now, at)
+		}
 		n.logRetired(a, retired)
 	}
 	return errors.Join(errs...)
 }
 
-// logLeftOver logs the addresses without vipd's mark that are about to be removed: whoever added them may
-// miss them.
-func (n *network) logLeftOver(now *netif.Snapshot, at netif.Place) {
-	for _, a := range now.Presence(at).Ours {
+// logLeftOver logs the addresses without vipd's mark that were removed: whoever added them may miss them. A
+// log that blocks must not keep an address, so the removal comes first.
+func (n *network) logLeftOver(before *netif.Snapshot, at netif.Place) {
+	for _, a := range before.Presence(at).Ours {
 		if !a.Ours {
-			n.log.Info("removing an address that another VIP manager left", zap.String("address", now.Where(a)))
+			n.log.Info("removed an address that another VIP manager left", zap.String("address", before.Where(a)))
 		}
 	}
 }
