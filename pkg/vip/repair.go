@@ -39,7 +39,8 @@ func (e Observation) order() string {
 	return ""
 }
 
-// repair repairs what is broken, or hands the addresses over when repairs do not last.
+// repair repairs what is broken, or hands the addresses over when repairs do not last. A node that
+// keeps the grant pauses instead.
 func repair(s State, now boottime.Instant) (State, []Action) {
 	if s.Repairs.Count == 0 {
 		s.Repairs.Since = now
@@ -48,7 +49,12 @@ func repair(s State, now boottime.Instant) (State, []Action) {
 	s.Repairs.Last = now
 	if s.Repairs.Count > maxRepairs {
 		why := s.Broken
-		s.Repairs, s.ServeAt = RepairSeries{}, now.Add(s.retry())
+		s.Repairs = RepairSeries{}
+		if s.keeps() {
+			s.RepairAt = now.Add(serveRetry)
+			return s, nil
+		}
+		s.ServeAt = now.Add(s.retry())
 		return handOver(s, "repairs do not last: "+why+", repeatedly", s.Serving.successor())
 	}
 	what := s.Broken

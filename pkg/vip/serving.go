@@ -164,7 +164,7 @@ func moveRequested(s State, now boottime.Instant, to string) (State, []Action) {
 		return reconcile(s, now) // this node has nothing to move
 	}
 	node, refusal := s.Serving.destination(to)
-	if s.Own != "" {
+	if s.keeps() {
 		refusal = "the VIP is an address of this node itself: " + s.Own
 	}
 	if refusal != "" {

@@ -23,8 +23,8 @@ const (
 //
 //   - no Raise, Extend or Refresh without a grant whose deadline is in the future, and no Raise or
 //     Refresh without a link
-//   - no grant is asked for, and no holding begins, while one of the addresses is an address of
-//     this node itself
+//   - no grant is asked for, no holding begins, and none ends before Stop or the end of the grant,
+//     while one of the addresses is an address of this node itself
 //   - a grant that is lost or over leads to Withdraw in the same step
 //   - GiveBack only after a Withdrawn without an error, with no Raise in between: the addresses
 //     are gone, or closed off in two independent ways (Withdrawn.Diverted)
@@ -128,15 +128,14 @@ func reconcileHolding(s State, now boottime.Instant) (State, []Action) {
 		s.Repairs = RepairSeries{}
 	}
 	why, to := s.Serving.handOverTarget()
-	stays := s.Own != "" // the node answers whoever holds the grant: another holder would be a second one
 	switch {
 	case !s.Grant.Held:
 		return withdraw(s, s.Grant.Why)
 	case now >= s.Grant.Until:
 		return withdraw(s, "the deadline passed")
-	case !stays && s.DownSince != 0 && now >= s.DownSince.Add(linkDownTimeout):
+	case !s.keeps() && s.DownSince != 0 && now >= s.DownSince.Add(linkDownTimeout):
 		return handOver(s, "the interface cannot serve: "+s.Places.why(), s.Serving.successor())
-	case !stays && to != "" && now >= s.LeaveAt:
+	case !s.keeps() && to != "" && now >= s.LeaveAt:
 		return handOver(s, why, to)
 	case s.Broken != "" && s.Places.Up() && now >= s.RepairAt:
 		return repair(s, now)
@@ -181,6 +180,10 @@ func withdraw(s State, why string) (State, []Action) {
 	return s, []Action{Withdraw{Gently: s.GiveBack}}
 }
 
+// keeps tells whether a holder that could hand over keeps the grant: while the VIP is an address of
+// the node itself, the node answers whoever holds, and the next holder would be a second one.
+func (s State) keeps() bool { return s.Own != "" }
+
 // handOver withdraws the addresses, and then gives the grant back.
 func handOver(s State, why, successor string) (State, []Action) {
 	s.GiveBack, s.Successor, s.Reported = true, successor, false
@@ -210,8 +213,13 @@ func raised(s State, now boottime.Instant, e Raised) (State, []Action) {
 		s.Broken = "a repair is not answered in time" // no damage is known: the deadline decides
 		return s, nil
 	}
-	s.ServeAt = now.Add(s.retry())
+	pause := s.retry()
 	s.Failed++
+	if s.keeps() {
+		s.Broken, s.RepairAt = "the address was not added: "+e.Err.Error(), now.Add(pause)
+		return s, nil
+	}
+	s.ServeAt = now.Add(pause)
 	return handOver(s, "the address was not added: "+e.Err.Error(), s.Serving.successor())
 }
 

@@ -30,6 +30,9 @@ func (k *kernel) handle(t *rapid.T, e Event) {
 		before := k.state
 		var actions []Action
 		k.state, actions = step(k.state, k.now, e)
+		if before.Phase == Holding && before.Own != "" && k.state.Own != "" && k.state.GiveBack && !k.state.Stopping {
+			t.Fatalf("hands over what stays here as an address of the node itself: %s", k.state.Cause)
+		}
 		if before.Stopping && !k.state.Stopping {
 			t.Fatal("a wish to end was forgotten")
 		}

@@ -61,8 +61,8 @@ func reported(s State, now boottime.Instant, e Unreached) (State, []Action) {
 		s.Reports.From = max(s.Reports.From, now.Add(reportsPause))
 		return reconcile(s, now)
 	}
-	if s.Phase != Holding || !s.Grant.Held || now >= s.Grant.Until || s.Own != "" || !s.Serving.knows(e.By) {
-		return reconcile(s, now) // with an address of its own, this node would go on answering
+	if s.Phase != Holding || !s.Grant.Held || now >= s.Grant.Until || s.keeps() || !s.Serving.knows(e.By) {
+		return reconcile(s, now)
 	}
 	before := s.Reports
 	s.Reports.By, s.Reports.At = e.By, now

@@ -203,7 +203,7 @@ var mutations = []mutation{
 	},
 	{
 		name:  "the VIP does not leave a node whose API server is dead",
-		edits: []edit{{"pkg/vip/step.go", `case !stays && to != "" && now >= s.LeaveAt:`, `case to != "" && false:`}},
+		edits: []edit{{"pkg/vip/step.go", `case !s.keeps() && to != "" && now >= s.LeaveAt:`, `case to != "" && false:`}},
 		fault: "apikill", rule: analyse.Goes,
 	},
 	{
