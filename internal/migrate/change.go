@@ -27,6 +27,9 @@ func (m *migration) edit() error {
 			return err
 		}
 	}
+	if err := m.alone(); err != nil {
+		return err
+	}
 	for i := range m.files {
 		if err := m.editFile(&m.files[i]); err != nil {
 			return err
@@ -73,7 +76,6 @@ func (m *migration) readable() error {
 		if line := writes(str(s.n)); line > 0 {
 			return &Refusal{Line: s.line(line), Reason: scripted, Way: scriptsWay}
 		}
-		m.announcer = m.announcer || workload.MatchString(str(s.n))
 	}
 	for _, s := range m.invalid {
 		if text := str(s.n); workload.MatchString(text) && imageLine.MatchString(text) {
@@ -107,7 +109,7 @@ func (m *migration) editPod(p foundPod) error {
 		return err
 	}
 	if kept {
-		m.kept, m.announcer = true, true
+		m.stays(r, reveal(p.job.src[start:end]))
 		return nil
 	}
 	y := strings.TrimSuffix(r.yaml(), "\n")
@@ -191,9 +193,11 @@ func (m *migration) editFile(f *foundFile) error {
 			return nil
 		}
 		return m.renameFile(f, name)
+	case m.isAnnouncer(content):
+		return nil
 	case inManifests && kubeVipName.MatchString(name):
 		return m.emptyManifest(f, content)
-	case m.keepsHelpers(f.kind):
+	case m.keepsHelpers(f.kind) || m.needed(name, str(content)):
 		return nil
 	case path.Base(name) == "kube-vip.hosts":
 		return m.drop(f, line, name, "it made the name kubernetes known to kube-vip; vipd needs no name")
@@ -425,7 +429,7 @@ func (m *migration) editCommand(c foundCommand) error {
 	if m.keepsHelpers(c.kind) {
 		return nil
 	}
-	if onlyPrepares(text, m.dropped) {
+	if onlyPrepares(text, m.dropped) && !m.needed("", text) {
 		m.note(line, "command dropped: "+shorten(strings.TrimSpace(strings.Split(text, "\n")[0])))
 		m.dropped = append(m.dropped, "the command")
 		m.gone[c.n] = true

@@ -39,6 +39,7 @@ type variable struct {
 // read converts a kube-vip pod, or a DaemonSet of such pods, to vipd's manifest. kept tells that vipd
 // does not replace the pod, and that it stays. raw is the source of the pod.
 func (m *migration) read(p foundPod, raw string) (r *reader, kept bool, err error) {
+	p.n = unaliased(p.n)
 	r = &reader{migration: m, pod: p, n: kubeVipContainer(spec(p.n)), out: manifest.Pod{Image: m.options.Image}}
 	if at, reason := unrendered(raw); reason != "" && !p.job.templated {
 		return r, false, &Refusal{Line: p.job.fileLine(p.n.Line + at), Reason: reason, Way: rendered}
@@ -56,15 +57,11 @@ func (m *migration) read(p foundPod, raw string) (r *reader, kept bool, err erro
 	if err := r.oldest(); err != nil {
 		return r, false, err
 	}
-	if kind := str(get(p.n, "kind")); kind != "Pod" {
-		on, err := r.on("cp_enable")
-		if err != nil {
-			return r, false, err
-		}
-		if !on {
-			r.note(r.line(p.n), "this "+kind+" of kube-vip announces Services only, and was not changed: it does not use vipd's Lease")
-			return r, true, nil
-		}
+	kind := str(get(p.n, "kind"))
+	if services, err := r.announcesServices(kind); err != nil || services {
+		return r, services, err
+	}
+	if kind != "Pod" {
 		if r.daemonSet = kind == "DaemonSet"; !r.daemonSet {
 			return r, false, p.job.refuse(p.n, "kube-vip runs as a "+kind+" here, which does not run on each control-plane node",
 				"use the output of `vipd manifest pod` or `vipd manifest daemonset`, and remove cp_enable from the "+kind)
@@ -228,7 +225,7 @@ func (r *reader) mode() error {
 	}
 	for _, needed := range []struct{ name, without string }{
 		{"vip_arp", "kube-vip does not announce the address here, or not by ARP; vipd uses ARP only"},
-		{"cp_enable", "kube-vip holds no address for the control plane here: it announces Services, which vipd does not"},
+		{"cp_enable", "kube-vip holds no address for the control plane here" + r.does()},
 	} {
 		name := needed.name
 		v, ok := r.get(name)
@@ -373,7 +370,8 @@ func (r *reader) setting(v variable, resolved string) error {
 		}
 		r.set("interface", v.value)
 	case "node-name":
-		if strings.Contains(r.pod.kind, "ControlPlane") && !isPlaceholder("node-name", resolved) && !placeholder.MatchString(v.value) {
+		literal := !isPlaceholder("node-name", resolved) && !placeholder.MatchString(v.value)
+		if r.daemonSet || r.pod.job.outer != nil && literal {
 			r.note(r.line(v.node), fmt.Sprintf("%s=%s removed: each node would have this name; vipd uses the node's own", v.name, v.value))
 			return nil
 		}

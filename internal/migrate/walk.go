@@ -47,7 +47,7 @@ type migration struct {
 	replaced   bool                // a manifest in a file, not in a variable, was replaced
 	kept       bool                // a part of kube-vip is left on purpose
 	applied    map[*yaml.Node]bool // contents of files that RKE2 or k3s apply, and that keep their names
-	announcer  bool                // that part is a kube-vip for Services
+	announcers []announcer         // those parts that are a kube-vip for Services
 }
 
 type foundPod struct {
@@ -396,7 +396,7 @@ func isPod(n *yaml.Node) bool {
 	default:
 		return false
 	}
-	return kubeVipContainer(spec(n)) != nil
+	return kubeVipContainer(spec(unaliased(n))) != nil
 }
 
 // spec returns the spec of the pod, or of the pods of a workload.
