@@ -124,6 +124,11 @@ func (m *migration) editPod(p foundPod) error {
 	p.job.edits = append(p.job.edits, Edit{Start: start, End: end, Text: indented(y, p.n.Column-1)})
 	m.replaced = m.replaced || !p.variable
 	m.keep(p, r, reveal(p.job.src[start:end]), y)
+	if p.file == "" {
+		if err := r.checkWords(reveal(p.job.src[start:end]), y); err != nil {
+			return err
+		}
+	}
 	p.job.expect = append(p.job.expect, func() {
 		if doc < 0 {
 			*p.n = *root(vipd.docs[0])

@@ -307,11 +307,39 @@ func (w replaced) lostBySed(statement string) *Refusal {
 	return nil
 }
 
+// hitsOther returns a line of vipd's manifest that a pattern matches although it was meant for another
+// one of kube-vip's, such as VIP in VIPD_KUBECONFIG; "" for none.
+func (w replaced) hitsOther(re *regexp.Regexp) string {
+	meant := make(map[string]bool)
+	for _, line := range matching(re, w.before) {
+		meant[keyOf(line)] = true
+	}
+	for _, line := range matching(re, w.after) {
+		if !commentLine.MatchString(line) && !meant[keyOf(line)] {
+			return strings.Trim(line, " -")
+		}
+	}
+	return ""
+}
+
+// keyOf returns the key of a line.
+func keyOf(line string) string {
+	key, _, _ := strings.Cut(strings.TrimLeft(line, " -"), ":")
+	return key
+}
+
+const otherPlaceholder = "let it be something longer that nothing else contains, such as __VIP__ in place of VIP, and migrate again"
+
 // misplaced returns a refusal, without a line, if an operation of sed would write kube-vip's image
 // into vipd's manifest, or a line with the indentation of kube-vip's.
 func (w replaced) misplaced(op sedOp) *Refusal {
 	if op.match == nil || len(matching(op.match, w.after)) == 0 {
 		return nil
+	}
+	if len(op.patterns) == 1 && op.patterns[0] == op.match { // no address says in which lines
+		if line := w.hitsOther(op.match); line != "" {
+			return &Refusal{Reason: fmt.Sprintf("a command changes %q, and that is also in %q of vipd's manifest", op.match, line), Way: otherPlaceholder}
+		}
 	}
 	if kubeVipName.MatchString(op.replacement) {
 		return &Refusal{Reason: "a command would write kube-vip into vipd's manifest", Way: byHand}
@@ -367,6 +395,20 @@ func (m *migration) checkPlaceholders() error {
 		}
 		return &Refusal{Line: p.line, Reason: fmt.Sprintf("%s=%s is a placeholder, and no command here replaces it in %s, so that vipd could not start", p.name, p.value, p.manifest.path),
 			Way: "write the value; or pass the file with the command that replaces it to the same `vipd manifest migrate`"}
+	}
+	return nil
+}
+
+// checkWords refuses a placeholder that is also in the names of vipd's settings: whatever replaces it in
+// a manifest of its own would change these.
+func (r *reader) checkWords(before, after string) error {
+	for _, v := range r.env {
+		if resolved, _ := resolve(v.value); v.known.Setting == "" || !isPlaceholder(v.known.Setting, resolved) {
+			continue
+		}
+		if line := (replaced{before: before, after: after}).hitsOther(regexp.MustCompile(regexp.QuoteMeta(v.value))); line != "" {
+			return r.refuse(v.node, fmt.Sprintf("%s=%s is a placeholder, and it is also in %q of vipd's manifest, which what replaces it would change as well", v.name, v.value, line), otherPlaceholder)
+		}
 	}
 	return nil
 }

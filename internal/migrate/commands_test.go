@@ -46,6 +46,13 @@ func TestPlaceholders(t *testing.T) {
 		"clusterctl's":           {src: controlPlane("KubeadmControlPlane", entry(onNode, withAddress("${VIP}"))), out: "value: ${VIP}\n"},
 		"in a pod of its own":    {src: pod, says: "assumed to be a placeholder", out: "value: __VIP__\n"},
 
+		"a word that vipd has":    {src: with(withAddress("VIP"), "sed -i s/VIP/192.168.35.100/ "+onNode), refused: true, at: "sed -i", says: `also in "name: VIPD_KUBECONFIG" of vipd's manifest`},
+		"a word on its line":      {src: with(withAddress("VIP"), "sed -i 's/value: VIP/value: 192.168.35.100/' "+onNode), out: "value: VIP\n"},
+		"a word below its name":   {src: with(withAddress("VIP"), "sed -i '/name: address/{n;s/VIP/192.168.35.100/}' "+onNode), out: "value: VIP\n"},
+		"a setting that vipd has": {src: with(kubeVip("vip_interface=INTERFACE"), "sed -i s/INTERFACE/eth0/ "+onNode), refused: true, at: "sed -i", says: `also in "name: VIPD_INTERFACE"`},
+		"a word in a pod":         {src: withAddress("VIP"), refused: true, at: "name: address", says: "address=VIP is a placeholder, and it is also in"},
+		"a duration without {}":   {src: kubeVip(`vip_leaseduration="$L"`), refused: true, at: "name: vip_leaseduration", says: "ends with the unit, $Ls, which would be another variable"},
+
 		"by nothing":               {src: controlPlane("KubeadmControlPlane", entry(onNode, pod)), refused: true, at: "name: address", says: "no command here replaces it in " + onNode},
 		"an interface":             {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip("vip_interface=__IFACE__"))), refused: true, at: "name: vip_interface", says: "vip_interface=__IFACE__ is a placeholder"},
 		"a variable":               {src: controlPlane("KubeadmControlPlane", entry(onNode, withAddress("$VIP"))), refused: true, at: "name: address", says: "address=$VIP is a placeholder"},

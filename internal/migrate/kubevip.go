@@ -447,6 +447,9 @@ func (r *reader) timing() error {
 	var absent []string
 	for i, name := range []string{"vip_leaseduration", "vip_renewdeadline", "vip_retryperiod"} {
 		if v, ok := r.get(name); ok && v.value != "" {
+			if i != 1 && unbraced.MatchString(v.value) {
+				return r.refuse(v.node, fmt.Sprintf("%s=%s: vipd's setting ends with the unit, %[2]ss, which would be another variable", name, v.value), "write a placeholder that ends by itself, such as __LEASE__, and migrate again")
+			}
 			*values[i] = v.value
 		} else {
 			absent = append(absent, name)
@@ -468,6 +471,9 @@ func (r *reader) timing() error {
 func seconds(value string) string {
 	return strings.NewReplacer(`"`, "", "'", "").Replace(value) + "s"
 }
+
+// unbraced is a variable that the unit would become a part of.
+var unbraced = regexp.MustCompile(`\$\w+$`)
 
 func (r *reader) validTiming(values ...string) error {
 	var d []time.Duration

@@ -69,6 +69,9 @@ func (m *migration) checkInPlace() error {
 				r.Line = e.job.fileLine(e.n.Line)
 				return r
 			}
+			if line := w.hitsOther(re); line != "" {
+				return e.job.refuse(e.n, fmt.Sprintf("a task of Ansible changes %q, and that is also in %q of vipd's manifest", re, line), otherPlaceholder)
+			}
 		}
 	}
 	return nil

@@ -57,6 +57,7 @@ func TestTools(t *testing.T) {
 		"no content":                   {src: controlPlane("KubeadmControlPlane", "path: "+onNode+"\n"), refused: true, at: onNode, says: "the content of kube-vip's manifest is not here"},
 		"a patch in a file":            {src: "- op: replace\n  path: /spec/kubeadmConfigSpec/files/0/content\n" + under("  value: |", kubeVip(), 4), says: "whose path is elsewhere, and does not change", out: "name: vipd"},
 		"a name for all":               {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip("vip_nodename=n1"))), says: "vip_nodename=n1 removed: each node would have this name", out: "name: vipd"},
+		"Ansible, a word of vipd's":    {src: controlPlane("KubeadmControlPlane", entry(onNode, withAddress("VIP"))) + "---\n- replace:\n    path: " + onNode + "\n    regexp: VIP\n    replace: 192.168.35.100\n", refused: true, at: "path:", says: "also in"},
 		"a name for all, DaemonSet":    {src: daemonSet(kubeVip("vip_nodename=n1")), says: "vip_nodename=n1 removed: each node would have this name", out: "name: vipd"},
 		"a name for all, a variable":   {src: daemonSet(kubeVip("vip_nodename=${NODE}")), says: "vip_nodename=${NODE} removed: each node", out: "name: vipd"},
 		"a name for all, cloud-init":   {src: "#cloud-config\nwrite_files:\n- " + indented(entry(onNode, kubeVip("vip_nodename=n1")), 2), says: "each node would have this name", out: "name: vipd"},
