@@ -62,7 +62,7 @@ func (m *migration) edit() error {
 		m.note(0, "the class takes the manifest from a variable of each Cluster, so migrate the Clusters. The class serves Clusters with kube-vip as well, "+
 			"and is not changed: the file on the node is still "+kubeVipPath+" but contains vipd, and the class's other files for kube-vip have no effect there")
 	}
-	for _, step := range []func() error{m.checkTools, m.checkStarts, m.checkCommands, m.checkPlaceholders, m.remove, m.lint} {
+	for _, step := range []func() error{m.checkTools, m.checkStarts, m.checkPuts, m.checkCommands, m.checkPlaceholders, m.remove, m.lint} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -427,7 +427,7 @@ func (m *migration) hasPod(j *job, content *yaml.Node) bool {
 func (m *migration) editCommand(c foundCommand) error {
 	text := textOf(c.n)
 	line := c.job.fileLine(c.n.Line)
-	if generated.MatchString(text) || intoManifest.MatchString(text) || kubeVipName.MatchString(text) && heredoc.MatchString(text) && workload.MatchString(text) {
+	if generated.MatchString(text) || intoManifest.MatchString(text) && !m.fromManifest(text) || kubeVipName.MatchString(text) && heredoc.MatchString(text) && workload.MatchString(text) {
 		return c.job.refuse(c.n, "a command writes kube-vip's manifest on the node",
 			"remove the command, and add the output of `vipd manifest kcp` to files")
 	}

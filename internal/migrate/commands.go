@@ -238,7 +238,7 @@ var output = regexp.MustCompile(`[^>=]>\s*["']?([^\s"'>&]+)["']?\s*$`)
 // use any more: the statement only reads the manifest.
 func (w replaced) writesElsewhere(statement, text string) bool {
 	to := output.FindStringSubmatch(statement)
-	return to != nil && !w.touched(to[1]) && !strings.Contains(to[1], "$") && strings.Count(text, to[1]) == 1
+	return to != nil && !w.touched(to[1]) && !strings.HasSuffix(path.Dir(to[1]), "manifests") && !strings.Contains(to[1], "$") && strings.Count(text, to[1]) == 1
 }
 
 const byHand = "write into the manifest what the command sets (the image: --image), remove the command, and migrate again; vipd needs neither admin.conf nor the name kubernetes"

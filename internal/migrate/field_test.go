@@ -141,7 +141,7 @@ func TestField(t *testing.T) {
 			says: "refers to /srv/a/kube-vip.yaml and /srv/b/kube-vip.yaml and was changed", out: "cp /srv/a/vipd.yaml /root/1; cp '/srv/b/vipd.yaml' /root/2\n"},
 		"two objects":    {src: controlPlane("KubeadmControlPlane", entry("/srv/kube-vip-a.yaml", kubeVip())) + "---\n" + controlPlane("KubeadmControlPlane", entry("/srv/kube-vip-b.yaml", kubeVip())), out: "path: /srv/vipd.yaml"},
 		"a list of two":  {src: "kind: List\nitems:\n- " + indented(controlPlane("KubeadmControlPlane", entry("/srv/kube-vip-a.yaml", kubeVip())), 2) + "\n- " + indented(controlPlane("KubeadmControlPlane", entry("/srv/kube-vip-b.yaml", kubeVip())), 2), out: "path: /srv/vipd.yaml"},
-		"a longer name":  {src: kcp + "    preKubeadmCommands:\n    - \"mv " + onNode + ".in " + onNode + "\\n\"\n", says: "was changed to vipd.yaml", out: "mv " + onNode + ".in /etc/kubernetes/manifests/vipd.yaml\\n"},
+		"a longer name":  {src: kcp + "    preKubeadmCommands:\n    - \"diff " + onNode + ".in " + onNode + "\\n\"\n", says: "was changed to vipd.yaml", out: "diff " + onNode + ".in /etc/kubernetes/manifests/vipd.yaml\\n"},
 		"a sentence end": {src: kcp + "    preKubeadmCommands:\n    - echo wrote " + onNode + ".\n", out: "echo wrote /etc/kubernetes/manifests/vipd.yaml.\n"},
 
 		// Scripts that do more than prepare kube-vip's manifest.

@@ -44,6 +44,7 @@ type migration struct {
 	indexed    int                 // line of a patch that addresses files or commands by index, 0 for none
 	vipd       bool                // the file contains vipd's manifest already
 	own        bool                // that manifest has its own credentials
+	vipdFiles  []string            // the paths of that manifest on the node
 	replaced   bool                // a manifest in a file, not in a variable, was replaced
 	kept       bool                // a part of kube-vip is left on purpose
 	applied    map[*yaml.Node]bool // contents of files that RKE2 or k3s apply, and that keep their names
@@ -123,6 +124,9 @@ func (m *migration) walk(j *job, n *yaml.Node, at place) {
 		}
 		if isVipd(n) {
 			m.vipd = true
+			if at.file != "" {
+				m.vipdFiles = append(m.vipdFiles, at.file)
+			}
 			m.own = m.own || !usesAdmin(n)
 		}
 		if at.inline(n) {
