@@ -81,7 +81,7 @@ func (m *migration) readable() error {
 		if text := str(s.n); workload.MatchString(text) && imageLine.MatchString(text) {
 			r := notYAML(text, s.err)
 			r.Line = s.line(max(r.Line, 1))
-			if s.job.templated && r.Way == rendered {
+			if s.templated && r.Way == rendered {
 				r.Way = conditions
 			}
 			return r
@@ -148,6 +148,8 @@ func (m *migration) editPod(p foundPod) error {
 		m.note(p.job.fileLine(p.n.Line), "remove kube-vip's manifest from the node before vipd takes over: while both are in "+path.Dir(r.out.Path())+", vipd waits")
 	}
 	switch {
+	case p.variable && p.file != "":
+		m.note(p.job.fileLine(p.n.Line), "the path of this manifest is "+p.file+" and was not changed, although the manifest is vipd's now")
 	case p.variable && p.kind == "ClusterClass":
 		m.note(p.job.fileLine(p.n.Line), "this is the content of a file whose path is elsewhere in the class, and does not change, although the manifest is vipd's now")
 	case p.variable && p.kind == "":
@@ -282,6 +284,8 @@ func (m *migration) emptyManifest(f *foundFile, content *yaml.Node) error {
 		return f.job.refuse(node, "the manifest is in the Secret "+secret, "migrate the manifest in the Secret (kubectl get secret "+secret+" -o go-template), and name the file vipd.yaml here by hand")
 	case str(get(f.entry, "encoding")) != "":
 		return f.job.refuse(node, "the manifest is encoded ("+str(get(f.entry, "encoding"))+")", "write it as plain text, without encoding, and migrate again")
+	case strings.HasPrefix(str(get(f.entry, "contents", "source")), "data:"):
+		return f.job.refuse(node, "the manifest is encoded (a data URL)", "write it as plain text, without encoding (contents.inline of Butane), and migrate again")
 	case (content == nil || str(content) == "") && (m.byVariable || strings.HasSuffix(f.kind, "Template") || f.kind == "ClusterClass"):
 		m.byVariable = true
 		return nil

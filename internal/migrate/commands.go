@@ -512,26 +512,30 @@ func mountable(p string) string {
 	return ""
 }
 
-// keepalived is a line that configures keepalived, and vrrp the addresses that it holds.
+// keepalived is a line that configures keepalived, unless it removes that, and vrrp the addresses that
+// it holds.
 var (
+	removesIt  = regexp.MustCompile(`(?i)\b(?:stop|disable|mask|purge|remove|erase|uninstall|rm)\b.*keepalived`)
 	keepalived = regexp.MustCompile(`(?i)keepalived|vrrp_instance`)
 	vrrp       = regexp.MustCompile(`(?s)virtual_ipaddress(?:_excluded)?\s*\{([^}]*)\}|KEEPALIVED_VIRTUAL_IPS([^\n]*\n?[^\n]*)`)
 )
+
+// keepalivedAt returns the first line that is about keepalived and in no copy, 0 for none.
+func keepalivedAt(src string, copies map[int]bool) int {
+	for i, line := range strings.Split(src, "\n") {
+		if keepalived.MatchString(line) && !removesIt.MatchString(line) && !copies[i+1] {
+			return i + 1
+		}
+	}
+	return 0
+}
 
 // checkKeepalived refuses a keepalived that holds the same address, and warns of one whose address is
 // not known.
 func (m *migration) checkKeepalived(j *job) error {
 	src := withoutComments(reveal(j.src))
-	copies := j.copies()
-	lines := strings.Split(src, "\n")
-	at := slices.IndexFunc(lines, keepalived.MatchString)
-	for i := range lines {
-		if at = i; keepalived.MatchString(lines[i]) && !copies[i+1] {
-			break
-		}
-		at = -1
-	}
-	if at < 0 || len(m.addresses) == 0 {
+	at := keepalivedAt(src, j.copies())
+	if at == 0 || len(m.addresses) == 0 {
 		return nil
 	}
 	const way = "remove keepalived's package, files, manifests and commands, and stop keepalived on each node before vipd starts there"
@@ -542,10 +546,10 @@ func (m *migration) checkKeepalived(j *job) error {
 		}
 	}
 	if len(held) > 0 {
-		m.note(at+1, "keepalived is here as well, for other addresses, and was left as it is")
+		m.note(at, "keepalived is here as well, for other addresses, and was left as it is")
 		return nil
 	}
-	m.notes = append(m.notes, Note{Line: at + 1, Loss: true, Text: "keepalived is here as well: if it holds " + strings.Join(m.addresses, " or ") + ", two nodes would answer: " + way})
+	m.notes = append(m.notes, Note{Line: at, Loss: true, Text: "keepalived is here as well: if it holds " + strings.Join(m.addresses, " or ") + ", two nodes would answer: " + way})
 	return nil
 }
 

@@ -203,8 +203,8 @@ func (r *reader) oldest() error {
 	if err != nil || at < 0 {
 		return err
 	}
-	return r.refuse(words[at], "this is kube-vip's oldest form (start), which holds the address of the control plane only: it elects by the Lease plunder-lock, "+
-		"or by Raft without vip_leaderelection, so it would not know of vipd, and two nodes would have the address",
+	return r.refuse(words[at], "this is kube-vip's oldest form (start), which holds the address of the control plane only: it elects by the Lease plunder-lock in its first versions, "+
+		"and by Raft without vip_leaderelection, so it may not know of vipd, and two nodes would have the address",
 		"stop kube-vip on all nodes before the first vipd starts, and use the output of `vipd manifest pod` with the address and the interface of this manifest; "+
 			"or bring kube-vip to v0.4 or later first (args manager, cp_enable), and migrate that")
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/vipd-io/vipd/internal/manifest"
 )
 
@@ -40,6 +42,24 @@ func installerOf(kind string, paths []string) string {
 	}
 	if strings.HasPrefix(kind, "Kubeadm") {
 		return manifest.Kubeadm.Name
+	}
+	return ""
+}
+
+// release matches a version of RKE2 or k3s.
+var release = regexp.MustCompile(`^v?\d+\.\d+\.\d+[-+\w.]*\+(rke2|k3s)`)
+
+// releaseOf returns the distribution by the version in the spec of an object, such as Rancher's Cluster,
+// "" if that does not tell.
+func releaseOf(object *yaml.Node) string {
+	if object == nil {
+		return ""
+	}
+	spec := get(root(object), "spec")
+	for _, version := range []*yaml.Node{get(spec, "kubernetesVersion"), get(spec, "version"), get(spec, "topology", "version")} {
+		if at := release.FindStringSubmatch(str(version)); at != nil {
+			return at[1]
+		}
 	}
 	return ""
 }
@@ -78,7 +98,7 @@ func (r *reader) hostPaths() []string {
 // layout finds the distribution, and refuses manifests for nodes on which vipd's pod would not start.
 func (r *reader) layout() error {
 	paths := r.hostPaths()
-	name, data := installerOf(r.pod.kind, paths), dataDir(paths)
+	name, data := cmp.Or(installerOf(r.pod.kind, paths), r.pod.release), dataDir(paths)
 	given := r.options.Distribution
 	switch {
 	case name == "" && given == "" && data == "" && slices.ContainsFunc(paths, ofKubeadm):

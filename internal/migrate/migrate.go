@@ -91,6 +91,9 @@ func (m *migration) migrate(src string) (Result, error) {
 	}
 	file, err := parse(src)
 	if err != nil {
+		if at := vrrpConfig.FindStringIndex(src); at != nil && !kubeVipName.MatchString(withoutComments(src)) {
+			return Result{}, withVRRP(lineAt(src, at[1]-1))
+		}
 		return Result{}, notYAML(src, err)
 	}
 	for _, doc := range file.docs {
@@ -126,7 +129,7 @@ func (m *migration) migrate(src string) (Result, error) {
 	if r.Changed() || m.vipd || m.kept {
 		return r, nil
 	}
-	return Result{}, m.nothing(src)
+	return Result{}, m.nothing(file, src)
 }
 
 const report = "nothing was written; please report it with the file. `vipd manifest pod` and `vipd manifest kcp` print the manifests to use"
@@ -144,29 +147,13 @@ func parse(src string) (*job, error) {
 
 // mentions tells whether a text mentions kube-vip, its variables, or keepalived.
 func mentions(s string) bool {
-	return kubeVipName.MatchString(s) || strings.Contains(s, "vip_arp") || strings.Contains(s, "keepalived")
+	return kubeVipName.MatchString(s) || strings.Contains(s, "vip_arp") || keepalived.MatchString(s) || strings.Contains(s, "cp_enable")
 }
 
 var kubeVipName = regexp.MustCompile(`(?i)kube-?_?vip`)
 
 // imageLine matches the line with kube-vip's image.
 var imageLine = regexp.MustCompile(`(?m)^[^#\n]*image["']?: *["']?\S*kube-vip`)
-
-// nothing returns why there is nothing to migrate.
-func (m *migration) nothing(src string) error {
-	if line := lineOf(src, "keepalived"); line > 0 {
-		return &Refusal{Line: line, Reason: "keepalived holds the address here, not kube-vip: keepalived uses VRRP, and does not know vipd's Lease",
-			Way: "remove keepalived's files and commands by hand, and add the output of `vipd manifest kcp`; never let both run at the same time"}
-	}
-	if m.chart > 0 {
-		return &Refusal{Line: m.chart, Reason: "kube-vip comes from a Helm chart here, which writes the manifest later",
-			Way: "use the output of `vipd manifest daemonset`, and remove the chart before vipd starts; or migrate the output of `helm template`"}
-	}
-	if kubeVipName.MatchString(src) {
-		return fmt.Errorf("%w; line %d refers to it: add the file with the manifest to the same command", ErrNoKubeVip, lineOf(src, kubeVipName.FindString(src)))
-	}
-	return ErrNoKubeVip
-}
 
 // lineOf returns the first line that contains a string, 0 for none.
 func lineOf(s, part string) int {

@@ -56,6 +56,9 @@ func notYAML(src string, err error) *Refusal {
 		}
 		return &Refusal{Line: lineAt(src, at[0]), Reason: "this is a " + language + ", not YAML", Way: rendered}
 	}
+	if at := terraform.FindStringIndex(src); at != nil {
+		return &Refusal{Line: lineAt(src, at[1]-1), Reason: "this is in Terraform's language, not YAML", Way: rendered}
+	}
 	if r := script(src); r != nil {
 		return r
 	}

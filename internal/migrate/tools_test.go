@@ -53,7 +53,7 @@ func TestTools(t *testing.T) {
 		"cloud-init, encoded":          {src: "#cloud-config\nwrite_files:\n- path: " + onNode + "\n  encoding: b64\n  content: a3ViZQ==\n", refused: true, at: "path", says: "the manifest is encoded (b64)"},
 		"Butane":                       {src: "storage:\n  files:\n  - path: " + onNode + "\n    contents:\n" + under("      inline: |", kubeVip(), 8), out: "path: /etc/kubernetes/manifests/vipd.yaml"},
 		"Butane, another file":         {src: "storage:\n  files:\n  - path: " + onNode + "\n    contents:\n      local: a.yaml\n", refused: true, at: "path", says: "the content of kube-vip's manifest is not here"},
-		"Ignition":                     {src: "storage:\n  files:\n  - path: " + onNode + "\n    contents:\n      source: data:,kind%3A%20Pod\n", refused: true, at: "path", says: "the content of kube-vip's manifest is not here"},
+		"Ignition":                     {src: "storage:\n  files:\n  - path: " + onNode + "\n    contents:\n      source: data:,kind%3A%20Pod\n", refused: true, at: "path", says: "the manifest is encoded (a data URL)"},
 		"no content":                   {src: controlPlane("KubeadmControlPlane", "path: "+onNode+"\n"), refused: true, at: onNode, says: "the content of kube-vip's manifest is not here"},
 		"a patch in a file":            {src: "- op: replace\n  path: /spec/kubeadmConfigSpec/files/0/content\n" + under("  value: |", kubeVip(), 4), says: "whose path is elsewhere, and does not change", out: "name: vipd"},
 		"a name for all":               {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip("vip_nodename=n1"))), says: "vip_nodename=n1 removed: each node would have this name", out: "name: vipd"},

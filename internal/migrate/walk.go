@@ -57,6 +57,7 @@ type foundPod struct {
 	kind     string
 	variable bool   // the path of the file is elsewhere: in the class, for a variable of a Cluster
 	file     string // its path on the node, "" if it is not known
+	release  string // the distribution whose release the object asks for, "" if it does not tell
 }
 
 // foundFile is an entry of `files`, and the list that contains it: `files` itself, or the patches
@@ -110,7 +111,7 @@ func (m *migration) walk(j *job, n *yaml.Node, at place) {
 	case yaml.MappingNode:
 		at.variable = at.variable || str(get(n, "name")) != "" && slices.Contains(at.keys, "variables") && get(n, "value") != nil
 		if isPod(n) {
-			p := foundPod{job: j, n: n, kind: m.kind, variable: at.variable, file: at.file}
+			p := foundPod{job: j, n: n, kind: m.kind, variable: at.variable, file: at.file, release: releaseOf(m.object)}
 			m.owner[n] = m.ownerHere()
 			if slices.Contains(at.keys, "machine") && slices.Contains(at.keys, "pods") || slices.Contains(at.keys, "inlineManifests") {
 				p.kind = talos
@@ -275,7 +276,7 @@ func (m *migration) parseString(j *job, n *yaml.Node) *job {
 		return nil
 	}
 	if err != nil {
-		m.invalid = append(m.invalid, foundText{job: j, n: n, err: err})
+		m.invalid = append(m.invalid, foundText{job: j, n: n, err: err, templated: j.templated})
 		return nil
 	}
 	if !slices.ContainsFunc(in.docs, func(d *yaml.Node) bool { return root(d).Kind != yaml.ScalarNode }) {
@@ -292,6 +293,8 @@ type foundText struct {
 	n    *yaml.Node
 	kind string
 	err  error
+	// templated tells that it is a template of a ClusterClass.
+	templated bool
 }
 
 // line converts a line of the string to a line of the file.
@@ -396,7 +399,7 @@ func (m *migration) patchItem(l list, j *job, n *yaml.Node, key string) {
 // isPod tells whether a mapping is a kube-vip pod, or a workload with such pods.
 func isPod(n *yaml.Node) bool {
 	switch str(get(n, "kind")) {
-	case "Pod", "DaemonSet", "Deployment":
+	case "Pod", "DaemonSet", "Deployment", "StatefulSet", "ReplicaSet":
 	default:
 		return false
 	}
