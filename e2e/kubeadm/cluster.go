@@ -170,7 +170,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 
 // start boots a machine, with images.
 func (c *Cluster) start(ctx context.Context, m *Machine, archives []string) error {
-	if err := m.setUp(ctx); err != nil {
+	if err := errors.Join(m.AddDefaultRoute(), m.setUp(ctx)); err != nil {
 		return err
 	}
 	if err := m.load(ctx, archives); err != nil {
@@ -239,7 +239,7 @@ func (c *Cluster) JoinWorker(ctx context.Context) error {
 // kubeadm runs it with a configuration.
 func (c *Cluster) kubeadm(ctx context.Context, m *Machine, config string, values map[string]any, command ...string) error {
 	all := map[string]any{
-		"Name": m.Name, "IP": m.IP, "Cgroup": m.cgroup, "VIP": c.Lab.VIP, "Port": lab.Port, "Version": lab.KubernetesVersion(),
+		"Name": m.Name, "IP": m.IP, "VIP": c.Lab.VIP, "Port": lab.Port, "Version": lab.KubernetesVersion(),
 		"DNSName": DNSName, "Token": token, "CertificateKey": c.certificateKey, "CAHash": c.caHash, "ClientCAs": "",
 	}
 	maps.Copy(all, values)
@@ -307,17 +307,20 @@ func (c *Cluster) other(than *Node) *Node {
 }
 
 // SaveLogs copies the logs of the lab's processes, and of all pods.
-func (c *Cluster) SaveLogs(dir string) error {
-	if err := c.Lab.SaveLogs(dir); err != nil {
+func (c *Cluster) SaveLogs(dir string) error { return SaveLogs(c.Lab, dir) }
+
+// SaveLogs copies the logs of a lab's processes, and of all pods on its machines.
+func SaveLogs(l *lab.Lab, dir string) error {
+	if err := l.SaveLogs(dir); err != nil {
 		return err
 	}
-	logs, err := filepath.Glob(filepath.Join(c.Lab.Dir, "*", "disk", "var", "log", "pods", "*", "*", "*.log"))
+	logs, err := filepath.Glob(filepath.Join(l.Dir, "*", "disk", "var", "log", "pods", "*", "*", "*.log"))
 	if err != nil {
 		return err
 	}
 	for _, from := range logs {
 		// HOST/disk/var/log/pods/POD/CONTAINER/N.log
-		rel, err := filepath.Rel(c.Lab.Dir, from)
+		rel, err := filepath.Rel(l.Dir, from)
 		if err != nil {
 			return err
 		}

@@ -29,13 +29,16 @@ const bootTimeout = 30 * time.Second
 type Machine struct {
 	*lab.Host
 
-	Kubelet *lab.Process // which waits for kubeadm to configure it
+	Kubelet  *lab.Process // which waits for kubeadm to configure it
+	Hostname string
+
+	nameserver string // "" for nobody
 
 	lab        *lab.Lab
 	programs   []string     // in its path
 	init       *lab.Process // holds the mounts
 	containerd *lab.Process
-	cgroup     string
+	cgroup     string // of the machine's pods
 
 	mu   sync.Mutex
 	held map[string]bool // see hold
@@ -43,12 +46,12 @@ type Machine struct {
 
 // newMachine is a machine on a host, with programs in its path.
 func newMachine(l *lab.Lab, h *lab.Host, programs ...string) *Machine {
-	return &Machine{Host: h, lab: l, programs: programs, held: make(map[string]bool)}
+	return &Machine{Host: h, Hostname: h.Name, lab: l, programs: programs, held: make(map[string]bool)}
 }
 
 // setUp starts the machine for the first time.
 func (m *Machine) setUp(ctx context.Context) error {
-	err := errors.Join(m.AddDefaultRoute(), m.writeFiles())
+	err := m.writeFiles()
 	if err == nil {
 		err = m.boot(ctx)
 	}
@@ -61,12 +64,16 @@ func (m *Machine) setUp(ctx context.Context) error {
 func (m *Machine) boot(ctx context.Context) (err error) {
 	// A kubelet looks up each control group that it finds, and waits for seconds where the
 	// container is gone.
-	if m.cgroup, err = m.lab.MakeCgroup(m.Host); err != nil {
+	m.cgroup, err = m.lab.MakeCgroup(m.Host)
+	if err == nil {
+		err = m.writeArguments()
+	}
+	if err != nil {
 		return err
 	}
 	script := filepath.Join(m.Dir, "boot.sh")
 	m.init = m.lab.NewProcess(m.Host, "init", append([]string{
-		"unshare", "--mount", "--uts", "--propagation", "private", "sh", script, m.Dir, m.Name}, m.programs...)...)
+		"unshare", "--mount", "--uts", "--propagation", "private", "sh", script, m.Dir, m.Hostname}, m.programs...)...)
 	if err := m.init.Start(); err != nil {
 		return err
 	}
@@ -132,9 +139,6 @@ func (m *Machine) StartKubelet(ctx context.Context) error {
 	return nil
 }
 
-// Cgroup is the control group of the machine's pods.
-func (m *Machine) Cgroup() string { return m.cgroup }
-
 // await waits for something that the process does.
 func (m *Machine) await(ctx context.Context, p *lab.Process, ready func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
@@ -191,7 +195,7 @@ func (m *Machine) write(path string, content []byte) error {
 
 // writeFiles writes what the machine boots with.
 func (m *Machine) writeFiles() error {
-	values := map[string]any{"Pause": pauseImage, "Name": m.Name, "IP": m.IP, "VIP": m.lab.VIP, "DNSName": DNSName}
+	values := map[string]any{"Pause": pauseImage, "Name": m.Hostname, "VIP": m.lab.VIP, "DNSName": DNSName, "Nameserver": m.nameserver}
 	return fs.WalkDir(embedded, "machine", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -206,6 +210,21 @@ func (m *Machine) writeFiles() error {
 		}
 		return os.WriteFile(to, []byte(text), 0o644)
 	})
+}
+
+// writeArguments writes the arguments of kubelet that belong to the machine, where the packages of
+// Kubernetes read them. Each machine has a control group of its own, as all machines share a kernel:
+// kubelet ends pods in its group that it does not know.
+func (m *Machine) writeArguments() error {
+	file := filepath.Join(m.Dir, "files", "etc", "default", "kubelet")
+	err := os.MkdirAll(filepath.Dir(file), 0o755)
+	if err == nil {
+		err = os.WriteFile(file, []byte("KUBELET_EXTRA_ARGS=--cgroup-root="+m.cgroup+"\n"), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write arguments of kubelet: %w", err)
+	}
+	return nil
 }
 
 // render is an embedded file, as a template.

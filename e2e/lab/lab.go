@@ -147,7 +147,7 @@ func (l *Lab) makeHosts(opts Options) error {
 		if err != nil {
 			return err
 		}
-		if err := host.forwardIPv4(); err != nil {
+		if err := host.ForwardIPv4(); err != nil {
 			return err
 		}
 		l.Nodes = append(l.Nodes, &Node{Host: host, lab: l, vipdBinary: vipd})

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -17,6 +18,15 @@ func (h *Host) AddDefaultRoute() error {
 	return h.onLink("add default route", func(in *netlink.Handle, link netlink.Link) error {
 		return in.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: gateway})
 	})
+}
+
+// PowerOff cuts the power of a host for good: nothing leaves the host any more, and its processes are
+// gone.
+func (h *Host) PowerOff() error {
+	if err := errors.Join(h.LinkDown(), h.killEverything()); err != nil {
+		return fmt.Errorf("power off %s: %w", h.Name, err)
+	}
+	return nil
 }
 
 // killEverything kills all processes on the host, whoever started them.

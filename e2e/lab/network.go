@@ -135,11 +135,11 @@ func (h *Host) configure(in *netlink.Handle) error {
 	return nil
 }
 
-// forwardIPv4 makes the host a router, as every Kubernetes node is for its pods: kubeadm's
+// ForwardIPv4 makes the host a router, as every Kubernetes node is for its pods: kubeadm's
 // preflight requires it ("FileContent--proc-sys-net-ipv4-ip_forward"). So a node forwards what a
 // client still sends to it for an address that has moved away. The file belongs to the namespace of
 // the thread.
-func (h *Host) forwardIPv4() error {
+func (h *Host) ForwardIPv4() error {
 	err := h.NS.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) })
 	if err != nil {
 		return fmt.Errorf("let %s forward: %w", h.Name, err)

@@ -1,4 +1,4 @@
-package capi
+package capi_test
 
 import (
 	"strings"

@@ -1,4 +1,4 @@
-package capi
+package capi_test
 
 import (
 	"bytes"
@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
+	"github.com/vipd-io/vipd/e2e/capi"
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
@@ -32,11 +33,15 @@ const (
 	reconcileTimeout = time.Minute
 )
 
+// infrastructure is the API group of CAPV.
+const infrastructure = "infrastructure.cluster.x-k8s.io"
+
 // apis are the versions of Cluster API's objects.
 var apis = []string{"v1beta1", "v1beta2"}
 
 var (
-	management *Management
+	binaries   capi.Binaries
+	management *capi.Management
 	vipd       string
 	kubectl    string
 )
@@ -53,11 +58,14 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	bin, err := Build(ctx)
+	binaries, err = capi.Build(ctx)
 	if err != nil {
 		return 1, err
 	}
-	vipd, kubectl = bin.Lab.Vipd, filepath.Join(bin.Providers, "kubectl")
+	if ended, code, err := capi.Isolate(); ended || err != nil {
+		return code, err
+	}
+	vipd, kubectl = binaries.Lab.Vipd, binaries.Kubectl()
 	release, err := lab.Beside(ctx)
 	if err != nil {
 		return 1, err
@@ -68,7 +76,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	begin := time.Now()
-	if management, err = Start(ctx, bin, dir); err != nil {
+	if management, err = capi.Start(ctx, binaries, dir); err != nil {
 		return 1, err
 	}
 	fmt.Fprintf(os.Stderr, "management cluster started in %v\n", time.Since(begin).Round(time.Millisecond))
@@ -130,7 +138,8 @@ func testdata(t *testing.T, name, namespace string) (out []*unstructured.Unstruc
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text := range strings.SplitSeq(string(b), "\n---\n") {
+	all := strings.ReplaceAll(string(b), "${VSPHERE_SERVER}", management.VCenter.Server)
+	for text := range strings.SplitSeq(all, "\n---\n") {
 		out = append(out, inNamespace(t, text, namespace))
 	}
 	return out

@@ -1,4 +1,4 @@
-package capi
+package capi_test
 
 import (
 	"os"
@@ -50,7 +50,7 @@ func TestDocs(t *testing.T) {
 // kubeconfigFor returns a kubeconfig with the namespace of a test.
 func kubeconfigFor(t *testing.T, ns string) string {
 	t.Helper()
-	b, err := os.ReadFile(management.kubeconfig())
+	b, err := os.ReadFile(management.Kubeconfig())
 	if err != nil {
 		t.Fatal(err)
 	}

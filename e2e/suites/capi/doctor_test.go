@@ -1,4 +1,4 @@
-package capi
+package capi_test
 
 import (
 	"encoding/json"
@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
 // managed is a cluster "uat" in a namespace, with its control plane and an IP pool for its
@@ -77,11 +76,7 @@ func doctorKubeconfig(t *testing.T) string {
 		"roleRef":  object{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role.GetName()},
 		"subjects": []any{object{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": who}}}}
 	create(t, role, binding)
-	user, err := management.env.AddUser(envtest.User{Name: who}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := user.KubeConfig()
+	config, err := management.AddUser(who)
 	if err != nil {
 		t.Fatal(err)
 	}

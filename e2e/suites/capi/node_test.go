@@ -1,72 +1,97 @@
-package capi
+package capi_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"text/template"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/vipd-io/vipd/e2e/capi"
 	"github.com/vipd-io/vipd/e2e/kubeadm"
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// TestNode continues after TestUserData: a bare node applies the user data, and `kubeadm init`
-// succeeds and the VIP is up.
-func TestNode(t *testing.T) {
-	err := kubeadm.WithOne(t.Context(), func(c *kubeadm.Cluster) error {
-		err := c.InitBy(t.Context(), func(ctx context.Context, m *kubeadm.Machine) error { return initialize(ctx, t, m) })
-		if err == nil {
-			err = reachable(t.Context(), c.Lab)
-		}
-		if err != nil {
-			keep(t, c)
-		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
-	}
-}
+// bootTimeout bounds the time until a machine has booted and kubeadm has run there.
+const bootTimeout = 5 * time.Minute
 
-// initialize makes Cluster API generate user data for a machine, and applies the user data on that
-// machine.
-func initialize(ctx context.Context, t *testing.T, m *kubeadm.Machine) error {
-	t.Helper()
+// TestNode: CAPV makes the machine of a KubeadmControlPlane from vipd, a machine of the lab boots from
+// exactly what CAPV wrote for the guest, `kubeadm init` succeeds, and the VIP answers.
+func TestNode(t *testing.T) {
+	l, h := newHypervisor(t)
 	ns := newNamespace(t)
 	create(t, testdata(t, "cluster.yaml", ns)...)
-	o := inNamespace(t, kcp(t, "full", "v1beta2", "--name", "uat", "--namespace", ns, "--dns-name", dnsName, "--image", "vipd:lab", "--kubernetes-version", lab.KubernetesVersion()), ns)
-	merge(o.Object, labOnly(t, m))
-	create(t, o)
-	u, err := ParseUserData(bootstrapData(t, ns), values(m.Name))
-	if err != nil {
-		return err
+	create(t, controlPlane(t, ns))
+	g := guest(t, h)
+	if g.Err != nil {
+		t.Fatalf("%v\n%s", g.Err, g.Output)
 	}
-	begin := time.Now()
-	out, err := u.Apply(ctx, m)
-	t.Logf("user data applied in %.1f s", time.Since(begin).Seconds())
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
+	ctx, cancel := context.WithTimeout(t.Context(), reconcileTimeout)
+	defer cancel()
+	if err := wait.Until(ctx, 100*time.Millisecond, func() (bool, error) { return l.Reachable(ctx), nil }); err != nil {
+		t.Errorf("wait for the VIP to answer: %v", err)
 	}
-	return nil
 }
 
-// labOnly is what a node in the lab needs in addition to the KubeadmControlPlane.
-func labOnly(t *testing.T, m *kubeadm.Machine) object {
+// controlPlane is a KubeadmControlPlane as vipd writes it, with what the lab needs in addition.
+func controlPlane(t *testing.T, ns string) *unstructured.Unstructured {
 	t.Helper()
-	text, err := template.ParseFiles("testdata/kcp-lab.yaml")
+	o := inNamespace(t, kcp(t, "full", "v1beta2", "--name", "uat", "--namespace", ns, "--dns-name", dnsName, "--image", "vipd:lab", "--kubernetes-version", lab.KubernetesVersion()), ns)
+	merge(o.Object, testdata(t, "kcp-lab.yaml", ns)[0].Object)
+	return o
+}
+
+// newHypervisor starts a lab in which the machines of the vCenter run.
+func newHypervisor(t *testing.T) (*lab.Lab, *capi.Hypervisor) {
+	t.Helper()
+	l, err := lab.Start(t.Context(), lab.Options{Binaries: binaries.Lab, NetworkOnly: true, Nodes: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b strings.Builder
-	if err := text.Execute(&b, map[string]any{"IP": m.IP, "Cgroup": m.Cgroup()}); err != nil {
+	t.Cleanup(func() {
+		if t.Failed() {
+			keep(t, l)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	template, err := kubeadm.NewTemplate(t.Context(), l, binaries.Lab)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return parse[object](t, b.String())
+	h := &capi.Hypervisor{VCenter: management.VCenter, Template: template, Log: t.Logf}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return l, h
+}
+
+// guest waits until the first guest has applied its user data.
+func guest(t *testing.T, h *capi.Hypervisor) *capi.Guest {
+	t.Helper()
+	g := eventually(t, "a machine", func() (*capi.Guest, error) {
+		if all := h.Guests(); len(all) > 0 {
+			return all[0], nil
+		}
+		return nil, errors.New("no machine is on")
+	})
+	select {
+	case <-g.Applied:
+	case <-time.After(bootTimeout):
+		t.Fatalf("the user data of %s is not applied after %s", g.VM.Name, bootTimeout)
+	}
+	return g
 }
 
 // merge merges values into an object: maps are merged, and lists are appended.
@@ -88,29 +113,18 @@ func merge(into, from object) {
 	}
 }
 
-// reachable waits until the VIP answers.
-func reachable(ctx context.Context, l *lab.Lab) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	err := wait.Until(ctx, 100*time.Millisecond, func() (bool, error) { return l.Reachable(ctx), nil })
-	if err != nil {
-		return fmt.Errorf("wait for the VIP to answer: %w", err)
-	}
-	return nil
-}
-
 // keep saves the logs of a failed test.
-func keep(t *testing.T, c *kubeadm.Cluster) {
+func keep(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	dir, err := filepath.Abs(filepath.Join("..", "..", "reports", "capi-"+c.Lab.Name))
+	dir, err := filepath.Abs(filepath.Join("..", "..", "reports", "capi-"+l.Name))
 	if err == nil {
 		err = os.MkdirAll(dir, 0o755)
 	}
 	if err == nil {
-		err = c.SaveLogs(dir)
+		err = kubeadm.SaveLogs(l, dir)
 	}
 	if err != nil {
 		t.Error(err)
 	}
-	t.Logf("logs are in %s", dir)
+	t.Logf("logs are in %s, those of the management cluster in %s", dir, management.Dir)
 }

@@ -1,4 +1,4 @@
-package capi
+package capi_test
 
 import (
 	"errors"
@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/vipd-io/vipd/e2e/capi"
 )
 
 // values are the values that cloud-init knows about a node.
@@ -58,7 +60,7 @@ func TestUserData(t *testing.T) {
 
 func checkUserData(t *testing.T, text string) {
 	t.Helper()
-	u, err := ParseUserData(text, values("n1"))
+	u, err := capi.ParseUserData(text, values("n1"))
 	if err != nil {
 		t.Fatal(err)
 	}

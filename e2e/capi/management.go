@@ -1,5 +1,7 @@
-// Package capi runs a management cluster of Cluster API: a real API server with Cluster API's own
-// CRDs, webhooks and controllers. Only CAPV is simulated; it creates no machines.
+// Package capi runs a management cluster of Cluster API: a real API server with the CRDs, webhooks and
+// controllers of Cluster API, of its provider for vSphere (CAPV) and of its in-cluster IPAM provider.
+// The vCenter is simulated (capi/vsphere/vcsim), and a runner stands in for the hosts of its
+// machines: each machine is a node of the lab that boots from what CAPV wrote for the guest.
 package capi
 
 import (
@@ -13,43 +15,17 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
-
-	"github.com/vipd-io/vipd/e2e/lab"
 )
-
-// Binaries are the programs of a management cluster, and vipd.
-type Binaries struct {
-	Lab lab.Binaries
-	// Providers is the folder of Cluster API's controllers and kubectl, Source the folder of
-	// Cluster API's module.
-	Providers, Source string
-}
-
-// Build builds the programs once, and vipd each time.
-func Build(ctx context.Context) (b Binaries, err error) {
-	opts := lab.BuildOptions{Progress: os.Stderr}
-	if b.Lab, err = lab.Build(ctx, opts); err != nil {
-		return b, err
-	}
-	programs := []lab.Program{{Name: "kubectl", Package: "./kubectl", Title: "kubectl"}}
-	for _, p := range providers {
-		programs = append(programs, lab.Program{Name: p.name, Package: p.pkg(), Title: p.title})
-	}
-	if b.Providers, err = lab.BuildPrograms(ctx, opts, "e2e/suites/capi/providers", programs...); err != nil {
-		return b, err
-	}
-	b.Source, err = lab.ModuleDir(ctx, opts, "e2e/suites/capi/providers", module)
-	return b, err
-}
 
 // Management is a management cluster, on the loopback interface.
 type Management struct {
-	Client client.Client
-	Dir    string // kubeconfig and logs
+	Client  client.Client
+	VCenter VCenter
+	Dir     string // kubeconfig and logs
 
 	config   *rest.Config
 	env      *envtest.Environment
-	managers []*manager
+	programs []*program
 	stop     chan struct{}
 	stopped  chan error
 }
@@ -89,35 +65,55 @@ func (m *Management) start(ctx context.Context, bin Binaries) (err error) {
 	if m.env.ControlPlane.GetAPIServer().Path, err = m.mortal(bin.Lab.APIServer); err != nil {
 		return err
 	}
+	// In a network namespace without a default route, the API server finds no address to tell pods, of
+	// which there are none (RFC 5737: an address for examples).
+	m.env.ControlPlane.GetAPIServer().Configure().Set("advertise-address", "192.0.2.1")
 	m.env.ControlPlaneStartTimeout = startTimeout
 	if m.config, err = m.env.Start(); err != nil {
 		return err
 	}
-	if err := os.WriteFile(m.kubeconfig(), m.env.KubeConfig, 0o600); err != nil {
+	if err := os.WriteFile(m.Kubeconfig(), m.env.KubeConfig, 0o600); err != nil {
 		return err
 	}
 	m.config.WarningHandler = rest.NoWarnings{} // the warning that v1beta1 is deprecated
 	if m.Client, err = client.New(m.config, client.Options{}); err != nil {
 		return err
 	}
-	if err := m.installStandIns(); err != nil {
+	if err := m.startVCenter(ctx, bin); err != nil {
 		return err
 	}
-	if err := m.installPools(); err != nil {
+	if err := m.startGarbageCollector(bin); err != nil {
 		return err
 	}
 	return m.startProviders(ctx, bin)
 }
 
+// startGarbageCollector starts the one controller of Kubernetes that Cluster API needs: what a
+// deleted machine owned, such as its address, goes with the machine.
+func (m *Management) startGarbageCollector(bin Binaries) error {
+	return m.startProgram("kube-controller-manager", bin.Lab.ControllerManager, nil,
+		"--kubeconfig="+m.Kubeconfig(), "--controllers=garbage-collector-controller", "--leader-elect=false", "--bind-address="+loopback, "--secure-port=0")
+}
+
 func (m *Management) end() error {
 	var errs []error
-	for _, p := range m.managers {
+	for _, p := range m.programs {
 		errs = append(errs, p.end())
 	}
 	return errors.Join(append(errs, m.env.Stop())...)
 }
 
-func (m *Management) kubeconfig() string { return filepath.Join(m.Dir, "kubeconfig") }
+// Kubeconfig is the file of an administrator's kubeconfig.
+func (m *Management) Kubeconfig() string { return filepath.Join(m.Dir, "kubeconfig") }
+
+// AddUser returns a kubeconfig for a user without rights.
+func (m *Management) AddUser(name string) ([]byte, error) {
+	user, err := m.env.AddUser(envtest.User{Name: name}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return user.KubeConfig()
+}
 
 // mortal is a program that ends with this process, however this process ends. envtest starts the
 // program, and has no option for that.

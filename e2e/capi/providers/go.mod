@@ -1,6 +1,6 @@
 // Cluster API's own controllers, built from its module, and kubectl. Apart from
 // everything else, as they want an older Kubernetes than the product and the lab.
-module github.com/vipd-io/vipd/e2e/suites/capi/providers
+module github.com/vipd-io/vipd/e2e/capi/providers
 
 go 1.26.0
 

@@ -1,0 +1,228 @@
+package capi
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/vipd-io/vipd/e2e/kubeadm"
+	"github.com/vipd-io/vipd/internal/guest"
+)
+
+// pollVMs is the time between two looks at a vCenter's machines.
+const pollVMs = 300 * time.Millisecond
+
+// A Hypervisor stands in for the hosts of a vCenter: for each machine that is on there, a machine of
+// the lab runs, which boots from what CAPV wrote for the guest.
+type Hypervisor struct {
+	VCenter  VCenter
+	Template *kubeadm.Template
+	// Log is told what happens to the guests.
+	Log func(format string, args ...any)
+
+	mu     sync.Mutex
+	guests map[string]*Guest // by UUID; all that ever ran
+}
+
+// A Guest is what runs in a machine of the vCenter.
+type Guest struct {
+	VM      VM
+	Machine *kubeadm.Machine // nil until it is made
+
+	// Once Applied is closed: the output and the error of the user data.
+	Applied chan struct{}
+	Output  string
+	Err     error
+
+	off bool
+}
+
+// Run follows the vCenter until ctx ends.
+func (h *Hypervisor) Run(ctx context.Context) error {
+	var boots sync.WaitGroup
+	defer boots.Wait()
+	for {
+		all, err := h.VCenter.Machines(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // as asked
+		}
+		if err != nil {
+			return err
+		}
+		for _, vm := range all {
+			if g := h.added(vm); g != nil {
+				boots.Go(func() { h.boot(ctx, g) })
+			}
+		}
+		if err := h.powerOff(all); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(pollVMs):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Guests returns the guests that are on.
+func (h *Hypervisor) Guests() (on []*Guest) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, g := range h.guests {
+		if !g.off {
+			on = append(on, g)
+		}
+	}
+	return on
+}
+
+// added returns the guest of a machine that is on for the first time, nil for any other one.
+func (h *Hypervisor) added(vm VM) *Guest {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !vm.On || h.guests[vm.UUID] != nil {
+		return nil
+	}
+	if h.guests == nil {
+		h.guests = make(map[string]*Guest)
+	}
+	g := &Guest{VM: vm, Applied: make(chan struct{})}
+	h.guests[vm.UUID] = g
+	return g
+}
+
+// powerOff ends the guests of the machines that are not on any more.
+func (h *Hypervisor) powerOff(all []VM) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for uuid, g := range h.guests {
+		on := slices.ContainsFunc(all, func(vm VM) bool { return vm.UUID == uuid && vm.On })
+		if on || g.off || g.Machine == nil {
+			continue
+		}
+		g.off = true
+		h.Log("%s is off", g.VM.Name)
+		if err := g.Machine.Host.PowerOff(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// boot boots a guest, and does in it what cloud-init would do.
+func (h *Hypervisor) boot(ctx context.Context, g *Guest) {
+	defer close(g.Applied)
+	begin := time.Now()
+	g.Output, g.Err = h.apply(ctx, g)
+	h.Log("%s: user data applied after %.1f s, error: %v", g.VM.Name, time.Since(begin).Seconds(), g.Err)
+}
+
+func (h *Hypervisor) apply(ctx context.Context, g *Guest) (string, error) {
+	config, err := g.VM.config()
+	if err != nil {
+		return "", fmt.Errorf("boot %s: %w", g.VM.Name, err)
+	}
+	h.Log("%s is on: %+v", g.VM.Name, config)
+	m, err := h.Template.Boot(ctx, config)
+	h.mu.Lock()
+	g.Machine = m
+	h.mu.Unlock()
+	if err != nil {
+		return "", err
+	}
+	if err := g.installTools(ctx); err != nil {
+		return "", err
+	}
+	if err := h.VCenter.SetAddress(ctx, g.VM.UUID, config.Address.String()); err != nil {
+		return "", err
+	}
+	text, err := g.VM.userData()
+	if err != nil {
+		return "", err
+	}
+	u, err := ParseUserData(text, map[string]string{"ds.meta_data.hostname": config.Hostname, "local_hostname": config.Hostname})
+	if err != nil {
+		return "", err
+	}
+	return u.Apply(ctx, m)
+}
+
+// vmtoolsd answers from a file, as VMware's tools answer from the hypervisor.
+const vmtoolsd = `#!/bin/sh
+[ "$2" = "info-get guestinfo.metadata" ] && exec cat /run/guestinfo.metadata
+echo "No value found" >&2
+exit 1
+`
+
+// installTools gives the guest what it can read about itself.
+func (g *Guest) installTools(ctx context.Context) error {
+	for _, f := range []File{
+		{Path: "/run/guestinfo.metadata", Owner: "root:root", Permissions: "0600", Content: g.VM.Guestinfo["metadata"]},
+		{Path: "/usr/local/bin/vmtoolsd", Owner: "root:root", Permissions: "0755", Content: vmtoolsd},
+	} {
+		if err := f.write(ctx, g.Machine); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// config reads the configuration of a machine from what CAPV wrote for it.
+func (vm VM) config() (kubeadm.VM, error) {
+	text := []byte(vm.Guestinfo["metadata"])
+	m, err := guest.Parse(text)
+	if err != nil {
+		return kubeadm.VM{}, err
+	}
+	if m == nil {
+		return kubeadm.VM{}, errors.New("guestinfo.metadata has no network")
+	}
+	// The simulator may list an adapter twice, the second time without addresses.
+	i := slices.IndexFunc(m.Ethernets, func(e guest.Ethernet) bool { return len(e.Addresses) > 0 })
+	if i < 0 {
+		return kubeadm.VM{}, errors.New("guestinfo.metadata has no address")
+	}
+	e := m.Ethernets[i]
+	out := kubeadm.VM{Address: e.Addresses[0].Addr(), Gateway: e.Gateway.IsValid()}
+	if len(e.Nameservers) > 0 {
+		out.Nameserver = e.Nameservers[0]
+	}
+	out.Hostname, err = hostname(text)
+	return out, err
+}
+
+func hostname(metadata []byte) (string, error) {
+	plain, err := decode(string(metadata))
+	if err != nil {
+		return "", fmt.Errorf("read guestinfo.metadata: %w", err)
+	}
+	var d struct {
+		Hostname string `json:"local-hostname"`
+	}
+	if err := yaml.Unmarshal(plain, &d); err != nil {
+		return "", fmt.Errorf("read guestinfo.metadata: %w", err)
+	}
+	if d.Hostname == "" {
+		return "", errors.New("guestinfo.metadata has no host name")
+	}
+	return d.Hostname, nil
+}
+
+// userData returns the user data of a machine.
+func (vm VM) userData() (string, error) {
+	text, err := decode(vm.Guestinfo["userdata"])
+	if err != nil {
+		return "", fmt.Errorf("read guestinfo.userdata: %w", err)
+	}
+	return string(text), nil
+}
+
+// decode decodes a value of the guestinfo. CAPV writes base64.
+func decode(value string) ([]byte, error) { return base64.StdEncoding.DecodeString(value) }
