@@ -135,7 +135,7 @@ func TestDoctor(t *testing.T) {
 	}{
 		{"well", func(*managed, string) {}, nil, "All is well"},
 		{"a pool for other machines", func(m *managed, _ string) {
-			m.pools["addresses"], m.pools["gateway"] = []any{"10.9.0.0/16"}, ""
+			m.pools["addresses"], m.pools["prefix"], m.pools["gateway"] = []any{"10.9.0.0/16"}, int64(16), ""
 		}, nil, "All is well"},
 		{"VIP not excluded", func(m *managed, _ string) { delete(m.pools, "excludedAddresses") }, []string{"D11 contains"}, "The IP pool will allocate the VIP"},
 		{"VIP in a range", func(m *managed, subnet string) {
