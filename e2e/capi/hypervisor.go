@@ -26,8 +26,9 @@ type Hypervisor struct {
 	// Log is told what happens to the guests.
 	Log func(format string, args ...any)
 
-	mu     sync.Mutex
-	guests map[string]*Guest // by UUID; all that ever ran
+	mu sync.Mutex
+	// guests are all that ever ran, by UUID. See LeavePresent.
+	guests map[string]*Guest
 }
 
 // A Guest is what runs in a machine of the vCenter.
@@ -71,6 +72,18 @@ func (h *Hypervisor) Run(ctx context.Context) error {
 	}
 }
 
+// LeavePresent leaves the machines that are in the vCenter at this time to others.
+func (h *Hypervisor) LeavePresent(ctx context.Context) error {
+	all, err := h.VCenter.Machines(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.guests = make(map[string]*Guest)
+	for _, vm := range all {
+		h.guests[vm.UUID] = &Guest{VM: vm, off: true}
+	}
+	return err
+}
+
 // Guests returns the guests that are on.
 func (h *Hypervisor) Guests() (on []*Guest) {
 	h.mu.Lock()
@@ -89,9 +102,6 @@ func (h *Hypervisor) added(vm VM) *Guest {
 	defer h.mu.Unlock()
 	if !vm.On || h.guests[vm.UUID] != nil {
 		return nil
-	}
-	if h.guests == nil {
-		h.guests = make(map[string]*Guest)
 	}
 	g := &Guest{VM: vm, Applied: make(chan struct{})}
 	h.guests[vm.UUID] = g

@@ -125,3 +125,11 @@ func (m *Management) mortal(program string) (string, error) {
 	}
 	return path, nil
 }
+
+// Log returns the log of a program, which is named as the program.
+func (m *Management) Log(program string) (string, error) {
+	b, err := os.ReadFile(m.logFile(program))
+	return string(b), err
+}
+
+func (m *Management) logFile(program string) string { return filepath.Join(m.Dir, program+".log") }

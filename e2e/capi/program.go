@@ -31,7 +31,7 @@ type program struct {
 
 // startProgram starts a program, with a log of its own.
 func (m *Management) startProgram(name, file string, env []string, args ...string) error {
-	p := &program{log: filepath.Join(m.Dir, name+".log"), done: make(chan struct{})}
+	p := &program{log: m.logFile(name), done: make(chan struct{})}
 	log, err := os.Create(p.log)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", name, err)

@@ -87,17 +87,33 @@ func doctorKubeconfig(t *testing.T) string {
 	return path
 }
 
-// diagnose returns the result of the doctor: exit status, verdict, and findings by ID and mark.
-func diagnose(t *testing.T, kubeconfig, namespace, name string) (exit int, verdict string, found []string) {
+// diagnosis is what the doctor says.
+type diagnosis struct {
+	exit    int
+	verdict string
+	found   []string            // findings by ID and mark
+	remedy  map[string][]string // by finding
+}
+
+// diagnose runs the doctor on the management side.
+func diagnose(t *testing.T, kubeconfig, namespace, name string) diagnosis {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), vipd, "doctor", "--management-kubeconfig", kubeconfig, "--cluster", namespace+"/"+uat, "--name", name, "--skip", "D13", "-o", "json") // D13: this machine has its own name servers
 	// vipd must not read the settings of the lab.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "VIPD_") })
 	out, err := cmd.Output()
-	var said []byte
+	d := diagnosis{remedy: make(map[string][]string)}
 	if status, ok := errors.AsType[*exec.ExitError](err); ok {
-		exit, said = status.ExitCode(), status.Stderr
+		d.exit = status.ExitCode()
+		out = append(out, status.Stderr...)
 	}
+	d.read(t, out)
+	return d
+}
+
+// read reads the doctor's document.
+func (d *diagnosis) read(t *testing.T, document []byte) {
+	t.Helper()
 	var r struct {
 		Verdict []string
 		Results []struct {
@@ -108,8 +124,8 @@ func diagnose(t *testing.T, kubeconfig, namespace, name string) (exit int, verdi
 			}
 		}
 	}
-	if err := json.Unmarshal(out, &r); err != nil {
-		t.Fatalf("exit status %d (%v), and no document: %s%s", exit, err, out, said)
+	if err := json.Unmarshal(document, &r); err != nil {
+		t.Fatalf("exit status %d, and no document: %v: %s", d.exit, err, document)
 	}
 	for _, res := range r.Results {
 		if res.Unknown != "" {
@@ -117,10 +133,12 @@ func diagnose(t *testing.T, kubeconfig, namespace, name string) (exit int, verdi
 		}
 		for _, f := range res.Findings {
 			t.Logf("%s %s: %s; %q", f.ID, f.Mark, f.Seen, f.Mend)
-			found = append(found, strings.TrimSpace(f.ID+" "+f.Mark))
+			name := strings.TrimSpace(f.ID + " " + f.Mark)
+			d.found = append(d.found, name)
+			d.remedy[name] = append(d.remedy[name], f.Mend...)
 		}
 	}
-	return exit, strings.Join(r.Verdict, " "), found
+	d.verdict = strings.Join(r.Verdict, " ")
 }
 
 // TestDoctor: objects of a management cluster with and without faults.
@@ -200,9 +218,9 @@ func TestDoctor(t *testing.T) {
 			m := newManaged(t, ns, subnet)
 			test.fault(m, subnet)
 			create(t, append(m.more, m.pool, m.cluster, m.vSphere, m.kcp)...)
-			exit, verdict, found := diagnose(t, kubeconfig, ns, m.name)
-			if (exit != 0) != (len(test.want) > 0 && test.want[0] != "D12") || !slices.Equal(found, test.want) || !strings.Contains(verdict, test.verdict) {
-				t.Errorf("exit status %d, %q, %q; want %q, %q", exit, verdict, found, test.want, test.verdict)
+			d := diagnose(t, kubeconfig, ns, m.name)
+			if (d.exit != 0) != (len(test.want) > 0 && test.want[0] != "D12") || !slices.Equal(d.found, test.want) || !strings.Contains(d.verdict, test.verdict) {
+				t.Errorf("exit status %d, %q, %q; want %q, %q", d.exit, d.verdict, d.found, test.want, test.verdict)
 			}
 		})
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,14 +21,34 @@ import (
 // bootTimeout bounds the time until a machine has booted and kubeadm has run there.
 const bootTimeout = 5 * time.Minute
 
-// TestNode: CAPV makes the machine of a KubeadmControlPlane from vipd, a machine of the lab boots from
-// exactly what CAPV wrote for the guest, `kubeadm init` succeeds, and the VIP answers.
+// TestNode: CAPV makes the machine of a KubeadmControlPlane from vipd, and a machine of the lab boots
+// from exactly what CAPV wrote for the guest. At first the IP pool has no gateway, as many have, and
+// kubeadm stops. The doctor says so on the node and in the management cluster, and with the doctor's
+// remedy, kubeadm init succeeds, and the VIP answers.
 func TestNode(t *testing.T) {
 	l, h := newHypervisor(t)
 	ns := newNamespace(t)
-	create(t, testdata(t, "cluster.yaml", ns)...)
-	create(t, controlPlane(t, ns))
-	g := guest(t, h)
+	objects := clusterOf(t, ns)
+	unstructured.RemoveNestedField(objects[poolKind].Object, "spec", "gateway")
+	createCluster(t, ns, objects)
+
+	first := applied(t, h, "")
+	if first.Err == nil || !strings.Contains(first.Output, `cannot use "0.0.0.0" as the bind address`) {
+		t.Fatalf("kubeadm without a default route: %v\n%s", first.Err, first.Output)
+	}
+	onNode := diagnosis{remedy: make(map[string][]string)}
+	out, _ := first.Machine.Run(t.Context(), binaries.Lab.Vipd, "doctor", "--preflight", "--address", vip, "-o", "json") // ends with a status
+	onNode.read(t, []byte(out))
+	if !slices.Contains(onNode.found, "D01 no gateway delivered") {
+		t.Errorf("the doctor on the node finds %q", onNode.found)
+	}
+	d := diagnose(t, management.Kubeconfig(), ns, dnsName)
+	if !slices.Equal(d.found, []string{"D11 no gateway", "D12"}) {
+		t.Errorf("the doctor in the management cluster finds %q", d.found)
+	}
+	apply(t, d.remedy["D11 no gateway"])
+
+	g := applied(t, h, first.VM.UUID)
 	if g.Err != nil {
 		t.Fatalf("%v\n%s", g.Err, g.Output)
 	}
@@ -65,6 +87,9 @@ func newHypervisor(t *testing.T) (*lab.Lab, *capi.Hypervisor) {
 		t.Fatal(err)
 	}
 	h := &capi.Hypervisor{VCenter: management.VCenter, Template: template, Log: t.Logf}
+	if err := h.LeavePresent(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx) }()
@@ -77,12 +102,14 @@ func newHypervisor(t *testing.T) (*lab.Lab, *capi.Hypervisor) {
 	return l, h
 }
 
-// guest waits until the first guest has applied its user data.
-func guest(t *testing.T, h *capi.Hypervisor) *capi.Guest {
+// applied waits until a guest other than one has applied its user data.
+func applied(t *testing.T, h *capi.Hypervisor, other string) *capi.Guest {
 	t.Helper()
 	g := eventually(t, "a machine", func() (*capi.Guest, error) {
-		if all := h.Guests(); len(all) > 0 {
-			return all[0], nil
+		for _, g := range h.Guests() {
+			if g.VM.UUID != other {
+				return g, nil
+			}
 		}
 		return nil, errors.New("no machine is on")
 	})
