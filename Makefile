@@ -131,7 +131,7 @@ test-kubernetes: ## test-kubeadm with each version of Kubernetes that the lab ca
 	@for version in $(KUBERNETES); do K8S=$$version $(MAKE) --no-print-directory test-kubeadm || exit; done
 
 .PHONY: test-capi
-test-capi: deps-test-capi ## only the part of test-lab with Cluster API's own API, webhooks and controllers (root)
+test-capi: deps-test-capi ## only the part of test-lab with the controllers of Cluster API, CAPV and IPAM (root)
 	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/capi
 
 .PHONY: fuzz

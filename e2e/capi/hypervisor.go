@@ -2,21 +2,16 @@ package capi
 
 import (
 	"context"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/vipd-io/vipd/e2e/kubeadm"
-	"github.com/vipd-io/vipd/internal/guest"
 )
 
-// pollVMs is the time between two looks at a vCenter's machines.
-const pollVMs = 300 * time.Millisecond
+// pollInterval is the time between two looks at a vCenter's machines.
+const pollInterval = 300 * time.Millisecond
 
 // A Hypervisor stands in for the hosts of a vCenter: for each machine that is on there, a machine of
 // the lab runs, which boots from what CAPV wrote for the guest.
@@ -51,7 +46,7 @@ func (h *Hypervisor) Run(ctx context.Context) error {
 	for {
 		all, err := h.VCenter.Machines(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // as asked
+			return nil
 		}
 		if err != nil {
 			return err
@@ -65,7 +60,7 @@ func (h *Hypervisor) Run(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-time.After(pollVMs):
+		case <-time.After(pollInterval):
 		case <-ctx.Done():
 			return nil
 		}
@@ -119,7 +114,7 @@ func (h *Hypervisor) powerOff(all []VM) error {
 		}
 		g.off = true
 		h.Log("%s is off", g.VM.Name)
-		if err := g.Machine.Host.PowerOff(); err != nil {
+		if err := g.Machine.PowerOff(); err != nil {
 			return err
 		}
 	}
@@ -153,7 +148,7 @@ func (h *Hypervisor) apply(ctx context.Context, g *Guest) (string, error) {
 	if err := h.VCenter.SetAddress(ctx, g.VM.UUID, config.Address.String()); err != nil {
 		return "", err
 	}
-	text, err := g.VM.userData()
+	text, err := g.VM.guestinfo("userdata")
 	if err != nil {
 		return "", err
 	}
@@ -186,53 +181,17 @@ func (g *Guest) installTools(ctx context.Context) error {
 
 // config reads the configuration of a machine from what CAPV wrote for it.
 func (vm VM) config() (kubeadm.VM, error) {
-	text := []byte(vm.Guestinfo["metadata"])
-	m, err := guest.Parse(text)
+	m, err := vm.Metadata()
 	if err != nil {
 		return kubeadm.VM{}, err
 	}
-	if m == nil {
-		return kubeadm.VM{}, errors.New("guestinfo.metadata has no network")
-	}
-	// The simulator may list an adapter twice, the second time without addresses.
-	i := slices.IndexFunc(m.Ethernets, func(e guest.Ethernet) bool { return len(e.Addresses) > 0 })
-	if i < 0 {
-		return kubeadm.VM{}, errors.New("guestinfo.metadata has no address")
-	}
-	e := m.Ethernets[i]
-	out := kubeadm.VM{Address: e.Addresses[0].Addr(), Gateway: e.Gateway.IsValid()}
-	if len(e.Nameservers) > 0 {
-		out.Nameserver = e.Nameservers[0]
-	}
-	out.Hostname, err = hostname(text)
-	return out, err
-}
-
-func hostname(metadata []byte) (string, error) {
-	plain, err := decode(string(metadata))
+	e, err := m.Ethernet()
 	if err != nil {
-		return "", fmt.Errorf("read guestinfo.metadata: %w", err)
+		return kubeadm.VM{}, err
 	}
-	var d struct {
-		Hostname string `json:"local-hostname"`
+	out := kubeadm.VM{Hostname: m.Hostname, Address: e.Addresses[0].Addr(), Gateway: e.Gateway4.IsValid()}
+	if len(e.Nameservers.Addresses) > 0 {
+		out.Nameserver = e.Nameservers.Addresses[0]
 	}
-	if err := yaml.Unmarshal(plain, &d); err != nil {
-		return "", fmt.Errorf("read guestinfo.metadata: %w", err)
-	}
-	if d.Hostname == "" {
-		return "", errors.New("guestinfo.metadata has no host name")
-	}
-	return d.Hostname, nil
+	return out, nil
 }
-
-// userData returns the user data of a machine.
-func (vm VM) userData() (string, error) {
-	text, err := decode(vm.Guestinfo["userdata"])
-	if err != nil {
-		return "", fmt.Errorf("read guestinfo.userdata: %w", err)
-	}
-	return string(text), nil
-}
-
-// decode decodes a value of the guestinfo. CAPV writes base64.
-func decode(value string) ([]byte, error) { return base64.StdEncoding.DecodeString(value) }

@@ -36,7 +36,7 @@ const credentials = "username: user\npassword: pass\n"
 
 // startVCenter starts the vCenter, and writes CAPV's credentials for it.
 func (m *Management) startVCenter(ctx context.Context, bin Binaries) error {
-	ports, err := freePorts(2)
+	ports, err := freePorts(ctx, 2)
 	if err != nil {
 		return err
 	}
@@ -55,16 +55,21 @@ func (m *Management) credentials() string { return filepath.Join(m.Dir, "vsphere
 const loopback = "127.0.0.1"
 
 // freePorts returns ports on the loopback interface that nothing listens on.
-func freePorts(n int) (ports []int, err error) {
+func freePorts(ctx context.Context, n int) (ports []int, err error) {
+	var held []net.Listener // until the last one: so the ports differ
 	for range n {
-		l, err := net.Listen("tcp", local(0))
-		if err != nil {
-			return nil, fmt.Errorf("find free port: %w", err)
+		l, e := new(net.ListenConfig).Listen(ctx, "tcp", local(0))
+		if e != nil {
+			err = fmt.Errorf("find free port: %w", e)
+			break
 		}
-		defer l.Close() // after the last one: so the ports differ
+		held = append(held, l)
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
-	return ports, nil
+	for _, l := range held {
+		err = errors.Join(err, l.Close())
+	}
+	return ports, err
 }
 
 func local(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }

@@ -10,9 +10,10 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/vipd-io/vipd/e2e/capi"
-	"github.com/vipd-io/vipd/internal/guest"
 )
 
 // Kinds of the objects of a cluster.
@@ -74,42 +75,33 @@ func apply(t *testing.T, remedy []string) {
 }
 
 // network returns the network that CAPV wrote for a machine.
-func network(t *testing.T, vm capi.VM) guest.Ethernet {
+func network(t *testing.T, vm capi.VM) capi.Ethernet {
 	t.Helper()
-	m, err := guest.Parse([]byte(vm.Guestinfo["metadata"]))
-	if err != nil || m == nil {
-		t.Fatalf("read metadata of %s: %+v, %v", vm.Name, m, err)
-	}
-	i := slices.IndexFunc(m.Ethernets, func(e guest.Ethernet) bool { return len(e.Addresses) > 0 })
-	if i < 0 {
-		t.Fatalf("%s has no address: %+v", vm.Name, m)
-	}
-	return m.Ethernets[i]
-}
-
-// present returns the UUIDs of all machines.
-func present(t *testing.T) (uuids []string) {
-	t.Helper()
-	all, err := management.VCenter.Machines(t.Context())
+	m, err := vm.Metadata()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, vm := range all {
-		uuids = append(uuids, vm.UUID)
+	e, err := m.Ethernet()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return uuids
+	return e
 }
 
-// added waits for a machine that was not present.
-func added(t *testing.T, before []string, on bool) capi.VM {
+// machine waits for a machine of a namespace other than one.
+func machine(t *testing.T, ns, other string, on bool) capi.VM {
 	t.Helper()
 	return eventually(t, fmt.Sprintf("a machine, on: %t", on), func() (capi.VM, error) {
-		all, err := management.VCenter.Machines(t.Context())
-		if err != nil {
+		objects := &unstructured.UnstructuredList{}
+		objects.SetGroupVersionKind(schema.GroupVersionKind{Group: infrastructure, Version: "v1beta1", Kind: "VSphereVMList"})
+		err := management.Client.List(t.Context(), objects, client.InNamespace(ns))
+		all, also := management.VCenter.Machines(t.Context())
+		if err := errors.Join(err, also); err != nil {
 			return capi.VM{}, err
 		}
 		for _, vm := range all {
-			if !slices.Contains(before, vm.UUID) && vm.On == on {
+			mine := slices.ContainsFunc(objects.Items, func(o unstructured.Unstructured) bool { return o.GetName() == vm.Name })
+			if mine && vm.UUID != other && vm.On == on {
 				return vm, nil
 			}
 		}
@@ -141,11 +133,12 @@ func TestAddresses(t *testing.T) {
 		}, on: true, want: "D11 contains", alsoWant: "D11 handed out"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			before, ns := present(t), newNamespace(t)
+			t.Parallel() // the controllers wait longer between two attempts than the attempts take
+			ns := newNamespace(t)
 			objects := clusterOf(t, ns)
 			test.fault(t, objects)
 			createCluster(t, ns, objects)
-			vm := added(t, before, test.on)
+			vm := machine(t, ns, "", test.on)
 			if test.on && network(t, vm).Addresses[0].Addr().String() != vip {
 				t.Errorf("%s has %+v", vm.Name, network(t, vm))
 			}
@@ -161,8 +154,8 @@ func TestAddresses(t *testing.T) {
 				remedy = test.remedy(remedy)
 			}
 			apply(t, remedy)
-			mended := network(t, added(t, append(before, vm.UUID), true))
-			if mended.Gateway.String() != "192.168.35.1" || mended.Addresses[0].Addr().String() == vip {
+			mended := network(t, machine(t, ns, vm.UUID, true))
+			if mended.Gateway4.String() != "192.168.35.1" || mended.Addresses[0].Addr().String() == vip {
 				t.Errorf("after the remedy: %+v", mended)
 			}
 		})

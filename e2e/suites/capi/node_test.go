@@ -43,7 +43,7 @@ func TestNode(t *testing.T) {
 		t.Errorf("the doctor on the node finds %q", onNode.found)
 	}
 	d := diagnose(t, management.Kubeconfig(), ns, dnsName)
-	if !slices.Equal(d.found, []string{"D11 no gateway", "D12"}) {
+	if !slices.Contains(d.found, "D11 no gateway") {
 		t.Errorf("the doctor in the management cluster finds %q", d.found)
 	}
 	apply(t, d.remedy["D11 no gateway"])
