@@ -18,11 +18,13 @@ const pollInterval = 300 * time.Millisecond
 type Hypervisor struct {
 	VCenter  VCenter
 	Template *kubeadm.Template
+	// Mine tells which machines it runs.
+	Mine func(VM) bool
 	// Log is told what happens to the guests.
 	Log func(format string, args ...any)
 
 	mu sync.Mutex
-	// guests are all that ever ran, by UUID. See LeavePresent.
+	// guests are all that ever ran, by UUID.
 	guests map[string]*Guest
 }
 
@@ -67,18 +69,6 @@ func (h *Hypervisor) Run(ctx context.Context) error {
 	}
 }
 
-// LeavePresent leaves the machines that are in the vCenter at this time to others.
-func (h *Hypervisor) LeavePresent(ctx context.Context) error {
-	all, err := h.VCenter.Machines(ctx)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.guests = make(map[string]*Guest)
-	for _, vm := range all {
-		h.guests[vm.UUID] = &Guest{VM: vm, off: true}
-	}
-	return err
-}
-
 // Guests returns the guests that are on.
 func (h *Hypervisor) Guests() (on []*Guest) {
 	h.mu.Lock()
@@ -95,8 +85,11 @@ func (h *Hypervisor) Guests() (on []*Guest) {
 func (h *Hypervisor) added(vm VM) *Guest {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !vm.On || h.guests[vm.UUID] != nil {
+	if !vm.On || h.guests[vm.UUID] != nil || !h.Mine(vm) {
 		return nil
+	}
+	if h.guests == nil {
+		h.guests = make(map[string]*Guest)
 	}
 	g := &Guest{VM: vm, Applied: make(chan struct{})}
 	h.guests[vm.UUID] = g

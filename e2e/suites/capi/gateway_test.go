@@ -1,6 +1,7 @@
 package capi_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -88,20 +89,28 @@ func network(t *testing.T, vm capi.VM) capi.Ethernet {
 	return e
 }
 
+// machines returns the names of the machines of a namespace.
+func machines(ctx context.Context, ns string) (names []string, err error) {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(schema.GroupVersionKind{Group: infrastructure, Version: "v1beta1", Kind: "VSphereVMList"})
+	err = management.Client.List(ctx, list, client.InNamespace(ns))
+	for _, o := range list.Items {
+		names = append(names, o.GetName())
+	}
+	return names, err
+}
+
 // machine waits for a machine of a namespace other than one.
 func machine(t *testing.T, ns, other string, on bool) capi.VM {
 	t.Helper()
 	return eventually(t, fmt.Sprintf("a machine, on: %t", on), func() (capi.VM, error) {
-		objects := &unstructured.UnstructuredList{}
-		objects.SetGroupVersionKind(schema.GroupVersionKind{Group: infrastructure, Version: "v1beta1", Kind: "VSphereVMList"})
-		err := management.Client.List(t.Context(), objects, client.InNamespace(ns))
+		mine, err := machines(t.Context(), ns)
 		all, also := management.VCenter.Machines(t.Context())
 		if err := errors.Join(err, also); err != nil {
 			return capi.VM{}, err
 		}
 		for _, vm := range all {
-			mine := slices.ContainsFunc(objects.Items, func(o unstructured.Unstructured) bool { return o.GetName() == vm.Name })
-			if mine && vm.UUID != other && vm.On == on {
+			if slices.Contains(mine, vm.Name) && vm.UUID != other && vm.On == on {
 				return vm, nil
 			}
 		}
@@ -112,6 +121,7 @@ func machine(t *testing.T, ns, other string, on bool) capi.VM {
 // TestAddresses: faults of pools and templates as the real controllers make them. The doctor's remedy,
 // as it is, mends each of them.
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		fault func(t *testing.T, objects map[string]*unstructured.Unstructured)

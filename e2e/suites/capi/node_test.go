@@ -26,8 +26,9 @@ const bootTimeout = 5 * time.Minute
 // kubeadm stops. The doctor says so on the node and in the management cluster, and with the doctor's
 // remedy, kubeadm init succeeds, and the VIP answers.
 func TestNode(t *testing.T) {
-	l, h := newHypervisor(t)
+	t.Parallel()
 	ns := newNamespace(t)
+	l, h := newHypervisor(t, ns)
 	objects := clusterOf(t, ns)
 	unstructured.RemoveNestedField(objects[poolKind].Object, "spec", "gateway")
 	createCluster(t, ns, objects)
@@ -67,8 +68,8 @@ func controlPlane(t *testing.T, ns string) *unstructured.Unstructured {
 	return o
 }
 
-// newHypervisor starts a lab in which the machines of the vCenter run.
-func newHypervisor(t *testing.T) (*lab.Lab, *capi.Hypervisor) {
+// newHypervisor starts a lab in which the machines of a namespace run.
+func newHypervisor(t *testing.T, ns string) (*lab.Lab, *capi.Hypervisor) {
 	t.Helper()
 	l, err := lab.Start(t.Context(), lab.Options{Binaries: binaries.Lab, NetworkOnly: true, Nodes: 1})
 	if err != nil {
@@ -86,10 +87,10 @@ func newHypervisor(t *testing.T) (*lab.Lab, *capi.Hypervisor) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &capi.Hypervisor{VCenter: management.VCenter, Template: template, Log: t.Logf}
-	if err := h.LeavePresent(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	h := &capi.Hypervisor{VCenter: management.VCenter, Template: template, Log: t.Logf, Mine: func(vm capi.VM) bool {
+		mine, err := machines(t.Context(), ns)
+		return err == nil && slices.Contains(mine, vm.Name) // else at the next look
+	}}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx) }()

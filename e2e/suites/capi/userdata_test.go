@@ -48,8 +48,10 @@ func bootstrapData(t *testing.T, ns string) string {
 // TestUserData tests the whole path: from vipd's KubeadmControlPlane, through Cluster API's
 // controllers, to the user data of the first node.
 func TestUserData(t *testing.T) {
+	t.Parallel()
 	for _, api := range apis {
 		t.Run(api, func(t *testing.T) {
+			t.Parallel()
 			ns := newNamespace(t)
 			create(t, testdata(t, "cluster.yaml", ns)...)
 			create(t, inNamespace(t, kcp(t, "full", api, "--name", "uat", "--namespace", ns, "--dns-name", dnsName), ns))
