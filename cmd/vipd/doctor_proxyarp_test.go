@@ -64,6 +64,13 @@ func TestDoctorProxyARP(t *testing.T) {
 			s.answersAll(s.router)
 			s.stranger.AddAddr("eth0", testVIP+"/32")
 		}, want: []found{{"D09", "error", "stranger", "this node holds the VIP, and ... also answers for " + testVIP}, proxy}, verdict: []string{"Another machine answers for the VIP."}},
+		{name: "and the stranger that has the VIP has proxy ARP", fault: func(s *site) {
+			s.hold()
+			s.sysctlOf(s.stranger, "ipv4/ip_forward", "1")
+			s.sysctlOf(s.stranger, "ipv4/conf/eth0/proxy_arp_pvlan", "1")
+			s.sysctlOf(s.stranger, "ipv4/neigh/eth0/proxy_delay", "0")
+			s.stranger.AddAddr("eth0", testVIP+"/32")
+		}, want: []found{{"D09", "error", "stranger", "this node holds the VIP, and ... also answers for " + testVIP}}, verdict: []string{"Another machine answers for the VIP."}},
 		{name: "Linux's proxy ARP, which is silent", fault: func(s *site) {
 			s.sysctlOf(s.router, "ipv4/conf/all/forwarding", "1")
 			s.sysctlOf(s.router, "ipv4/conf/eth0/proxy_arp", "1")

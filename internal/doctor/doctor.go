@@ -94,6 +94,7 @@ type Input struct {
 
 	proxiesOnce sync.Once // see proxies
 	proxyMACs   []net.HardwareAddr
+	nobodysOnce sync.Once // see nobodys
 	proxyFor    []netip.Addr
 	proxiesErr  error
 }
@@ -196,7 +197,7 @@ var Checks = []Check{
 	noDefaultRoute, gatewaySilent, gatewayOffLink, severalDefaults, noSuchInterface, noCarrier, vipOffSubnet, vipReserved,
 	vipTaken, orphanedVIP, poolContainsVIP, addressReuse, nameWrong, vipUnreachable, wrongIdentity, apiServerNotReady, badCredentials,
 	leaseInvalid, portClosed, selinuxDenies, kernelSettings, competingProfile, twoMACs, announcementsUnheard, otherManager, nodeIPIsVIP, clockUnsynchronised, staticPodRefused,
-	bootstrapState, controlPlaneFiles, cloudInitDidNotWait, vipInClusterNetwork, templateGateway,
+	bootstrapState, controlPlaneFiles, cloudInitDidNotWait, vipInClusterNetwork,
 }
 
 // ByID returns the check with an ID.

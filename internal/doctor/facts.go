@@ -87,8 +87,11 @@ type Queries struct {
 	// AskARP sends ARP probes for an address and returns the MACs that answer. AskARP returns
 	// after enough answers; 0 waits for all.
 	AskARP func(ctx context.Context, link Link, addr netip.Addr, enough int) ([]net.HardwareAddr, error)
-	// AskARPAs sends ARP requests of this machine, with its address sender, for addresses that no
-	// machine is known to have, and returns the MACs that answer for all of these.
+	// Nobodys returns addresses of a subnet that are not used, by chance; ok is false if the subnet is
+	// too small.
+	Nobodys func(subnet netip.Prefix, used func(netip.Addr) bool) (out []netip.Addr, ok bool)
+	// AskARPAs sends ARP requests of this machine, with its address sender, or probes if sender is
+	// unspecified, for addresses that no machine is known to have, and returns the MACs that answer for all of these.
 	AskARPAs func(ctx context.Context, link Link, sender netip.Addr, addrs []netip.Addr) ([]net.HardwareAddr, error)
 	// Sysctl reads a file under /proc/sys.
 	Sysctl func(path string) (string, error)

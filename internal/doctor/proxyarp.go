@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,58 +11,50 @@ import (
 // A machine that answers ARP for every address, such as a router with proxy ARP or the network of a
 // cloud, answers for the VIP as well, and does not have the VIP.
 
-// nobodys is how many addresses are asked for: a machine with one more address of its own may be
-// asked for that one by chance.
-const nobodys = 2
-
-// proxies returns the MACs that answer ARP on a link for addresses that nobody has (proxyFor). The
-// questions are sent once for all checks, and only if a check needs the result.
+// proxies returns the MACs that answer the ARP requests of this machine for addresses that nobody has
+// (proxyFor). The requests are sent once for all checks, and only if a check needs the result.
 func (in *Input) proxies(ctx context.Context, l Link) ([]net.HardwareAddr, error) {
 	in.proxiesOnce.Do(func() {
-		own, addrs := in.Facts.nobodys(l)
-		if len(addrs) < nobodys || in.Queries.AskARPAs == nil {
-			return // too small a subnet
-		}
-		in.proxyFor = addrs
-		if in.proxyMACs, in.proxiesErr = in.Queries.AskARPAs(ctx, l, own, addrs); in.proxiesErr != nil {
-			in.proxiesErr = fmt.Errorf("ask %s for addresses that nobody has: %w", l.Name, in.proxiesErr)
-		}
+		own, _ := in.nobodys(l)
+		in.proxyMACs, in.proxiesErr = in.askForNobody(ctx, l, own)
 	})
 	return in.proxyMACs, in.proxiesErr
 }
 
-// nobodys returns addresses of the VIP's subnet that this machine knows no use of, by chance, and
-// this machine's own address there.
-func (f Facts) nobodys(l Link) (own netip.Addr, out []netip.Addr) {
+// askForNobody asks for proxyFor, with the address of a sender, or by probes if it is unspecified.
+func (in *Input) askForNobody(ctx context.Context, l Link, sender netip.Addr) ([]net.HardwareAddr, error) {
+	_, addrs := in.nobodys(l)
+	if len(addrs) == 0 {
+		return nil, nil // too small a subnet
+	}
+	macs, err := in.Queries.AskARPAs(ctx, l, sender, addrs)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for addresses that nobody has: %w", l.Name, err)
+	}
+	return macs, nil
+}
+
+// nobodys returns addresses of the VIP's subnet that this machine knows no use of, the same ones for
+// all checks, and this machine's own address there.
+func (in *Input) nobodys(l Link) (own netip.Addr, out []netip.Addr) {
+	f := in.Facts
 	subnet, ok := f.subnet(f.VIP)
-	if !ok || subnet.Index != l.Index {
+	if !ok || subnet.Index != l.Index || in.Queries.Nobodys == nil {
 		return own, nil
 	}
-	used := func(a netip.Addr) bool {
-		return a == f.VIP || a == subnet.Prefix.Masked().Addr() || a == broadcast(subnet.Prefix.Masked()) || slices.Contains(out, a) ||
-			slices.ContainsFunc(f.Addresses, func(o Address) bool { return o.Prefix.Addr() == a }) ||
-			slices.ContainsFunc(f.Routes, func(r Route) bool { return r.Gateway == a })
-	}
-	size := uint64(1) << (32 - subnet.Prefix.Bits())
-	for range 16 { // a subnet of eight addresses has two that are free
-		if a := offset(subnet.Prefix.Masked().Addr(), rand.Uint64N(size)); len(out) < nobodys && !used(a) { //nolint:gosec // no secret
-			out = append(out, a)
-		}
-	}
-	return subnet.Prefix.Addr(), out
+	in.nobodysOnce.Do(func() {
+		in.proxyFor, _ = in.Queries.Nobodys(subnet.Prefix.Masked(), func(a netip.Addr) bool {
+			return a == f.VIP || slices.ContainsFunc(f.Addresses, func(o Address) bool { return o.Prefix.Addr() == a }) ||
+				slices.ContainsFunc(f.Routes, func(r Route) bool { return r.Gateway == a })
+		})
+	})
+	return subnet.Prefix.Addr(), in.proxyFor
 }
 
-// offset returns the n-th address after one.
-func offset(a netip.Addr, n uint64) netip.Addr {
-	b := a.As4()
-	sum := uint64(b[0])<<24 | uint64(b[1])<<16 | uint64(b[2])<<8 | uint64(b[3])
-	sum += n
-	return netip.AddrFrom4([4]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
-}
-
-// withoutProxies separates the machines that answer for every address from the others.
+// withoutProxies separates the machines that answer probes for every address from the others. A
+// Linux machine with proxy ARP answers probes only for its own addresses.
 func (in *Input) withoutProxies(ctx context.Context, l Link, macs []net.HardwareAddr) (owners, proxies []net.HardwareAddr, err error) {
-	all, err := in.proxies(ctx, l)
+	all, err := in.askForNobody(ctx, l, netip.IPv4Unspecified())
 	for _, m := range macs {
 		if slices.ContainsFunc(all, func(p net.HardwareAddr) bool { return p.String() == m.String() }) {
 			proxies = append(proxies, m)

@@ -34,6 +34,11 @@ func Ask(ctx context.Context, index int, mac net.HardwareAddr, addr netip.Addr, 
 // before it sends to addr. A router with proxy ARP answers only these (Linux: net/ipv4/arp.c,
 // arp_process). sender has to be an address of this host.
 func AskAs(ctx context.Context, index int, mac net.HardwareAddr, sender, addr netip.Addr, enough int) ([]net.HardwareAddr, error) {
+	return ask(ctx, index, mac, sender, netip.Addr{}, addr, enough)
+}
+
+// ask is AskAs, and ignores answers to the questions of another sender, if other is valid.
+func ask(ctx context.Context, index int, mac net.HardwareAddr, sender, other, addr netip.Addr, enough int) ([]net.HardwareAddr, error) {
 	conn, err := tap(index, []netip.Addr{addr})
 	if err != nil {
 		return nil, err
@@ -51,7 +56,7 @@ func AskAs(ctx context.Context, index int, mac net.HardwareAddr, sender, addr ne
 		defer cancel()
 		sent <- sendProbes(asking, conn, question)
 	}()
-	answers, err := collect(conn, addr, enough)
+	answers, err := collect(conn, addr, other, enough)
 	cancel()
 	// After an incomplete question, silence means nothing.
 	if err = errors.Join(err, <-sent, ctx.Err()); err != nil && (enough == 0 || len(answers) < enough) {
@@ -79,7 +84,7 @@ func sendProbes(ctx context.Context, conn *packet.Conn, question []byte) error {
 var past = time.Unix(1, 0)
 
 // collect reads until there are enough answers, or until the read deadline.
-func collect(conn *packet.Conn, addr netip.Addr, enough int) (answers []net.HardwareAddr, err error) {
+func collect(conn *packet.Conn, addr, other netip.Addr, enough int) (answers []net.HardwareAddr, err error) {
 	frame := make([]byte, 256)
 	for enough == 0 || len(answers) < enough {
 		n, _, err := conn.ReadFrom(frame)
@@ -91,7 +96,7 @@ func collect(conn *packet.Conn, addr netip.Addr, enough int) (answers []net.Hard
 		}
 		c, ok := Parse(frame[:n])
 		known := slices.ContainsFunc(answers, func(m net.HardwareAddr) bool { return m.String() == c.MAC.String() })
-		if ok && c.Addr == addr && !known {
+		if ok && c.Addr == addr && !known && (!c.Answers || c.To != other) {
 			answers = append(answers, slices.Clone(c.MAC))
 		}
 	}

@@ -59,6 +59,11 @@ type Claim struct {
 	MAC  net.HardwareAddr
 	// Announces: the frame is gratuitous, neither a question nor an answer.
 	Announces bool
+	// Answers: the frame answers a question. A machine with proxy ARP answers for addresses that it
+	// does not have.
+	Answers bool
+	// To is the target's protocol address: in an answer, the sender of the question.
+	To netip.Addr
 }
 
 // Parse returns the claim in an Ethernet frame. ok is false for a frame without a claim: another
@@ -77,5 +82,6 @@ func Parse(b []byte) (c Claim, ok bool) {
 		!p.SenderIP.Is4() || p.SenderIP.IsUnspecified() {
 		return Claim{}, false
 	}
-	return Claim{Addr: p.SenderIP, MAC: p.SenderHardwareAddr, Announces: p.TargetIP == p.SenderIP}, true
+	announces := p.TargetIP == p.SenderIP
+	return Claim{Addr: p.SenderIP, MAC: p.SenderHardwareAddr, Announces: announces, Answers: p.Operation == arp.OperationReply && !announces, To: p.TargetIP}, true
 }

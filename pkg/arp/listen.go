@@ -67,10 +67,11 @@ type Listener struct {
 }
 
 // kind identifies claims that count as one within reportInterval. A busy holder sends requests for
-// its clients many times a second; its announcements must not get lost among them.
+// its clients many times a second; its announcements must not get lost among them, nor requests
+// among answers, which prove less.
 type kind struct {
-	mac       [6]byte
-	announces bool
+	mac                [6]byte
+	announces, answers bool
 }
 
 // NewListener returns a Listener without an interface.
@@ -210,7 +211,7 @@ func (l *Listener) hear(frame []byte) (reported bool) {
 	}
 	now := l.opts.Now()
 	maps.DeleteFunc(l.reported, func(_ kind, at boottime.Instant) bool { return now.Sub(at) >= reportInterval })
-	one := kind{[6]byte(c.MAC), c.Announces}
+	one := kind{[6]byte(c.MAC), c.Announces, c.Answers}
 	if _, before := l.reported[one]; before || len(l.reported) == maxMACs {
 		return false
 	}

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -91,7 +90,7 @@ func (r *Request) Input(ctx context.Context, h *Host) (*doctor.Input, error) {
 		}
 	}
 	return &doctor.Input{Mode: r.Mode, Facts: f, Queries: doctor.Queries{
-		AskARP: h.askARP, AskARPAs: h.askARPAs, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
+		AskARP: h.askARP, Nobodys: arp.Nobodys, AskARPAs: h.askARPAs, Sysctl: sysctl, Dial: (&net.Dialer{}).DialContext, Resolvers: resolvers, Lookup: lookup,
 		KubeVip: r.kubeVip, Clock: kernelClock, Slew: boottime.Slew, Firewall: r.firewall, Cluster: r.clusterQuery(ctx), Peers: r.peers, ListenForClaims: r.listenForClaims(),
 		StaticPods: r.staticPods, Kubernetes: r.kubernetesVersion, SELinux: selinux, Bootstrap: bootstrap, ClusterNetworks: r.clusterNetworks,
 		Now: time.Now, //nolint:forbidigo // certificates have times of day
@@ -170,22 +169,8 @@ func (h *Host) askARP(ctx context.Context, l doctor.Link, addr netip.Addr, enoug
 	return arp.Ask(ctx, l.Index, l.MAC, addr, enough)
 }
 
-// askARPAs asks for all addresses at once.
 func (h *Host) askARPAs(ctx context.Context, l doctor.Link, sender netip.Addr, addrs []netip.Addr) ([]net.HardwareAddr, error) {
-	answers, errs := make([][]net.HardwareAddr, len(addrs)), make([]error, len(addrs))
-	var all sync.WaitGroup
-	for i, a := range addrs {
-		all.Go(func() { answers[i], errs[i] = arp.AskAs(ctx, l.Index, l.MAC, sender, a, 0) })
-	}
-	all.Wait()
-	var out []net.HardwareAddr
-	for _, m := range answers[0] {
-		same := func(o net.HardwareAddr) bool { return o.String() == m.String() }
-		if !slices.ContainsFunc(answers[1:], func(one []net.HardwareAddr) bool { return !slices.ContainsFunc(one, same) }) {
-			out = append(out, m)
-		}
-	}
-	return out, errors.Join(errs...)
+	return arp.AskForAll(ctx, l.Index, l.MAC, sender, addrs)
 }
 
 // sysctl reads a setting. Its path has slashes, because interface names may contain dots.
