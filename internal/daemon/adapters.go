@@ -32,7 +32,10 @@ func (e elector) GiveBack(ctx context.Context, a vip.GiveBack) error {
 func (e elector) Refuse(ctx context.Context, why string) { e.Answer(ctx, why) }
 
 // announcer announces a group of addresses.
-type announcer struct{ *arp.Announcer }
+type announcer struct {
+	*arp.Announcer
+	inquiry *inquiry
+}
 
 func (a announcer) Announce(p vip.Places) {
 	if t, ok := target(p); ok {
@@ -45,6 +48,8 @@ func (a announcer) Probe(p vip.Places) {
 		a.Announcer.Probe(t)
 	}
 }
+
+func (a announcer) Inquire(p vip.Places) { a.inquiry.start(p) }
 
 // target returns what to announce. All places are on one link, see network.Look. ok is false for a
 // link without a MAC, which is not usable.

@@ -30,6 +30,7 @@ type group struct {
 	manager   *vip.Manager
 	announcer *arp.Announcer
 	listener  *arp.Listener
+	inquiry   *inquiry
 	events    *kubeapi.Events
 	prober    *reach.Prober // nil for none
 	unreached *unreached
@@ -53,6 +54,7 @@ func newGroup(n *node, s GroupSpec, network *network, fence fence, board *status
 		report: &reporter{node: c.Node, board: board, metrics: n.report.metrics}}
 	g.announcer = arp.New(arp.Options{Holds: func() bool { return g.manager.Holds() }, RepeatFor: longest, Observe: as[arp.Event](g.observe), Log: log.Named("arp")})
 	g.listener = arp.NewListener(arp.ListenerOptions{Addresses: s.Addresses, Observe: as[arp.Event](g.observe), Log: log.Named("arp")})
+	g.inquiry = newInquiry(n.local.observer.Snapshot, c.Port, func(proxy bool) { g.manager.Inquired(proxy) }, log.Named("arp"))
 	store := &election.KubeStore{API: n.api, Namespace: s.Namespace, Name: s.Lease, Establish: n.timing.Attempt}
 	g.events = n.api.Events(kubeapi.EventOptions{Namespace: s.Namespace, Lease: s.Lease, UID: store.UID, Node: c.Node})
 	g.report.say = g.events.Record
@@ -66,7 +68,7 @@ func newGroup(n *node, s GroupSpec, network *network, fence fence, board *status
 		Log:     log.Named("election"),
 	})
 	g.manager = vip.New(vip.Options{
-		Node: c.Node, Longest: longest, Network: network, Fence: fence, Announcer: announcer{g.announcer}, Election: elector{g.elector, as[vip.Campaign](g.observe)},
+		Node: c.Node, Longest: longest, Network: network, Fence: fence, Announcer: announcer{g.announcer, g.inquiry}, Election: elector{g.elector, as[vip.Campaign](g.observe)},
 		Observe: as[vip.Report](g.observe), Slack: fence.slack(), Alarm: alarm.Set, Log: log.Named("vip"),
 	})
 	g.unreached = &unreached{node: c.Node, serverOf: n.servers.serverOf, ready: n.api.Readyz, write: store.ReportUnreached, wrote: g.manager.Unreached,
@@ -96,7 +98,7 @@ func (g *group) probe() {
 
 // parts returns what has to run until the Manager has ended.
 func (g *group) parts() []func(context.Context) error {
-	out := []func(context.Context) error{g.elector.Run, g.announcer.Run, g.listener.Run, g.events.Run,
+	out := []func(context.Context) error{g.elector.Run, g.announcer.Run, g.listener.Run, g.inquiry.run, g.events.Run,
 		func(ctx context.Context) error { return g.alarm.Run(ctx, g.manager.Wake) },
 		func(ctx context.Context) error { return g.fence.watch(ctx, g.log.Named("fence"), g.manager.Changed) }}
 	if g.prober != nil {

@@ -143,6 +143,7 @@ func (noCollaborators) Announce(vip.Places)                          {}
 func (noCollaborators) Silence()                                     {}
 func (noCollaborators) Defend()                                      {}
 func (noCollaborators) Probe(vip.Places)                             {}
+func (noCollaborators) Inquire(vip.Places)                           {}
 func (noCollaborators) Campaign(context.Context, vip.Campaign)       {}
 func (noCollaborators) GiveBack(context.Context, vip.GiveBack) error { return nil }
 func (noCollaborators) Confirm(context.Context)                      {}

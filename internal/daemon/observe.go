@@ -78,7 +78,7 @@ func (g *group) observe(event any) {
 	case arp.Claim:
 		if !g.node.local.ownMAC(e.MAC) {
 			g.report.claimHeard(e.MAC.String(), e.Announces)
-			g.manager.Claimed(e.MAC.String())
+			g.manager.Claimed(e.MAC.String(), e.Answers)
 		}
 	case reach.Outage:
 		g.report.outageChanged(e)

@@ -64,6 +64,9 @@ func (v *announcer) Probe(vip.Places) {
 	}
 }
 
+// Inquire is not needed: all claims are announcements.
+func (v *announcer) Inquire(vip.Places) {}
+
 // send holds no lock while the clock is read, because the process may be paused there. The one
 // stale announcement of docs/guarantees.md, after a pause between the check and the frame, is left
 // out.
@@ -165,7 +168,7 @@ func (p *process) listen(ctx context.Context) {
 			return
 		case mac := <-p.frames:
 			if p.pass(drawFrame) == nil {
-				p.manager.Claimed(mac)
+				p.manager.Claimed(mac, false)
 			}
 		}
 	}

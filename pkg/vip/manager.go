@@ -48,6 +48,9 @@ type Announcer interface {
 	Defend()
 	// Probe asks the network whether another machine has the addresses.
 	Probe(p Places)
+	// Inquire finds out whether the machine that answered has the addresses, and passes the outcome
+	// to Manager.Inquired. Inquire does not block.
+	Inquire(p Places)
 }
 
 // Election makes the grants that are passed to Manager.Granted.
@@ -119,7 +122,8 @@ type Manager struct {
 	asked      atomic.Pointer[MoveRequest]        // newest, nil once taken
 	unreached  atomic.Pointer[Unreached]          // newest of another node, nil once taken
 	reporting  atomic.Bool                        // this node reported another holder
-	heard      atomic.Pointer[ForeignClaim]       // first since the last one was taken
+	heard      atomic.Pointer[ForeignClaim]       // since the last one was taken, see Claimed
+	inquiry    atomic.Pointer[Inquired]           // newest, nil once taken
 	cancelWait atomic.Pointer[context.CancelFunc] // ends the wait for a call, nil without a wait
 	look       atomic.Bool                        // read the kernel's state again
 	until      atomic.Int64                       // deadline for Holds
@@ -182,9 +186,26 @@ func (m *Manager) Unreached(by string) {
 	m.wakeRun()
 }
 
-// Claimed reports that another machine claims the addresses. Claimed does not block.
-func (m *Manager) Claimed(mac string) {
-	m.heard.CompareAndSwap(nil, &ForeignClaim{MAC: mac, At: m.now()})
+// Claimed reports that another machine claims the addresses; answers is as in ForeignClaim. Claimed
+// does not block. Of several claims that Run has not taken, the first one counts, and as more than an
+// answer if one of them is.
+func (m *Manager) Claimed(mac string, answers bool) {
+	c := &ForeignClaim{MAC: mac, At: m.now(), Answers: answers}
+	for !m.heard.CompareAndSwap(nil, c) {
+		before := m.heard.Load()
+		if before == nil {
+			continue
+		}
+		if answers || !before.Answers || m.heard.CompareAndSwap(before, &ForeignClaim{MAC: mac, At: before.At}) {
+			break
+		}
+	}
+	m.wakeRun()
+}
+
+// Inquired passes the outcome of Inquire. Inquired does not block.
+func (m *Manager) Inquired(proxy bool) {
+	m.inquiry.Store(&Inquired{Proxy: proxy})
 	m.wakeRun()
 }
 
@@ -305,6 +326,9 @@ func (m *Manager) takeInputs(ctx context.Context) {
 	if h := m.heard.Swap(nil); h != nil {
 		m.handle(ctx, *h)
 	}
+	if i := m.inquiry.Swap(nil); i != nil {
+		m.handle(ctx, *i)
+	}
 	m.takeGrant(ctx)
 	if v := m.serving.Swap(nil); v != nil {
 		m.handle(ctx, *v)
@@ -408,6 +432,8 @@ func (m *Manager) do(ctx context.Context, a Action) Event {
 		m.withElection(ctx, func(ctx context.Context) { m.opts.Election.Refuse(ctx, a.Why) })
 	case Probe:
 		m.opts.Announcer.Probe(a.Places)
+	case Inquire:
+		m.opts.Announcer.Inquire(a.Places)
 	case Defend:
 		m.opts.Announcer.Defend()
 		m.record(Defended, a.MAC)

@@ -251,6 +251,8 @@ func (w *world) Probe(Places) {
 	w.probes++
 }
 
+func (w *world) Inquire(Places) { w.call("inquire") }
+
 func (w *world) Defend() { w.call("defend") }
 
 func (w *world) Intact() (bool, error) {

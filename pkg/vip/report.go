@@ -71,7 +71,11 @@ func (m *Manager) report(before State) {
 		m.log.Info("VIP repairs ended", zap.Int("repairs", r.Count),
 			zap.Duration("over", r.Last.Sub(r.Since)))
 	}
-	if s.contested() && !before.contested() {
+	if s.Rival.Inquiry == AnswersAll && before.Rival.Inquiry != AnswersAll {
+		m.log.Warn("the network answers every ARP question (proxy ARP, or a cloud): no machine is known to have the VIP", zap.String("mac", s.Rival.MAC),
+			zap.String("consequence", "hosts may send packets for the VIP to that machine, and notice a move of the VIP late"), zap.String("remedy", "run vipd doctor explain D09"))
+	}
+	if s.rival() && !before.rival() {
 		m.log.Warn("another machine answers for the VIP, and nobody holds the lease: claim delayed", zap.String("mac", s.Rival.MAC),
 			zap.Duration("delay", max(contestedDelay, s.Longest)), zap.String("remedy", removeThere))
 	}

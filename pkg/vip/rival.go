@@ -22,7 +22,25 @@ type Rival struct {
 	ProbeAt, Until boottime.Instant
 	// Answered is when a machine answered a probe while no holder was known, 0 for never.
 	Answered boottime.Instant
+	// Sure: a machine announced the addresses, or sent requests from them, which proxy ARP never does.
+	Sure bool
+	// Inquiry is the state of the inquiry about the machine that answered.
+	Inquiry Inquiry
 }
+
+// Inquiry is the state of the inquiry about a machine that answered the probes (docs/adr/0018).
+type Inquiry uint8
+
+const (
+	// NotInquired: no machine answered, or it is not yet known whether the machine is the holder.
+	NotInquired Inquiry = iota
+	// Inquiring: the outcome is to come.
+	Inquiring
+	// AnswersOurs: as far as known, the machine has the addresses.
+	AnswersOurs
+	// AnswersAll: the machine answers for every address.
+	AnswersAll
+)
 
 const (
 	// probing is the wait for answers to the probes. RFC 5227 section 2.1.1 has seconds, for the
@@ -50,8 +68,11 @@ func foreignClaimed(s State, now boottime.Instant, e ForeignClaim) (State, []Act
 	switch {
 	case s.Phase == Holding && s.Rival.At == 0:
 		s.Rival.At = e.At
+	case e.Answers && s.Rival.Inquiry == AnswersAll:
 	case s.Phase == Standby && e.At < s.Rival.Until && s.Rival.Answered == 0 && !s.held():
-		s.Rival.Answered = e.At
+		s.Rival.Answered, s.Rival.Sure = e.At, !e.Answers
+	case s.Rival.Answered != 0:
+		s.Rival.Sure = s.Rival.Sure || !e.Answers
 	}
 	return reconcile(s, now)
 }
@@ -89,6 +110,28 @@ func probe(s State, now boottime.Instant) (State, []Action) {
 	return s, []Action{Probe{Places: s.Places}}
 }
 
+// inquire asks once about the machine that answered the probes, unless it may still turn out to be
+// the holder within a moment.
+func inquire(s State, now boottime.Instant) (State, []Action) {
+	r := &s.Rival
+	if r.Inquiry != NotInquired || r.Answered == 0 || r.Sure || !s.Grant.Known && now < r.Until {
+		return s, nil
+	}
+	r.Inquiry = Inquiring
+	return s, []Action{Inquire{Places: s.Places}}
+}
+
+// inquired handles the outcome of Inquire. A machine that answers for every address does not delay
+// the claim, unless a machine has claimed the addresses in another way.
+func inquired(s State, now boottime.Instant, e Inquired) (State, []Action) {
+	r := &s.Rival
+	r.Inquiry = AnswersOurs
+	if e.Proxy && !r.Sure {
+		r.Inquiry, r.Answered = AnswersAll, 0
+	}
+	return reconcile(s, now)
+}
+
 // notBefore returns the end of the wait for answers. If a machine answered and is not the holder,
 // the candidate waits for longer.
 func (s State) notBefore() boottime.Instant {
@@ -100,6 +143,11 @@ func (s State) notBefore() boottime.Instant {
 
 // held tells whether a holder of the grant is known.
 func (s State) held() bool { return s.Grant.Known && s.Grant.Holder != "" }
+
+// rival tells whether the machine that answered counts as a rival.
+func (s State) rival() bool {
+	return s.contested() && (s.Rival.Sure || s.Rival.Inquiry == AnswersOurs)
+}
 
 // contested tells whether a machine answered the probes while no node holds the grant.
 func (s State) contested() bool { return s.Rival.Answered != 0 && s.Grant.Known }

@@ -125,3 +125,60 @@ func TestProbeAnsweredBeforeTheLeaseIsKnown(t *testing.T) {
 		t.Errorf("once more: %s", got.Sub(now))
 	}
 }
+
+// TestInquiryBeforeFirstClaim: a machine that answers the probes is a rival unless the inquiry says
+// that it answers for every address, and no machine claims the addresses in another way.
+func TestInquiryBeforeFirstClaim(t *testing.T) {
+	began := boottime.Instant(time.Hour)
+	at := began.Add(10 * time.Millisecond)
+	first, _ := run(State{Node: "n1", Longest: 40 * time.Second}, began, Observation{Places: up})
+	answer, announcement := ForeignClaim{MAC: "x", At: at, Answers: true}, ForeignClaim{MAC: "y", At: at}
+	free := Granted{Grant{Known: true}}
+	late := at.Add(40 * time.Second)
+	for _, c := range []struct {
+		name   string
+		events []Event
+		asks   bool
+		rival  bool
+		want   boottime.Instant
+	}{
+		{"an answer", []Event{free, answer}, true, false, late},
+		{"an answer before the Lease is known", []Event{answer, free}, true, false, late},
+		{"an announcement", []Event{free, announcement}, false, true, late},
+		{"an answer of a machine with the address", []Event{free, answer, Inquired{}}, true, true, late},
+		{"an answer of a machine that answers for every address", []Event{free, answer, Inquired{Proxy: true}}, true, false, began.Add(probing)},
+		{"such an answer, and more of them", []Event{free, answer, answer, Inquired{Proxy: true}, answer}, true, false, began.Add(probing)},
+		{"such an answer, and an announcement", []Event{free, answer, announcement, Inquired{Proxy: true}}, true, true, late},
+		{"the holder answers", []Event{answer, Granted{Grant{Known: true, Holder: "n2"}}, free}, false, false, began.Add(probing)},
+	} {
+		s, asks := first, 0
+		for _, e := range c.events {
+			var actions []Action
+			s, actions = step(s, at, e)
+			if has[Inquire](actions) {
+				asks++
+			}
+		}
+		if got := s.campaign(at).NotBefore; (asks == 1) != c.asks || asks > 1 || s.rival() != c.rival || got != c.want {
+			t.Errorf("%s: %d inquiries, rival %t, claims after %s; want %t, %t, %s", c.name, asks, s.rival(), got.Sub(began), c.asks, c.rival, c.want.Sub(began))
+		}
+	}
+}
+
+// TestInquiryWithoutLease: while the Lease cannot be read, the inquiry begins once the holder would
+// have been known.
+func TestInquiryWithoutLease(t *testing.T) {
+	began := boottime.Instant(time.Hour)
+	s, _ := run(State{Node: "n1"}, began, Observation{Places: up})
+	s, actions := step(s, began+1, ForeignClaim{MAC: "x", At: began + 1, Answers: true})
+	if has[Inquire](actions) {
+		t.Error("asked at once")
+	}
+	s, _ = step(s, began.Add(probeGap), Tick{})
+	if got := nextWake(s, began.Add(2*probeGap)); got != began.Add(probing) {
+		t.Errorf("wakes %s after the probe", got.Sub(began))
+	}
+	if _, actions = step(s, began.Add(probing), Tick{}); !has[Inquire](actions) {
+		t.Error("not asked after the wait for answers")
+	}
+}

@@ -133,11 +133,17 @@ type MoveRequest struct{ To string }
 // AnyNode leaves the choice of the node to the holder.
 const AnyNode = "*"
 
-// ForeignClaim is a claim of the addresses by another machine.
+// ForeignClaim is a claim of the addresses by another machine. Answers: the claim is an answer to a
+// question of this node, as a machine with proxy ARP gives for addresses that it does not have.
 type ForeignClaim struct {
-	MAC string
-	At  boottime.Instant
+	MAC     string
+	At      boottime.Instant
+	Answers bool
 }
+
+// Inquired is the outcome of Inquire. Proxy: only machines that answer for every address answer for
+// the addresses, and nothing behind them does.
+type Inquired struct{ Proxy bool }
 
 // Raised is the outcome of Raise; Lasts is when the lifetime of the addresses ends.
 type Raised struct {
@@ -173,6 +179,7 @@ func (Observation) event()  {}
 func (Serving) event()      {}
 func (MoveRequest) event()  {}
 func (ForeignClaim) event() {}
+func (Inquired) event()     {}
 func (Raised) event()       {}
 func (Extended) event()     {}
 func (Refreshed) event()    {}
@@ -242,6 +249,10 @@ type Refuse struct{ Why string }
 // Probe asks the network whether another machine has the addresses. An answer is a ForeignClaim.
 type Probe struct{ Places Places }
 
+// Inquire finds out whether the machine that answered for the addresses has them, or answers for
+// every address. The outcome is an Inquired, about a second later.
+type Inquire struct{ Places Places }
+
 // Defend sends one more announcement against the claim of another machine.
 type Defend struct{ MAC string }
 
@@ -254,4 +265,5 @@ func (Campaign) action() {}
 func (Confirm) action()  {}
 func (Refuse) action()   {}
 func (Probe) action()    {}
+func (Inquire) action()  {}
 func (Defend) action()   {}

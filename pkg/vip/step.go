@@ -71,6 +71,8 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 		return reported(s, now, e)
 	case ForeignClaim:
 		return foreignClaimed(s, now, e)
+	case Inquired:
+		return inquired(s, now, e)
 	case Raised:
 		return raised(s, now, e)
 	case Extended:
@@ -159,7 +161,8 @@ func reconcileStandby(s State, now boottime.Instant) (State, []Action) {
 		return withdraw(s, "address left on this node while "+g.Holder+" holds the lease")
 	}
 	s, actions := probe(s, now)
-	return s, append(actions, s.campaign(now))
+	s, inquiry := inquire(s, now)
+	return s, append(append(actions, inquiry...), s.campaign(now))
 }
 
 // serve begins the holding. An unwilling node claimed because no other node did; such a node does
@@ -270,7 +273,7 @@ func nextWake(s State, now boottime.Instant) boottime.Instant {
 	if s.DownSince != 0 {
 		earlier(s.DownSince.Add(linkDownTimeout))
 	}
-	for _, t := range [...]boottime.Instant{s.ServeAt, s.WithdrawAt, s.RepairAt, s.LeaveAt, s.Rival.ConfirmAt, s.Rival.ProbeAt, s.Repairs.Last.Add(seriesEnd)} {
+	for _, t := range [...]boottime.Instant{s.ServeAt, s.WithdrawAt, s.RepairAt, s.LeaveAt, s.Rival.ConfirmAt, s.Rival.ProbeAt, s.Rival.Until, s.Repairs.Last.Add(seriesEnd)} {
 		earlier(t)
 	}
 	return at

@@ -240,7 +240,7 @@ func TestHungNetworkWhileRenewed(t *testing.T) {
 			for i := range 40 {
 				w.pass(lease.renew / 2)
 				w.manager.Changed()
-				w.manager.Claimed("x")
+				w.manager.Claimed("x", false)
 				w.pass(lease.renew - lease.renew/2)
 				w.grant(1, lease.hold)
 				if w.made("silence") {
