@@ -114,6 +114,11 @@ func (f *podFlags) read(cmd *cobra.Command) (manifest.Pod, error) {
 			p.Settings = append(p.Settings, manifest.Setting{Name: s.Name, Value: joined})
 		}
 	}
+	if port := values["port"]; len(port) > 0 {
+		if why := p.Distribution.NotAPIServer(port[0]); why != "" {
+			errs = append(errs, errors.New("--port: "+why))
+		}
+	}
 	if p.Address == "" && !f.addressOptional {
 		delete(checked, "address")
 	}

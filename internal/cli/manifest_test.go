@@ -136,6 +136,7 @@ func TestDistributionUsage(t *testing.T) {
 		{"lease", []string{"kcp", "--lease-duration", "3m"}},
 		{`--data-dir: "data" is not an absolute path`, []string{"pod", "--distribution", "k3s", "--data-dir", "data"}},
 		{"--distribution: missing: one of kubeadm, rke2, k3s", []string{"daemonset"}},
+		{"--port: 9345 is the port of rke2 at which nodes join", []string{"pod", "--distribution", "rke2", "--port", "9345"}},
 	} {
 		var stdout, stderr bytes.Buffer
 		status := Execute(t.Context(), append(append([]string{"manifest"}, tt.args...), "--address", "192.168.35.100"), &stdout, &stderr)

@@ -1,6 +1,10 @@
 package manifest
 
-import "path"
+import (
+	"fmt"
+	"path"
+	"strconv"
+)
 
 // Distribution is where an installer of Kubernetes keeps what vipd needs on a control-plane node.
 type Distribution struct {
@@ -44,6 +48,14 @@ func (d Distribution) In(dataDir string) Distribution {
 	d.PKI = path.Join(dataDir, "server/tls")
 	d.CA = path.Join(d.PKI, "server-ca.crt")
 	return d
+}
+
+// NotAPIServer says that a port of a node is not the API server's, "" if it may be.
+func (d Distribution) NotAPIServer(port string) string {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || uint16(n) != d.JoinPort {
+		return ""
+	}
+	return fmt.Sprintf("%d is the port of %s at which nodes join, which the VIP serves anyway, and not the API server's: with it, vipd would never reach the API server", d.JoinPort, d.Name)
 }
 
 // Server is a folder that exists on a control-plane node from its first start on.

@@ -144,8 +144,10 @@ func (m *migration) editPod(p foundPod) error {
 		m.noteDaemonSet(r)
 		return nil
 	}
-	if p.job.outer == nil {
+	if image := str(get(r.n, "image")); p.job.outer == nil && kubeVipImage.MatchString(image) {
 		m.note(p.job.fileLine(p.n.Line), "remove kube-vip's manifest from the node before vipd takes over: while both are in "+path.Dir(r.out.Path())+", vipd waits")
+	} else if p.job.outer == nil {
+		m.note(p.job.fileLine(p.n.Line), "remove kube-vip's manifest from the node before vipd's comes there: vipd does not know kube-vip by the image "+image+", and would not wait for it")
 	}
 	switch {
 	case p.variable && p.file != "":
@@ -168,6 +170,9 @@ func (m *migration) noteDaemonSet(r *reader) {
 		m.note(line, r.out.Distribution.Name+" removes kube-vip's DaemonSet "+name+" when it applies this file, which keeps its name for that reason; the address is away until vipd's pods run")
 	} else {
 		m.note(line, "delete kube-vip's DaemonSet "+name+" before vipd's is applied: both on one node would use one name in the Lease, and vipd does not see that kube-vip. The address is away until vipd's pods run")
+	}
+	if namespace := str(get(r.pod.n, "metadata", "namespace")); namespace != "" && namespace != "kube-system" {
+		m.note(line, "vipd's DaemonSet is in the namespace kube-system, not in "+namespace)
 	}
 	if r.out.Distribution.DataDir == "" {
 		m.note(line, "a DaemonSet starts only if kubelet reaches the API server without the address; otherwise use `vipd manifest pod`, or no node comes up after a power failure of all")

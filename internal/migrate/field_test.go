@@ -195,6 +195,7 @@ func TestField(t *testing.T) {
 		"another data folder, said":   {src: controlPlane("Config", entry("/data/agent/pod-manifests/kube-vip.yaml", kubeVip())), distribution: "k3s", out: "path: /data/server/tls\n"},
 		"the wrong distribution":      {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /etc/rancher/rke2/rke2.yaml", 1), distribution: "k3s", refused: true, says: "nodes of rke2, but --distribution is k3s"},
 		"a distribution is said":      {src: strings.Replace(kubeVip(), "path: /etc/kubernetes/admin.conf", "path: /opt/vip.conf", 1), distribution: "k3s", out: "path: /var/lib/rancher/k3s/server/tls\n"},
+		"RKE2, the port of joins":     {src: controlPlane("RKE2ControlPlane", entry("/opt/vip.yaml", kubeVip(`port="9345"`))), refused: true, at: "name: port", says: "port=9345: 9345 is the port of rke2 at which nodes join"},
 		"RKE2, a Pod that is applied": {src: controlPlane("RKE2ControlPlane", entry(rke2+"/server/manifests/kube-vip.yaml", kubeVip())), refused: true, says: "this Pod runs on one node"},
 		"RKE2, kubeadm's folder":      {src: controlPlane("RKE2ControlPlane", entry(onNode, kubeVip())), refused: true, says: "not in /var/lib/rancher/rke2/agent/pod-manifests"},
 		"RKE2, RBAC beside": {src: controlPlane("RKE2ControlPlane", entry(rke2+"/agent/pod-manifests/kube-vip.yaml", kubeVip()), entry(rke2+"/server/manifests/kube-vip-rbac.yaml", "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: kube-vip\n")),

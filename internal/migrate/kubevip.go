@@ -249,9 +249,12 @@ func (r *reader) clients() error {
 	balance, _ := r.get("lb_enable")
 	lb, _ := r.get("lb_port")
 	port, _ := r.get("port")
+	own, knownOwn := resolve(port.value)
+	if why := r.out.Distribution.NotAPIServer(own); why != "" {
+		return r.refuse(port.node, "port="+port.value+": "+why, "write port 6443, and migrate again")
+	}
 	enabled, knownEnabled := resolve(balance.value)
 	lbPort, knownLB := resolve(lb.value)
-	own, knownOwn := resolve(port.value)
 	if on, _ := strconv.ParseBool(enabled); knownEnabled && !on || lb.value == port.value {
 		return nil // mode has refused what is no boolean
 	}

@@ -414,7 +414,7 @@ func spec(n *yaml.Node) *yaml.Node {
 	return get(n, "spec")
 }
 
-var kubeVipImage = regexp.MustCompile(`(?:^|/)kube-vip(?:-iptables)?(?:[:@}]|$)`)
+var kubeVipImage = regexp.MustCompile(`(?:^|[/-])kube-vip(?:-iptables)?(?:[:@}]|$)`)
 
 // kubeVipContainer returns the container of kube-vip, by its image or by its variables.
 func kubeVipContainer(spec *yaml.Node) *yaml.Node {

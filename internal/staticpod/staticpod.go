@@ -63,7 +63,7 @@ func RunsKubeVip(pod corev1.Pod) bool {
 	for _, c := range pod.Spec.Containers {
 		repository, _, _ := strings.Cut(c.Image[strings.LastIndex(c.Image, "/")+1:], "@")
 		name, _, _ := strings.Cut(repository, ":")
-		if name != "kube-vip" && name != "kube-vip-iptables" {
+		if name = strings.TrimSuffix(name, "-iptables"); name != "kube-vip" && !strings.HasSuffix(name, "-kube-vip") { // Rancher's mirrored-kube-vip-kube-vip
 			continue
 		}
 		for _, e := range c.Env {
