@@ -78,7 +78,18 @@ func (m *migration) readable() error {
 		}
 	}
 	for _, s := range m.invalid {
-		if text := str(s.n); workload.MatchString(text) && imageLine.MatchString(text) {
+		text := str(s.n)
+		if shell.MatchString(text) {
+			line := writes(text)
+			if line == 0 {
+				continue
+			}
+			if r := script(text); r != nil {
+				line = r.Line
+			}
+			return &Refusal{Line: s.line(line), Reason: scripted, Way: scriptsWay}
+		}
+		if workload.MatchString(text) && imageLine.MatchString(text) {
 			r := notYAML(text, s.err)
 			r.Line = s.line(max(r.Line, 1))
 			if s.templated && r.Way == rendered {
@@ -436,7 +447,7 @@ func (m *migration) hasPod(j *job, content *yaml.Node) bool {
 func (m *migration) editCommand(c foundCommand) error {
 	text := textOf(c.n)
 	line := c.job.fileLine(c.n.Line)
-	if generated.MatchString(text) || intoManifest.MatchString(text) && !m.fromManifest(text) || kubeVipName.MatchString(text) && heredoc.MatchString(text) && workload.MatchString(text) {
+	if generated.MatchString(text) || intoManifest.MatchString(text) && !m.fromManifest(text) || kubeVipName.MatchString(text) && heredoc.MatchString(text) && writes(text) > 0 {
 		return c.job.refuse(c.n, "a command writes kube-vip's manifest on the node",
 			"remove the command, and add the output of `vipd manifest kcp` to files")
 	}

@@ -68,6 +68,25 @@ func TestPlaceholders(t *testing.T) {
 	}
 }
 
+// TestHeredocs: a command that writes a kube-vip for Services stays; one that writes another is refused.
+func TestHeredocs(t *testing.T) {
+	heredoc := func(manifest string) string {
+		return with(kubeVip(), "cat <<EOF | kubectl apply -f -\n"+strings.TrimSuffix(manifest, "\n")+"\nEOF")
+	}
+	services := daemonSet(servicesPod())
+	off := daemonSet(servicesPod(`cp_enable="false"`))
+	for name, c := range map[string]shape{
+		"Services":           {src: heredoc(services), says: "still names kube-vip", out: "manifests/vipd.yaml"},
+		"cp_enable is false": {src: heredoc(off), out: "manifests/vipd.yaml"},
+		"and another one":    {src: heredoc(off + "---\n" + daemonSet(kubeVip())), refused: true, at: "cat <<EOF", says: scripted},
+		"an argument":        {src: heredoc(argument(services, "        - --controlplane\n")), refused: true, at: "cat <<EOF", says: scripted},
+		"a variable":         {src: heredoc(daemonSet(servicesPod(`cp_enable="$CP"`))), refused: true, at: "cat <<EOF", says: scripted},
+		"JSON":               {src: with(kubeVip(), `printf '{"kind": "Pod", "spec": {"containers": [{"image": "kube-vip/kube-vip:v1", "env": [{"name": "cp_enable", "value": "true"}]}]}}' > /run/vip.json`), refused: true, at: "printf", says: scripted},
+	} {
+		t.Run(name, c.run)
+	}
+}
+
 // TestCommands: a command that changes kube-vip's manifest changes vipd's in the same way, or it is
 // dropped because vipd does not need that, or the file is refused.
 func TestCommands(t *testing.T) {

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -113,16 +114,22 @@ func writes(script string) int {
 	if at == nil || !strings.Contains(script, "vip_") && !imageLine.MatchString(script) {
 		return 0
 	}
-	if !oldest.MatchString(script) && !strings.Contains(script, "cp_enable") {
+	if !oldest.MatchString(script) && !strings.Contains(script, "cp_enable") && !strings.Contains(script, "--controlplane") {
 		return 0 // Services only
 	}
-	for _, value := range cpEnable.FindAllStringSubmatch(script, -1) {
-		if b, err := strconv.ParseBool(value[1]); err == nil && !b {
-			return 0
-		}
+	values := cpEnable.FindAllStringSubmatch(script, -1)
+	off := func(value []string) bool {
+		on, err := strconv.ParseBool(value[1])
+		return err == nil && !on
+	}
+	if len(values) > 0 && !slices.ContainsFunc(values, func(value []string) bool { return !off(value) }) {
+		return 0
 	}
 	return lineAt(script, at[0])
 }
+
+// shell matches the start of a command, which may have a colon in it as YAML.
+var shell = regexp.MustCompile(`^\s*(?:\w+=|(?:sudo|cat|echo|printf|tee|mkdir|export|set|if|for|while|python3?|bash|sh|kubectl)\s)`)
 
 // unrendered returns the line, from 0, of the first template expression in a manifest, and its kind
 // as a reason.
