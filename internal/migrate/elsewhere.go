@@ -38,7 +38,11 @@ func (m *migration) nothing(file *job, src string) error {
 	if at := keepalivedAt(src, file.copies()); at > 0 {
 		return withVRRP(at)
 	}
-	if name := kubeVipName.FindString(src); name != "" {
+	name := kubeVipName.FindString(src)
+	if name != "" && len(m.options.elsewhere) > 0 {
+		return fmt.Errorf("%w; line %d names kube-vip", ErrNoKubeVip, lineOf(src, name))
+	}
+	if name != "" {
 		return fmt.Errorf("%w; line %d refers to it: add the file with the manifest to the same command", ErrNoKubeVip, lineOf(src, name))
 	}
 	return ErrNoKubeVip

@@ -83,7 +83,8 @@ func (m *migration) migrate(src string) (Result, error) {
 	if !utf8.ValidString(src) {
 		return Result{}, errors.New("not UTF-8 text")
 	}
-	if !mentions(src) && !strings.Contains(src, "vipd") {
+	kustomizes := len(m.options.elsewhere) > 0 && strings.Contains(src, "Kustomization")
+	if !mentions(src) && !strings.Contains(src, "vipd") && !kustomizes {
 		return Result{}, ErrNoKubeVip
 	}
 	if r := templates(src); r != nil {

@@ -88,13 +88,15 @@ func patchesKubeVip(n *yaml.Node) int {
 	if kind := str(get(n, "kind")); kind != "Kustomization" && kind != "Component" {
 		return 0
 	}
-	if images := get(n, "images"); namesKubeVip(images) {
-		return images.Line
-	}
-	for _, key := range []string{"patches", "patchesJson6902"} {
-		for _, patch := range items(get(n, key)) {
-			if target := get(patch, "target"); namesKubeVip(target) {
+	for _, key := range []string{"images", "patches", "patchesJson6902", "patchesStrategicMerge", "replacements"} {
+		for _, change := range items(get(n, key)) {
+			target := get(change, "target")
+			workloads := target != nil && str(get(target, "name")) == "" && slices.Contains([]string{"", "Pod", "DaemonSet"}, str(get(target, "kind")))
+			switch {
+			case workloads || namesKubeVip(target):
 				return target.Line
+			case target == nil && namesKubeVip(change):
+				return change.Line
 			}
 		}
 	}

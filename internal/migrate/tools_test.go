@@ -71,10 +71,29 @@ func TestTools(t *testing.T) {
 
 // TestKustomize: a Kustomization in a file of its own.
 func TestKustomize(t *testing.T) {
-	_, errs := Files([]string{"kind: Kustomization\nresources: [kube-vip.yaml]\nimages:\n- name: ghcr.io/kube-vip/kube-vip\n  newTag: v1\n", kubeVip()}, options)
-	var r *Refusal
-	if !errors.As(errs[0], &r) || r.Line != 4 || errs[1] != nil {
-		t.Fatalf("%v, want a refusal of line 4 of the first file", errs)
+	for name, c := range map[string]struct {
+		src  string
+		line int // of the refusal, 0 for none
+	}{
+		"an image":                  {"resources: [kube-vip.yaml]\nimages:\n- name: ghcr.io/kube-vip/kube-vip\n  newTag: v1\n", 4},
+		"any DaemonSet":             {"patches:\n- patch: |-\n    - {op: remove, path: /spec/template/spec/containers/0/env/3}\n  target:\n    kind: DaemonSet\n", 6},
+		"another DaemonSet":         {"patches:\n- patch: x\n  target: {kind: DaemonSet, name: cilium}\n", 0},
+		"a name in a patch":         {"patches:\n- patch: |-\n    kind: DaemonSet\n    metadata: {name: kube-vip-ds}\n", 3},
+		"a file of a name":          {"patchesStrategicMerge: [kube-vip-address.yaml]\n", 2},
+		"a replacement":             {"replacements:\n- source: {kind: ConfigMap, name: vip}\n  targets:\n  - select: {name: kube-vip-ds}\n", 3},
+		"what has nothing to do":    {"resources: [kube-vip.yaml]\nnamePrefix: a-\n", 0},
+		"a patch of a controlplane": {"patches:\n- patch: kube-vip\n  target: {kind: KubeadmControlPlane}\n", 0},
+	} {
+		_, errs := Files([]string{"kind: Kustomization\n" + c.src, daemonSet(kubeVip())}, options)
+		var r *Refusal
+		if refused := errors.As(errs[0], &r); errs[1] != nil || refused != (c.line > 0) || refused && r.Line != c.line {
+			t.Errorf("%s: %v, want line %d refused", name, errs, c.line)
+		}
+	}
+	part := "kind: DaemonSet\nmetadata:\n  name: kube-vip-ds\nspec:\n  template:\n    spec:\n      containers:\n      - name: kube-vip\n        env: [{name: address, value: 192.168.35.101}]\n"
+	_, errs := Files([]string{part, daemonSet(kubeVip())}, options)
+	if r := (*Refusal)(nil); !errors.As(errs[0], &r) || r.Line != 8 || errs[1] != nil {
+		t.Errorf("%v, want a refusal of the part", errs)
 	}
 }
 

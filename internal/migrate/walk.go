@@ -424,7 +424,8 @@ func kubeVipContainer(spec *yaml.Node) *yaml.Node {
 	}
 	for _, c := range containers.Content {
 		image := str(get(c, "image"))
-		if kubeVipImage.MatchString(image) || kubeVipEnv(c) { // the image may be vipd's
+		part := image == "" && str(get(c, "name")) == "kube-vip"      // read refuses it
+		if kubeVipImage.MatchString(image) || kubeVipEnv(c) || part { // the image may be vipd's
 			return c
 		}
 	}
