@@ -53,11 +53,55 @@ func (r *Request) clusterNetworks() (out []doctor.ClusterNetwork, err error) {
 	if len(out) > 0 {
 		return out, nil
 	}
+	if d := r.distribution(); d.DataDir != "" {
+		return rancherNetworks("/", d.Name)
+	}
 	text, err := os.ReadFile(kubeadmConfig)
 	if err != nil {
 		return nil, ignoreNotExist(err)
 	}
 	return kubeadmNetworks(string(text))
+}
+
+// rancherOptions are the options of RKE2 and k3s that set a range, and their defaults (docs.rke2.io and
+// docs.k3s.io, server configuration).
+var rancherOptions = []struct {
+	option, otherwise string
+	use               doctor.NetworkUse
+}{
+	{"service-cidr", "10.43.0.0/16", doctor.Services},
+	{"cluster-cidr", "10.42.0.0/16", doctor.Pods},
+}
+
+// rancherNetworks reads the ranges from the configuration of RKE2 or k3s below root. Options in the
+// command line of their unit are not read.
+func rancherNetworks(root, name string) (out []doctor.ClusterNetwork, err error) {
+	folder := "/etc/rancher/" + name
+	files, err := filepath.Glob(filepath.Join(root, folder, "config.yaml.d", "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[string]any) // of the last file, as there
+	for _, file := range append([]string{filepath.Join(root, folder, "config.yaml")}, files...) {
+		text, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = yaml.Unmarshal(text, &values)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the configuration of %s: %w", name, err)
+		}
+	}
+	for _, o := range rancherOptions {
+		source, text := o.option+" in "+folder+"/config.yaml", fmt.Sprint(values[o.option])
+		if values[o.option] == nil {
+			source, text = name+"'s default", o.otherwise
+		}
+		out = append(out, networksOf(o.use, source, strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(", []", r) }))...)
+	}
+	return out, nil
 }
 
 // option returns the value of an option in a command line, the last one if there are several.
