@@ -26,6 +26,7 @@ func TestAnnouncers(t *testing.T) {
 	hosts := strings.Replace(servicesPod(), "  volumes:\n", "  volumes:\n  - hostPath:\n      path: /etc/kube-vip.hosts\n    name: hosts\n", 1)
 	ds := daemonSet(servicesPod())
 	for name, c := range map[string]shape{
+		"one of Helm":              {src: strings.Replace(daemonSet(kubeVip()), "metadata:\n", "metadata:\n  annotations: {meta.helm.sh/release-name: ha}\n", 1), says: "uninstall the release ha, or Helm brings kube-vip back", out: "name: vipd"},
 		"one in another namespace": {src: strings.Replace(daemonSet(kubeVip()), "namespace: kube-system", "namespace: vip", 1), says: "vipd's DaemonSet is in the namespace kube-system, not in vip", out: "name: vipd"},
 		"an image of another name": {src: strings.Replace(kubeVip(), "ghcr.io/kube-vip/kube-vip:", "example.com/ha/vip:", 1), says: "vipd does not know kube-vip by the image example.com/ha/vip:v1.0.3", out: "name: vipd"},
 		"in files":                 {src: both, says: "this Pod of kube-vip announces Services only, and was not changed", out: "path: " + beside},

@@ -182,6 +182,9 @@ func (m *migration) noteDaemonSet(r *reader) {
 	} else {
 		m.note(line, "delete kube-vip's DaemonSet "+name+" before vipd's is applied: both on one node would use one name in the Lease, and vipd does not see that kube-vip. The address is away until vipd's pods run")
 	}
+	if release := str(get(r.pod.n, "metadata", "annotations", "meta.helm.sh/release-name")); release != "" {
+		m.note(line, "Helm made this DaemonSet: uninstall the release "+release+", or Helm brings kube-vip back")
+	}
 	if namespace := str(get(r.pod.n, "metadata", "namespace")); namespace != "" && namespace != "kube-system" {
 		m.note(line, "vipd's DaemonSet is in the namespace kube-system, not in "+namespace)
 	}

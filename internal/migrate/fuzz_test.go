@@ -24,7 +24,7 @@ func FuzzMigrate(f *testing.F) {
 // FuzzHide: a text with hidden placeholders has the same lines and columns, and becomes the text
 // again.
 func FuzzHide(f *testing.F) {
-	for _, s := range []string{"", "${A}", `a: "${B:="c"}"`, "[$${A:=${B}}, {{ .c }}]", "${a\n}", "{{ é }} ${ü}", "\U000f0041", "${\\}", "{{}}}"} {
+	for _, s := range []string{"", "${A}", `a: "${B:="c"}"`, "[$${A:=${B}}, {{ .c }}]", "${a\n}", "{{ é }} ${ü}", "\U000f0041", "${\\}", "{{}}}", "a:\n${B}\n- c", "  ${A}\r\n", "#${A}"} {
 		f.Add(s, true)
 		f.Add(s, false)
 	}
@@ -32,14 +32,20 @@ func FuzzHide(f *testing.F) {
 		if !utf8.ValidString(s) {
 			return
 		}
-		h := hide(s, quoted)
-		if !strings.ContainsFunc(s, isHidden) && reveal(h) != s {
-			t.Fatalf("%q became %q", s, reveal(h))
-		}
-		if utf8.RuneCountInString(h) != utf8.RuneCountInString(s) || strings.Count(h, "\n") != strings.Count(s, "\n") {
-			t.Fatalf("%q became %q, of another length", s, h)
+		for _, h := range []string{hide(s, quoted), hideLines(s, quoted)} {
+			hides(t, s, h)
 		}
 	})
+}
+
+func hides(t *testing.T, s, h string) {
+	t.Helper()
+	if !strings.ContainsFunc(s, isHidden) && reveal(h) != s {
+		t.Fatalf("%q became %q", s, reveal(h))
+	}
+	if utf8.RuneCountInString(h) != utf8.RuneCountInString(s) || strings.Count(h, "\n") != strings.Count(s, "\n") {
+		t.Fatalf("%q became %q, of another length", s, h)
+	}
 }
 
 func either(t *testing.T, src string) {

@@ -138,12 +138,15 @@ const report = "nothing was written; please report it with the file. `vipd manif
 // parse parses a file, with its placeholders hidden.
 func parse(src string) (*job, error) {
 	file, err := newJob(hide(src, false))
-	if err != nil {
-		if quoted, err := newJob(hide(src, true)); err == nil {
-			return quoted, nil
+	if err == nil {
+		return file, nil
+	}
+	for _, s := range []string{hide(src, true), hideLines(src, true), hideLines(src, false)} {
+		if file, err = newJob(s); err == nil {
+			return file, nil
 		}
 	}
-	return file, err
+	return nil, err
 }
 
 // mentions tells whether a text mentions kube-vip, its variables, or keepalived.

@@ -16,7 +16,7 @@ var (
 	generated = regexp.MustCompile(`kube-?vip\S*(?:\s+\S+)*?\s+manifest\s+(?:pod|daemonset)\b`)
 	// intoManifest is a command that writes a manifest of kube-vip from its input.
 	intoManifest = regexp.MustCompile(`\btee\b.*manifests/\S*vip\S*\.ya?ml|>\s*\S*manifests/\S*vip\S*\.ya?ml`)
-	heredoc      = regexp.MustCompile(`(?:<<-?\s*['"]?\w+|\btee\b.*manifests/\S*vip\S*\.ya?ml|>\s*\S*manifests/\S*vip\S*\.ya?ml)`)
+	heredoc      = regexp.MustCompile(`(?m)(?:<<-?[ \t]*['"]?\w+['"]?[ \t]*(?:$|\r|[|;&)]|>[ \t]*[^>\s])|\btee\b.*manifests/\S*vip\S*\.ya?ml|>\s*\S*manifests/\S*vip\S*\.ya?ml)`)
 	// quoting is an expression whose result has quotes, or is YAML.
 	quoting = regexp.MustCompile(`\{\{[^}]*\b(?:quote|squote|to\w*Json|toYaml|%q)\b[^}]*\}\}|\{\{[^}]*%q`)
 	// workload is the kind of a manifest in a script, and cpEnable the value of the variable there,
@@ -79,7 +79,7 @@ var errorLine = regexp.MustCompile(`^line (\d+): `)
 // contains it begins, or one before.
 func brokenLine(src string, named int) int {
 	const further = 100
-	t := newText(hide(src, false))
+	t := newText(hideLines(src, false))
 	broken := max(named, 1)
 	for line := max(named-2, 0); line < min(named+further, len(t.lines)); line++ {
 		if _, err := newJob(t.src[:t.lineStart(line+1)]); err == nil {

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -61,10 +62,50 @@ func placeholderLen(s string) int {
 	return 0
 }
 
+// alone matches a placeholder on a line of its own, which may stand for any YAML.
+var alone = regexp.MustCompile(`^([ \t]*)\$(\{[!-z|~]*\})(\s*)$`)
+
+// hideLines does what hide does, and makes comments of the placeholders that are alone on their lines
+// and are no value: "#" and the hidden rest, which no other text becomes.
+func hideLines(s string, quoted bool) string {
+	if strings.ContainsFunc(s, isHidden) {
+		return s
+	}
+	lines := strings.SplitAfter(s, "\n")
+	var b strings.Builder
+	for i, line := range lines {
+		at := alone.FindStringSubmatch(line)
+		if at == nil || isValue(lines, i) {
+			b.WriteString(hide(line, quoted))
+			continue
+		}
+		b.WriteString(at[1] + "#" + strings.Map(func(r rune) rune { return hidden + r }, at[2]) + at[3])
+	}
+	return b.String()
+}
+
+// isValue tells whether a line alone is the value of the key before it.
+func isValue(lines []string, i int) bool {
+	near := func(step int) string {
+		for k := i + step; k >= 0 && k < len(lines); k += step {
+			if strings.TrimSpace(lines[k]) != "" {
+				return strings.TrimRight(lines[k], " \t\r\n")
+			}
+		}
+		return ""
+	}
+	before, after, indent := near(-1), near(1), indentOf(lines[i])
+	return strings.HasSuffix(before, ":") && indent > indentOf(strings.Replace(before, "- ", "  ", 1)) && indent > indentOf(after)
+}
+
+// hiddenLine is the beginning of such a comment.
+var hiddenLine = "#" + string(rune(hidden+'{'))
+
 func isHidden(r rune) bool { return r >= hidden && r < hidden+utf8.RuneSelf }
 
 // reveal returns the text with its placeholders.
 func reveal(s string) string {
+	s = strings.ReplaceAll(s, hiddenLine, "${")
 	return strings.Map(func(r rune) rune {
 		if isHidden(r) {
 			return r - hidden
