@@ -19,11 +19,15 @@ var mayHold = regexp.MustCompile(`^--(?:controlplane(?:=(?:1|[tT]|true|TRUE|True
 // announcesServices tells whether kube-vip announces Services only. The error is a Refusal if its
 // settings do not tell. A static pod that does not say so is left to mode, which refuses it.
 func (r *reader) announcesServices(kind string) (bool, error) {
-	holds, err := r.on("cp_enable")
+	cp, _ := r.get("cp_enable")
+	if _, known := resolve(cp.value); kind == "Pod" && !known {
+		return false, nil // mode takes it for on
+	}
+	holds, err := r.truth(cp)
 	if err != nil || holds {
 		return false, err
 	}
-	if v, _ := r.get("cp_enable"); v.value == "" { // a variable takes precedence over arguments and a file
+	if cp.value == "" { // a variable takes precedence over arguments and a file
 		words, err := r.words()
 		if at := slices.IndexFunc(words, func(n *yaml.Node) bool { return mayHold.MatchString(str(n)) }); at >= 0 {
 			return false, r.refuse(words[at], "cp_enable is not set, and with the argument "+str(words[at])+" kube-vip may hold the address of the control plane",

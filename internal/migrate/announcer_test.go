@@ -46,6 +46,7 @@ func TestAnnouncers(t *testing.T) {
 		"a variable has the word":  {src: argument(daemonSet(servicesPod(`cp_enable="false"`)), "        - --controlplane\n"), kept: true, says: "announces Services only"},
 		"by a file":                {src: argument(ds, "        - --config-file=/etc/vip.yaml\n"), refused: true, at: "--config-file", says: "may hold the address"},
 		"by a file in a variable":  {src: daemonSet(servicesPod("config_file=/etc/vip.yaml")), refused: true, at: "config_file", says: "the file /etc/vip.yaml may set it"},
+		"a placeholder, a Pod":     {src: strings.Replace(kubeVip(), "cp_enable\n      value: \"true\"", "cp_enable\n      value: ${CP}", 1), says: "cp_enable=${CP}: assumed to be true", out: "name: vipd"},
 		"a placeholder, svc": {src: strings.Replace(ds, `svc_enable
           value: "true"`, "svc_enable\n          value: ${S}", 1), refused: true, at: "svc_enable", says: "cannot tell from ${S} whether svc_enable is on"},
 	} {

@@ -242,7 +242,7 @@ func (m *migration) renameFile(f *foundFile, name string) error {
 	}
 	how, where := m.keepsPath(name, m.owner[contentOf(f.entry)])
 	switch {
-	case isTemplated(path.Base(name)):
+	case isTemplated(path.Base(name)), jinjaSign.MatchString(name):
 		m.note(line, "the path of this manifest is "+name+" and was not changed, although the manifest is vipd's now")
 		return nil
 	case how != "" && where > 0:

@@ -178,6 +178,9 @@ func TestField(t *testing.T) {
 		"an indentation":                         {src: strings.Replace(kcp, "  kubeadmConfigSpec:", "  replicas: 3\n   kubeadmConfigSpec:", 1), refused: true, at: "   kubeadmConfigSpec:", says: "this is not YAML"},
 		"broken inside":                          {src: strings.Replace(kcp, "      hostNetwork", "      x: [y\n          hostNetwork", 1), refused: true, at: "x: [y", says: "this is not YAML"},
 		"a Go template's condition":              {src: strings.Replace(kcp, "    files:", "    files:\n    {{- if .vip }}", 1), refused: true, at: "if ", says: "Go template"},
+		"an expression that stands for YAML":     {src: classWith(entry(onNode, strings.Replace(kubeVip(), "  hostNetwork", "{{ .tolerations | indent 2 }}\n  hostNetwork", 1))), refused: true, at: "indent 2", says: "this is a Go template, not YAML"},
+		"an expression of Jinja":                 {src: strings.Replace(kcp, "spec:\n", "  a: b\n  {{ labels }}\nspec:\n", 1), refused: true, at: "labels", says: "this is a Jinja template, not YAML"},
+		"a folder from a template":               {src: classWith(entry("{{ .dir }}/kube-vip.yaml", kubeVip())), says: "the path of this manifest is {{ .dir }}/kube-vip.yaml and was not changed, although the manifest is vipd's now\n", out: "name: vipd"},
 		"Terraform":                              {src: strings.Replace(kcp, "    files:", "    files:\n%{ if vip }", 1), refused: true, at: "if ", says: "Terraform"},
 		"Jinja in a comment":                     {src: strings.Replace(kubeVip(), "  hostNetwork", "  # {{ a }}\n  hostNetwork", 1), out: "name: vipd"},
 

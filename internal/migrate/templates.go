@@ -69,8 +69,21 @@ func notYAML(src string, err error) *Refusal {
 		r.Line, _ = strconv.Atoi(at[1])
 		r.Line = brokenLine(src, r.Line)
 	}
+	for _, line := range []int{r.Line, r.Line - 1} {
+		if lines := strings.Split(src, "\n"); line > 0 && line <= len(lines) && expression.MatchString(lines[line-1]) {
+			language := "Jinja"
+			if goSign.MatchString(lines[line-1]) {
+				language = "Go"
+			}
+			return &Refusal{Line: line, Reason: "this is a " + language + " template, not YAML: what this expression stands for is not known",
+				Way: "write what it stands for, and migrate again; or insert the output of `vipd manifest pod` into the template by hand"}
+		}
+	}
 	return r
 }
+
+// expression is a line that a template language replaces as a whole.
+var expression = regexp.MustCompile(`^\s*\{\{.*\}\}\s*$`)
 
 // errorLine is the line in an error of yaml.v3.
 var errorLine = regexp.MustCompile(`^line (\d+): `)
