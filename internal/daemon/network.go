@@ -33,9 +33,10 @@ type network struct {
 
 	known neighbour
 
-	place         atomic.Pointer[place] // what the last Look found
-	chosen        string                // the last chosen interface, used when its subnet is gone
-	undestroyable bool                  // the kernel cannot destroy sockets, which was logged
+	place         atomic.Pointer[place]      // what the last Look found
+	chosen        string                     // the last chosen interface, used when its subnet is gone
+	left          map[netip.Addr]netif.Place // see remember
+	undestroyable bool                       // the kernel cannot destroy sockets, which was logged
 	service       service
 }
 
@@ -126,7 +127,7 @@ func (n *network) seen(now *netif.Snapshot, link netif.Link) (seen vip.Observati
 	}
 	for _, a := range n.addresses {
 		seen.Places = append(seen.Places, vip.Place{Addr: a, Link: vip.Link{Index: link.Index, MAC: link.MAC.String(), Name: link.Name}})
-		at := netif.Place{Addr: a, Link: link.Index}
+		at := n.remember(now, a, link.Index)
 		present, ours := now.Presence(at), 0
 		for _, p := range present.Ours {
 			seen.Marked = seen.Marked || p.Ours
@@ -149,6 +150,27 @@ func (n *network) seen(now *netif.Snapshot, link netif.Link) (seen vip.Observati
 		seen.Present = vip.Partial
 	}
 	return seen, err
+}
+
+// placeOf returns a place, with what another VIP manager is known to have left there.
+func (n *network) placeOf(a netip.Addr, link int) netif.Place {
+	at := netif.Place{Addr: a, Link: link}
+	if left := n.left[a]; left.Link == link {
+		at.Left = left.Left
+	}
+	return at
+}
+
+// remember is placeOf, and remembers for later looks what another VIP manager left there, as long as
+// each look finds it: the kernel may promote the address meanwhile.
+func (n *network) remember(now *netif.Snapshot, a netip.Addr, link int) netif.Place {
+	at := n.placeOf(a, link)
+	at.Left = now.Left(at)
+	if n.left == nil {
+		n.left = make(map[netip.Addr]netif.Place)
+	}
+	n.left[a] = at
+	return at
 }
 
 // link returns the interface to use. The error is vip.ErrNoLink if there is none.
@@ -201,7 +223,7 @@ func (n *network) Put(places vip.Places, valid time.Duration) error {
 		return err
 	}
 	for _, p := range places {
-		at := netif.Place{Addr: p.Addr, Link: p.Link.Index}
+		at := n.placeOf(p.Addr, p.Link.Index)
 		if err := n.handle.Put(now, at, valid); err != nil {
 			return err
 		}
@@ -216,7 +238,7 @@ func (n *network) Divert() error {
 	if err == nil {
 		var failed []error
 		for _, a := range n.addresses {
-			failed = append(failed, n.handle.Divert(now, netif.Place{Addr: a, Link: n.at().index}))
+			failed = append(failed, n.handle.Divert(now, n.placeOf(a, n.at().index)))
 		}
 		err = errors.Join(failed...)
 	}
@@ -253,7 +275,7 @@ func (n *network) Remove() error {
 	}
 	var errs []error
 	for _, a := range n.addresses {
-		at := netif.Place{Addr: a, Link: n.at().index}
+		at := n.placeOf(a, n.at().index)
 		retired, err := n.handle.Retire(now, at)
 		errs = append(errs, err)
 		if err == nil {

@@ -51,14 +51,14 @@ func put(t *testing.T, h *Handle, index int, valid time.Duration) error {
 	t.Helper()
 	now, err := h.Snapshot()
 	must(t, err)
-	return h.Put(now, Place{vip, index}, valid)
+	return h.Put(now, Place{Addr: vip, Link: index}, valid)
 }
 
 func remove(t *testing.T, h *Handle) error {
 	t.Helper()
 	now, err := h.Snapshot()
 	must(t, err)
-	return h.Remove(now, Place{vip, index(t, h)})
+	return h.Remove(now, Place{Addr: vip, Link: index(t, h)})
 }
 
 func find(h *Handle, addr netip.Addr) ([]Address, error) {

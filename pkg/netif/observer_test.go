@@ -182,16 +182,16 @@ func TestFreshContainsOwnChanges(t *testing.T) {
 	for range 500 {
 		now, err := o.Fresh()
 		must(t, err)
-		must(t, h.Put(now, Place{vip, i}, time.Minute))
+		must(t, h.Put(now, Place{Addr: vip, Link: i}, time.Minute))
 		now, err = o.Fresh()
 		must(t, err)
-		if p := now.Presence(Place{vip, i}); len(p.Ours) != 1 {
+		if p := now.Presence(Place{Addr: vip, Link: i}); len(p.Ours) != 1 {
 			t.Fatalf("the VIP was just put up, and %+v is seen", p)
 		}
-		must(t, h.Remove(now, Place{vip, i}))
+		must(t, h.Remove(now, Place{Addr: vip, Link: i}))
 		now, err = o.Fresh()
 		must(t, err)
-		if p := now.Presence(Place{vip, i}); len(p.Ours) != 0 {
+		if p := now.Presence(Place{Addr: vip, Link: i}); len(p.Ours) != 0 {
 			t.Fatalf("the VIP was just removed, and %+v is seen", p)
 		}
 	}

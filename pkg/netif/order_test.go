@@ -73,7 +73,7 @@ func TestPutMovesTheVIPBehindOthers(t *testing.T) {
 			}
 			now, err := o.Fresh()
 			must(t, err)
-			at := Place{vip, index(t, h)}
+			at := Place{Addr: vip, Link: index(t, h)}
 			if got := orderOf(now, at.Link); !slices.Equal(got, c.before) {
 				t.Errorf("observed %v, want %v", got, c.before)
 			}

@@ -10,6 +10,9 @@ import (
 type Place struct {
 	Addr netip.Addr
 	Link int
+	// Left is the address with the prefix length with which another VIP manager left it on the
+	// interface, as a snapshot before this one showed it, see Snapshot.Left. The zero value is none.
+	Left netip.Prefix
 }
 
 // Presence is where a VIP is on this node, by owner. vipd changes only its own addresses.
@@ -31,7 +34,7 @@ func (s *Snapshot) Presence(at Place) Presence {
 	var p Presence
 	for _, a := range s.At(at.Addr) {
 		switch local := s.links.get(a.Index).Local; {
-		case a.Ours || !local && s.left(a, at.Link):
+		case a.Ours || !local && s.left(a, at):
 			p.Ours = append(p.Ours, a)
 		case local && a.Prefix.IsSingleIP():
 			p.OnLocal = append(p.OnLocal, a)
@@ -47,14 +50,30 @@ func (s *Snapshot) Presence(at Place) Presence {
 // VIP/24, an address for ever, as no address from DHCP is, that is secondary to the node's own in one
 // subnet. An address with a subnet of its own may be what the node is reached by, whatever is beside
 // it, and its removal removes the addresses that are secondary to it.
-func (s *Snapshot) left(a Address, link int) bool {
-	if link <= 0 || a.Index != link {
+//
+// If the node's own address goes away, the kernel removes its secondary addresses, or promotes them
+// (promote_secondaries, which systemd sets). An address that was left before stays left when it was
+// promoted, also when the node's own address is back and is secondary to it: the promotion shows that
+// the removal promotes the node's own address in turn.
+func (s *Snapshot) left(a Address, at Place) bool {
+	if at.Link <= 0 || a.Index != at.Link {
 		return false
 	}
 	if a.Prefix.IsSingleIP() {
 		return !s.alone(a)
 	}
-	return a.Secondary && a.Valid == forEver && !a.Peer.IsValid()
+	return (a.Secondary || a.Prefix == at.Left) && a.Valid == forEver && !a.Peer.IsValid()
+}
+
+// Left returns the address with the prefix length of the subnet with which another VIP manager left
+// it on the interface of the place, for Place.Left of later snapshots; the zero value for none.
+func (s *Snapshot) Left(at Place) netip.Prefix {
+	for _, a := range s.At(at.Addr) {
+		if !a.Ours && !a.Prefix.IsSingleIP() && s.left(a, at) {
+			return a.Prefix
+		}
+	}
+	return netip.Prefix{}
 }
 
 // forEver is the lifetime of an address without an end.

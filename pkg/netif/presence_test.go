@@ -88,11 +88,11 @@ func leave(t *testing.T, h *Handle) Retired {
 	t.Helper()
 	now, err := h.Snapshot()
 	must(t, err)
-	_, shared := now.Presence(Place{vip, index(t, h)}).foreign(0)
-	if err := h.Divert(now, Place{vip, index(t, h)}); errors.Is(err, ErrShared) != shared {
+	_, shared := now.Presence(Place{Addr: vip, Link: index(t, h)}).foreign(0)
+	if err := h.Divert(now, Place{Addr: vip, Link: index(t, h)}); errors.Is(err, ErrShared) != shared {
 		t.Errorf("Divert = %v; the address is somebody else's, too: %t", err, shared)
 	}
-	r, err := h.Retire(now, Place{vip, index(t, h)})
+	r, err := h.Retire(now, Place{Addr: vip, Link: index(t, h)})
 	must(t, err)
 	return r
 }
@@ -142,7 +142,7 @@ func TestHolderLeavesCopiesAlone(t *testing.T) {
 			if n := changes.Load(); n > 0 {
 				t.Errorf("3 renewals took the address away and put it up again: %d changes", n)
 			}
-			if p := now.Presence(Place{vip, index(t, h)}); len(p.Ours) != 1 || len(p.Own)+len(p.OnLocal) != 1 {
+			if p := now.Presence(Place{Addr: vip, Link: index(t, h)}); len(p.Ours) != 1 || len(p.Own)+len(p.OnLocal) != 1 {
 				t.Errorf("present = %+v, want the holder's beside the copy", p)
 			}
 			listen(t, ns, ":6443")
@@ -224,7 +224,7 @@ func TestPresence(t *testing.T) {
 			c.make(t, ns)
 			now, err := h.Snapshot()
 			must(t, err)
-			p := now.Presence(Place{vip, index(t, h)})
+			p := now.Presence(Place{Addr: vip, Link: index(t, h)})
 			var got []string
 			for _, list := range []struct {
 				whose string
@@ -248,7 +248,7 @@ func TestRemoveAsksTheKernel(t *testing.T) {
 	old, err := h.Snapshot()
 	must(t, err)
 	marked(t, ns, "eth0")
-	if err := h.Remove(old, Place{vip, index(t, h)}); !errors.Is(err, ErrStillPresent) {
+	if err := h.Remove(old, Place{Addr: vip, Link: index(t, h)}); !errors.Is(err, ErrStillPresent) {
 		t.Errorf("Remove = %v, want ErrStillPresent", err)
 	}
 	must(t, remove(t, h))
@@ -273,7 +273,7 @@ func TestRemoveListsOneInterface(t *testing.T) {
 	before := h.Dumps()
 	now, err := h.Snapshot()
 	must(t, err)
-	must(t, h.Remove(now, Place{vip, index(t, h)}))
+	must(t, h.Remove(now, Place{Addr: vip, Link: index(t, h)}))
 	if n := h.Dumps() - before; n != 1 {
 		t.Errorf("the kernel was asked for everything %d times, want once, by this test", n)
 	}

@@ -77,7 +77,7 @@ func (m *member) divert() error {
 	if err != nil {
 		return err
 	}
-	return m.h.Divert(now, Place{vip, m.index})
+	return m.h.Divert(now, Place{Addr: vip, Link: m.index})
 }
 
 func (m *member) retire() (Retired, error) { return retire(m.h, m.index) }
@@ -87,7 +87,7 @@ func retire(h *Handle, index int) (Retired, error) {
 	if err != nil {
 		return Retired{}, err
 	}
-	return h.Retire(now, Place{vip, index})
+	return h.Retire(now, Place{Addr: vip, Link: index})
 }
 
 func (m *member) fence(t *testing.T, command string) {
