@@ -77,7 +77,7 @@ type announcer struct {
 
 // alone refuses a file whose only kube-vip is a static pod for Services.
 func (m *migration) alone() error {
-	if len(m.manifests) > 0 || m.vipd || m.options.replacedElsewhere() {
+	if len(m.manifests) > 0 || m.vipd || m.byVariable || m.options.replacedElsewhere() {
 		return nil
 	}
 	for _, a := range m.announcers {

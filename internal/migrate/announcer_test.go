@@ -34,6 +34,7 @@ func TestAnnouncers(t *testing.T) {
 		"as a document":            {src: servicesPod() + "---\n" + kubeVip(), says: "listens on port 2112 of the node", out: "name: vipd\n"},
 		"with a port of its own":   {src: servicesPod(`prometheus_server=":2113"`) + "---\n" + kubeVip(), says: "does not use vipd's Lease\n", out: "name: vipd\n"},
 		"alone":                    {src: servicesPod(), refused: true, at: "- args", says: "it announces Services, which vipd does not"},
+		"in a class":               {src: "kind: KubeadmControlPlaneTemplate\nspec:\n  template:\n    spec:\n      kubeadmConfigSpec:\n        files:\n        - path: " + onNode + "\n          content: \"\"\n        - " + indented(entry(beside, servicesPod()), 10), kept: true, says: "announces Services only"},
 		"alone, neither":           {src: strings.Replace(servicesPod(), "svc_enable", "svc_election", 1), refused: true, at: "- args", says: "nor does it announce Services"},
 		"a DaemonSet, neither":     {src: strings.Replace(ds, "svc_enable", "svc_election", 1), kept: true, says: "holds no address for the control plane"},
 		"its command stays":        {src: both + "    preKubeadmCommands:\n    - " + prepare + beside + "\n", out: prepare + beside},

@@ -27,13 +27,13 @@ func (m *migration) edit() error {
 			return err
 		}
 	}
-	if err := m.alone(); err != nil {
-		return err
-	}
 	for i := range m.files {
 		if err := m.editFile(&m.files[i]); err != nil {
 			return err
 		}
+	}
+	if err := m.alone(); err != nil {
+		return err
 	}
 	for _, w := range m.options.elsewhere {
 		if !m.byVariable && w.path != w.renamed {
@@ -76,12 +76,14 @@ func (m *migration) readable() error {
 		if line := writes(str(s.n)); line > 0 {
 			return &Refusal{Line: s.line(line), Reason: scripted, Way: scriptsWay}
 		}
+		m.noteServices(s)
 	}
 	for _, s := range m.invalid {
 		text := str(s.n)
 		if shell.MatchString(text) {
 			line := writes(text)
 			if line == 0 {
+				m.noteServices(s)
 				continue
 			}
 			if r := script(text); r != nil {
@@ -99,6 +101,14 @@ func (m *migration) readable() error {
 		}
 	}
 	return nil
+}
+
+// noteServices notes a script that writes a kube-vip for Services.
+func (m *migration) noteServices(s foundText) {
+	if text := str(s.n); workload.MatchString(text) && (imageLine.MatchString(text) || strings.Contains(text, "vip_")) {
+		m.kept = true
+		m.note(s.line(1), "a script writes a kube-vip that announces Services only, and was not changed")
+	}
 }
 
 func (m *migration) note(line int, text string) {

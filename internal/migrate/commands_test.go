@@ -78,6 +78,7 @@ func TestHeredocs(t *testing.T) {
 	for name, c := range map[string]shape{
 		"Services":           {src: heredoc(services), says: "still names kube-vip", out: "manifests/vipd.yaml"},
 		"cp_enable is false": {src: heredoc(off), out: "manifests/vipd.yaml"},
+		"alone":              {src: "kind: KubeadmControlPlane\nspec:\n  kubeadmConfigSpec:\n    preKubeadmCommands:\n" + under("    - |", "kubectl apply -f - <<EOF\n"+services+"EOF\n", 6), kept: true, says: "a script writes a kube-vip that announces Services only"},
 		"and another one":    {src: heredoc(off + "---\n" + daemonSet(kubeVip())), refused: true, at: "cat <<EOF", says: scripted},
 		"an argument":        {src: heredoc(argument(services, "        - --controlplane\n")), refused: true, at: "cat <<EOF", says: scripted},
 		"a variable":         {src: heredoc(daemonSet(servicesPod(`cp_enable="$CP"`))), refused: true, at: "cat <<EOF", says: scripted},
