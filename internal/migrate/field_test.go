@@ -114,6 +114,13 @@ func TestField(t *testing.T) {
 		"a command of cloud-init":           {src: "#cloud-config\nruncmd:\n- kube-vip manifest pod --controlplane | tee /etc/kubernetes/manifests/kube-vip.yaml\n", refused: true, at: "--controlplane", says: "a command writes"},
 		"a script for Services only, stays": {src: controlPlane("KubeadmControlPlane", entry(onNode, kubeVip()), entry("/run/vip.sh", "#!/bin/sh\ncat > /run/vip.yaml <<EOF\n"+strings.Replace(daemonSet(kubeVip(`svc_enable="true"`)), "cp_enable\n          value: \"true\"", "cp_enable\n          value: \"false\"", 1)+"EOF\n")), out: "manifests/vipd.yaml"},
 
+		// Leases beside an old kube-vip, which does not read their length.
+		"v0.5":               {src: strings.Replace(kubeVip(`vip_leaseduration="15"`, `vip_renewdeadline="10"`, `vip_retryperiod="2"`), ":v1.0.3", ":v0.5.12", 1), says: "waits for its own lease duration", out: "- name: VIPD_MAX_LEASE_DURATION\n      value: \"15s\"\n"},
+		"v0.6.0":             {src: strings.Replace(kubeVip(`vip_leaseduration=${L:=15}`), ":v1.0.3", ":v0.6.0", 1), out: "- name: VIPD_MAX_LEASE_DURATION\n      value: \"${L:=15}s\"\n"},
+		"an unknown version": {src: strings.Replace(kubeVip(), ":v1.0.3", "@sha256:00", 1), says: "waits for its own lease duration", out: "- name: VIPD_MAX_LEASE_DURATION\n      value: \"15s\"\n"},
+		"v0.6.1":             {src: strings.Replace(kubeVip(), ":v1.0.3", ":v0.6.1", 1), out: "- name: VIPD_RENEW_INTERVAL\n      value: \"1s\"\n    #"},
+		"v0.10":              {src: strings.Replace(kubeVip(), ":v1.0.3", ":v0.10", 1), out: "- name: VIPD_RENEW_INTERVAL\n      value: \"1s\"\n    #"},
+
 		// The oldest form.
 		"start":            {src: strings.Replace(strings.Replace(kubeVip(`vip_leaderelection="true"`), "- manager", "- start", 1), "    - name: cp_enable\n      value: \"true\"\n", "", 1), refused: true, at: "start", says: "oldest form"},
 		"start, DaemonSet": {src: strings.Replace(daemonSet(kubeVip()), "- manager", "- start", 1), refused: true, says: "oldest form"},

@@ -425,7 +425,16 @@ func apiServer(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
-var version = regexp.MustCompile(`:v?(\d+)\.(\d+)`)
+var version = regexp.MustCompile(`:v?(\d+)\.(\d+)(?:\.(\d+))?`)
+
+// ownDuration tells whether that version of kube-vip waits for its own lease duration, and not for that in
+// the record, as client-go does up to 0.26 (adr/0012): kube-vip v0.6.1 has 0.27. A version that is not
+// known may.
+func (r *reader) ownDuration() bool {
+	image, _ := resolve(str(get(r.n, "image")))
+	v := version.FindStringSubmatch(image)
+	return v == nil || v[1] == "0" && (len(v[2]) == 1 && v[2] < "6" || v[2] == "6" && (v[3] == "" || v[3] == "0"))
+}
 
 // defaultTiming returns the timing of that version of kube-vip, by the tag of the image (PR 1429).
 func (r *reader) defaultTiming() (lease, deadline, retry, why string) {
@@ -466,6 +475,10 @@ func (r *reader) timing() error {
 	}
 	r.set("lease-duration", seconds(lease))
 	r.set("renew-interval", seconds(retry))
+	if !r.daemonSet && r.ownDuration() { // a DaemonSet of kube-vip does not run beside vipd
+		r.set("max-lease-duration", seconds(lease))
+		r.note(r.line(get(r.n, "image")), "kube-vip up to v0.6.0 waits for its own lease duration: vipd's lease does not become longer (VIPD_MAX_LEASE_DURATION), until all nodes run vipd and you remove that")
+	}
 	return nil
 }
 
