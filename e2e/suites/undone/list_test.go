@@ -215,7 +215,7 @@ var mutations = []mutation{
 	},
 	{
 		name:  "copies of the VIP from other programs are removed",
-		edits: []edit{{"pkg/netif/presence.go", "case a.Ours || !local && s.left(a, at.Link):", "case true:"}},
+		edits: []edit{{"pkg/netif/presence.go", "case a.Ours || !local && s.left(a, at):", "case true:"}},
 		fault: "copies", rule: analyse.Foreign,
 	},
 	{
