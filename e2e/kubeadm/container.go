@@ -151,7 +151,7 @@ func (c *container) Done() <-chan struct{} { return nil }
 
 // Log is the log of the newest run.
 func (c *container) Log() string {
-	logs, _ := filepath.Glob(c.machine.disk(fmt.Sprintf("var/log/pods/*_%s-%s_*/%s/*.log", c.name, c.machine.Name, c.name)))
+	logs, _ := filepath.Glob(c.machine.disk(fmt.Sprintf("var/log/pods/*_%s-*_*/%s/*.log", c.name, c.name)))
 	return newest(logs)
 }
 

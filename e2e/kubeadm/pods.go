@@ -3,6 +3,7 @@ package kubeadm
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -22,11 +23,22 @@ const wholeTimeout = 2 * time.Minute
 // namespace is that of the static pods.
 const namespace = "kube-system"
 
-// staticPods run on each control-plane node.
+// staticPods run on each control-plane node; vipd may be of a DaemonSet.
 var staticPods = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "vipd"}
 
 // withAPI calls do with a client of the node's own API server.
 func (n *Node) withAPI(do func(*coreclient.CoreV1Client) error) error {
+	return n.withHTTP(func(config *rest.Config, client *http.Client) error {
+		core, err := coreclient.NewForConfigAndClient(config, client)
+		if err != nil {
+			return fmt.Errorf("make client of %s: %w", n.Name, err)
+		}
+		return do(core)
+	})
+}
+
+// withHTTP calls do with the settings of such a client, and ends its connections afterwards.
+func (n *Node) withHTTP(do func(*rest.Config, *http.Client) error) error {
 	config, err := n.Lab.RESTConfig("admin.conf")
 	if err != nil {
 		return err
@@ -36,11 +48,7 @@ func (n *Node) withAPI(do func(*coreclient.CoreV1Client) error) error {
 		return fmt.Errorf("make client of %s: %w", n.Name, err)
 	}
 	defer utilnet.CloseIdleConnectionsFor(client.Transport)
-	core, err := coreclient.NewForConfigAndClient(config, client)
-	if err != nil {
-		return fmt.Errorf("make client of %s: %w", n.Name, err)
-	}
-	return do(core)
+	return do(config, client)
 }
 
 // Whole waits until all pods of the node are ready, if it belongs to the cluster.
@@ -70,6 +78,9 @@ func (n *Node) unready(ctx context.Context, core *coreclient.CoreV1Client) error
 	missing := slices.Clone(staticPods)
 	for _, p := range pods.Items {
 		name := strings.TrimSuffix(p.Name, "-"+n.Name)
+		if slices.ContainsFunc(p.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "DaemonSet" }) {
+			name = "vipd" // the only one
+		}
 		if !isReady(p.Status.Conditions) {
 			return fmt.Errorf("pod %s is not ready", p.Name)
 		}

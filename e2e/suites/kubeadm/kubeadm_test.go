@@ -65,6 +65,9 @@ func testCluster(t *testing.T, c *kubeadm.Cluster) {
 			return
 		}
 	}
+	if *flagAll { // last: the static pods are gone after it
+		testDaemonSet(t, c)
+	}
 }
 
 // ofChaos are faults that package chaos also injects on nodes without a kubelet. The kubelet has no
