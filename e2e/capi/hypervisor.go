@@ -3,6 +3,7 @@ package capi
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -70,15 +71,15 @@ func (h *Hypervisor) Run(ctx context.Context) error {
 }
 
 // Guests returns the guests that are on.
-func (h *Hypervisor) Guests() (on []*Guest) {
+func (h *Hypervisor) Guests() []*Guest {
+	return slices.DeleteFunc(h.All(), func(g *Guest) bool { return g.off })
+}
+
+// All returns all guests that ever ran.
+func (h *Hypervisor) All() []*Guest {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, g := range h.guests {
-		if !g.off {
-			on = append(on, g)
-		}
-	}
-	return on
+	return slices.Collect(maps.Values(h.guests))
 }
 
 // added returns the guest of a machine that is on for the first time, nil for any other one.

@@ -138,7 +138,7 @@ func testdata(t *testing.T, name, namespace string) (out []*unstructured.Unstruc
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := strings.ReplaceAll(string(b), "${VSPHERE_SERVER}", management.VCenter.Server)
+	all := strings.NewReplacer("${VSPHERE_SERVER}", management.VCenter.Server, "${KUBERNETES_VERSION}", lab.KubernetesVersion()).Replace(string(b))
 	for text := range strings.SplitSeq(all, "\n---\n") {
 		out = append(out, inNamespace(t, text, namespace))
 	}

@@ -1,0 +1,303 @@
+package capi_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/vipd-io/vipd/e2e/capi"
+	"github.com/vipd-io/vipd/e2e/judge/record"
+	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/observe"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
+)
+
+var flagLoop = flag.Bool("loop", false, "run the loop of Cluster API, which takes a quarter of an hour")
+
+// A loop is a cluster whose machines the real controllers make and replace.
+type loop struct {
+	ns         string
+	lab        *lab.Lab
+	hypervisor *capi.Hypervisor
+}
+
+// TestLoop walks a cluster through its life, and observes the VIP in each step.
+func TestLoop(t *testing.T) {
+	if !*flagLoop {
+		return
+	}
+	l := newLoop(t)
+	l.firstNode(t)
+	l.step(t, "two workers join through the VIP", 5*time.Minute, func() { create(t, testdata(t, "workers.yaml", l.ns)...) },
+		func() error { return l.ready(t, "cluster.x-k8s.io", "MachineDeployment", "uat-workers", 2) })
+	l.step(t, "a change of files replaces the only control-plane node", 10*time.Minute, func() { l.changeFiles(t) },
+		func() error { return errors.Join(l.controlPlane(t, 1), l.upToDate(t)) })
+	l.step(t, "1 to 3 control-plane nodes", 10*time.Minute, func() { l.scale(t, 3) }, func() error { return l.controlPlane(t, 3) })
+	l.step(t, "the holder's Machine is deleted", 10*time.Minute, func() { l.deleteHolder(t) }, func() error { return l.controlPlane(t, 3) })
+	l.step(t, "3 to 1 control-plane nodes", 10*time.Minute, func() { l.scale(t, 1) }, func() error { return l.controlPlane(t, 1) })
+}
+
+func newLoop(t *testing.T) *loop {
+	t.Helper()
+	l := &loop{ns: newNamespace(t)}
+	l.lab, l.hypervisor = newHypervisor(t, l.ns)
+	if err := l.lab.PlugSelf(250); err != nil {
+		t.Fatal(err)
+	}
+	objects := clusterOf(t, l.ns)
+	objects["KubeadmControlPlane"].Object["spec"].(object)["replicas"] = int64(1)
+	createCluster(t, l.ns, objects)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan struct{})
+	cloud := capi.CloudController{VCenter: management.VCenter, Client: func(ctx context.Context) (kubernetes.Interface, error) { return l.client(ctx) }}
+	go func() { defer close(done); cloud.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-done })
+	return l
+}
+
+// client returns a client of the cluster, by the VIP.
+func (l *loop) client(ctx context.Context) (kubernetes.Interface, error) {
+	var s corev1.Secret
+	if err := management.Client.Get(ctx, client.ObjectKey{Namespace: l.ns, Name: "uat-kubeconfig"}, &s); err != nil {
+		return nil, err
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(s.Data["value"])
+	if err != nil {
+		return nil, err
+	}
+	config.Timeout = 3 * time.Second
+	return kubernetes.NewForConfig(config)
+}
+
+// firstNode waits for the first node.
+func (l *loop) firstNode(t *testing.T) {
+	t.Helper()
+	began := time.Now()
+	l.await(t, "the first control-plane node", 5*time.Minute, func() error { return l.controlPlane(t, 1) })
+	t.Logf("the first control-plane node: %.0f s", time.Since(began).Seconds())
+}
+
+// await waits until check returns no error.
+func (l *loop) await(t *testing.T, what string, limit time.Duration, check func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	var last error
+	err := wait.Until(ctx, 500*time.Millisecond, func() (bool, error) {
+		if now := check(); fmt.Sprint(now) != fmt.Sprint(last) {
+			last = now
+			t.Logf("%s: %v", what, now)
+		}
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("%s: %v (last: %v)", what, err, last)
+	}
+}
+
+// step does something, waits for its end, and judges what the observers saw of the VIP.
+func (l *loop) step(t *testing.T, what string, limit time.Duration, act func(), done func() error) {
+	t.Helper()
+	https, err := observe.NewHTTPS(l.lab.Clients[0].NS, l.lab.Endpoint(), l.caFile(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := l.lease(t)
+	began := time.Now()
+	h, err := append(observe.Observers{https}, observe.ARPs(l.lab)...).During(t.Context(), func(context.Context, *record.Recorder) error {
+		act()
+		l.await(t, what, limit, done)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := l.lease(t)
+	holders := l.answering(h.Answers)
+	t.Logf("STEP %s: %.0f s; by ARP answered %q; lease %s to %s; HTTPS failed %d of %d requests, for %v at most", what, time.Since(began).Seconds(), holders, before, after,
+		failed(h.Requests), len(h.Requests), longest(h.Requests).Round(time.Millisecond))
+	if len(h.Answers) == 0 {
+		t.Errorf("%s: nobody answered by ARP", what)
+	}
+	if moves, want := len(holders)-1, after.term-before.term; moves > want {
+		t.Errorf("%s: %d moves by ARP, %d in the Lease: %q", what, moves, want, holders)
+	}
+}
+
+// answering returns the machines that answered by ARP, in the order of their answers: each change is a
+// move. Two machines that answer at the same time change again and again.
+func (l *loop) answering(answers []record.Answer) (names []string) {
+	slices.SortFunc(answers, func(a, b record.Answer) int { return cmp.Compare(a.At, b.At) })
+	byMAC := make(map[string]string)
+	for _, g := range l.hypervisor.All() {
+		if g.Machine != nil {
+			byMAC[g.Machine.MAC.String()] = g.VM.Name
+		}
+	}
+	for _, a := range answers {
+		name := cmp.Or(byMAC[a.MAC], a.MAC)
+		if len(names) == 0 || names[len(names)-1] != name {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func failed(requests []record.Request) (n int) {
+	for _, r := range requests {
+		if !r.OK() {
+			n++
+		}
+	}
+	return n
+}
+
+// longest returns the longest time between two answers.
+func longest(requests []record.Request) (out time.Duration) {
+	var last record.Time
+	for _, r := range requests {
+		if !r.OK() {
+			continue
+		}
+		if last != 0 && r.End > last {
+			out = max(out, time.Duration(r.End-last))
+		}
+		last = max(last, r.End)
+	}
+	return out
+}
+
+// A holding is what the Lease says.
+type holding struct {
+	holder string
+	term   int
+}
+
+func (h holding) String() string { return fmt.Sprintf("%s (term %d)", h.holder, h.term) }
+
+func (l *loop) lease(t *testing.T) holding {
+	t.Helper()
+	return eventually(t, "the Lease", func() (holding, error) {
+		c, err := l.client(t.Context())
+		if err != nil {
+			return holding{}, err
+		}
+		lease, err := c.CoordinationV1().Leases("kube-system").Get(t.Context(), "plndr-cp-lock", metav1.GetOptions{})
+		if err != nil || lease.Spec.HolderIdentity == nil || lease.Spec.LeaseTransitions == nil {
+			return holding{}, errors.Join(errors.New("no holder"), err)
+		}
+		return holding{*lease.Spec.HolderIdentity, int(*lease.Spec.LeaseTransitions)}, nil
+	})
+}
+
+// caFile returns a file with the CA of the cluster.
+func (l *loop) caFile(t *testing.T) string {
+	t.Helper()
+	var s corev1.Secret
+	if err := management.Client.Get(t.Context(), client.ObjectKey{Namespace: l.ns, Name: "uat-ca"}, &s); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(path, s.Data["tls.crt"], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func (l *loop) object(group, kind string) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(schema.GroupVersionKind{Group: group, Version: "v1beta2", Kind: kind})
+	u.SetNamespace(l.ns)
+	return u
+}
+
+// ready returns an error unless an object has exactly n replicas, all of them ready.
+func (l *loop) ready(t *testing.T, group, kind, name string, n int64) error {
+	t.Helper()
+	u := l.object(group, kind)
+	if err := management.Client.Get(t.Context(), client.ObjectKey{Namespace: l.ns, Name: name}, u); err != nil {
+		return err
+	}
+	all, _, _ := unstructured.NestedInt64(u.Object, "status", "replicas")
+	ready, _, _ := unstructured.NestedInt64(u.Object, "status", "readyReplicas")
+	if all != n || ready != n {
+		return fmt.Errorf("%d of %d replicas are ready, want %d", ready, all, n)
+	}
+	return nil
+}
+
+const controlPlaneGroup = "controlplane.cluster.x-k8s.io"
+
+func (l *loop) controlPlane(t *testing.T, n int64) error {
+	t.Helper()
+	return l.ready(t, controlPlaneGroup, "KubeadmControlPlane", "uat", n)
+}
+
+// upToDate returns an error unless all machines of the control plane are of the present generation.
+func (l *loop) upToDate(t *testing.T) error {
+	t.Helper()
+	u := get(t, l.ns, "uat")
+	seen, _, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration")
+	all, _, _ := unstructured.NestedInt64(u.Object, "status", "replicas")
+	updated, _, _ := unstructured.NestedInt64(u.Object, "status", "upToDateReplicas")
+	if seen != u.GetGeneration() || all != updated {
+		return fmt.Errorf("generation %d of %d, %d of %d replicas are up to date", seen, u.GetGeneration(), updated, all)
+	}
+	return nil
+}
+
+func (l *loop) scale(t *testing.T, n int) {
+	t.Helper()
+	u := l.object(controlPlaneGroup, "KubeadmControlPlane")
+	u.SetName("uat")
+	if err := management.Client.Patch(t.Context(), u, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, n))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// changeFiles changes the files of the control plane's machines.
+func (l *loop) changeFiles(t *testing.T) {
+	t.Helper()
+	u := l.object(controlPlaneGroup, "KubeadmControlPlane")
+	u.SetName("uat")
+	add := `[{"op":"add","path":"/spec/kubeadmConfigSpec/files/-","value":{"path":"/etc/motd","content":"hello\n"}}]`
+	if err := management.Client.Patch(t.Context(), u, client.RawPatch(types.JSONPatchType, []byte(add))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deleteHolder deletes the Machine of the node that holds the VIP, and waits until its virtual machine
+// is gone.
+func (l *loop) deleteHolder(t *testing.T) {
+	t.Helper()
+	name := l.lease(t).holder
+	u := l.object("cluster.x-k8s.io", "Machine")
+	u.SetName(name)
+	if err := management.Client.Delete(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	l.await(t, "the machine of "+name+" is gone", 5*time.Minute, func() error {
+		for _, g := range l.hypervisor.Guests() {
+			if g.VM.Name == name {
+				return errors.New("the machine is on")
+			}
+		}
+		return nil
+	})
+}
