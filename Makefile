@@ -74,7 +74,7 @@ test: deps-all ## what CI runs: style, units, model, lab; ends with a table of m
 
 .PHONY: nightly
 nightly: deps-all ## what takes longer: all searches, faults, mutations and scenarios; hours (root)
-	@hack/test model-all simulation chaos chaos-kubelet undone test-recovery test-kubernetes test-capi
+	@hack/test model-all simulation chaos chaos-kubelet undone test-recovery test-kubernetes test-capi test-capi-loop
 
 .PHONY: deps
 deps: ## install the missing packages that the tests need besides Go
@@ -133,6 +133,10 @@ test-kubernetes: ## test-kubeadm with each version of Kubernetes that the lab ca
 .PHONY: test-capi
 test-capi: deps-test-capi ## only the part of test-lab with the controllers of Cluster API, CAPV and IPAM (root)
 	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/capi
+
+.PHONY: test-capi-loop
+test-capi-loop: deps-test-capi-loop ## the life of a cluster that these controllers make: workers, a rollout, 1 to 3 nodes and back; a quarter of an hour (root)
+	hack/lab build && cd e2e && go test -v -count=1 -timeout 60m ./suites/capi -run TestLoop -loop
 
 .PHONY: fuzz
 fuzz: ## fuzz each parser for FUZZTIME=30s

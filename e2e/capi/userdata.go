@@ -1,6 +1,7 @@
 package capi
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -100,7 +101,7 @@ func (f File) write(ctx context.Context, n Node) error {
 	if f.Encoding != "" || f.Append || !path.IsAbs(f.Path) {
 		return fmt.Errorf("write %s: cannot with encoding %q, append %t", f.Path, f.Encoding, f.Append)
 	}
-	_, err := n.Run(ctx, "sh", "-c", writeFile, "sh", f.Path, f.Permissions, f.Owner, base64.StdEncoding.EncodeToString([]byte(f.Content)))
+	_, err := n.Run(ctx, "sh", "-c", writeFile, "sh", f.Path, cmp.Or(f.Permissions, "0644"), cmp.Or(f.Owner, "root:root"), base64.StdEncoding.EncodeToString([]byte(f.Content)))
 	if err != nil {
 		return fmt.Errorf("write %s: %w", f.Path, err)
 	}

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/vipd-io/vipd/e2e/capi"
+	"github.com/vipd-io/vipd/e2e/judge/analyse"
 	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/observe"
@@ -130,8 +131,12 @@ func (l *loop) step(t *testing.T, what string, limit time.Duration, act func(), 
 	}
 	after := l.lease(t)
 	holders := l.answering(h.Answers)
-	t.Logf("STEP %s: %.0f s; by ARP answered %q; lease %s to %s; HTTPS failed %d of %d requests, for %v at most", what, time.Since(began).Seconds(), holders, before, after,
-		failed(h.Requests), len(h.Requests), longest(h.Requests).Round(time.Millisecond))
+	silent := time.Duration(0)
+	if n := len(h.Answers); n > 0 {
+		silent = analyse.Silence(h.Answers, h.Answers[0].At, h.Answers[n-1].At) // answering has sorted them
+	}
+	t.Logf("STEP %s: %.0f s; by ARP answered %q, silent for %v at most; lease %s to %s; HTTPS failed %d of %d requests, for %v at most", what, time.Since(began).Seconds(), holders,
+		silent.Round(time.Millisecond), before, after, failed(h.Requests), len(h.Requests), longest(h.Requests).Round(time.Millisecond))
 	if len(h.Answers) == 0 {
 		t.Errorf("%s: nobody answered by ARP", what)
 	}
