@@ -1,19 +1,14 @@
 package capi_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,10 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/vipd-io/vipd/e2e/capi"
-	"github.com/vipd-io/vipd/e2e/judge/analyse"
-	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/observe"
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
@@ -63,7 +55,7 @@ func newLoop(t *testing.T) *loop {
 	}
 	objects := clusterOf(t, l.ns)
 	objects["KubeadmControlPlane"].Object["spec"].(object)["replicas"] = int64(1)
-	createCluster(t, l.ns, objects)
+	createCluster(t, objects)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan struct{})
 	cloud := capi.CloudController{VCenter: management.VCenter, Client: func(ctx context.Context) (kubernetes.Interface, error) { return l.client(ctx) }}
@@ -110,119 +102,6 @@ func (l *loop) await(t *testing.T, what string, limit time.Duration, check func(
 	if err != nil {
 		t.Fatalf("%s: %v (last: %v)", what, err, last)
 	}
-}
-
-// step does something, waits for its end, and judges what the observers saw of the VIP.
-func (l *loop) step(t *testing.T, what string, limit time.Duration, act func(), done func() error) {
-	t.Helper()
-	https, err := observe.NewHTTPS(l.lab.Clients[0].NS, l.lab.Endpoint(), l.caFile(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := l.lease(t)
-	began := time.Now()
-	h, err := append(observe.Observers{https}, observe.ARPs(l.lab)...).During(t.Context(), func(context.Context, *record.Recorder) error {
-		act()
-		l.await(t, what, limit, done)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	after := l.lease(t)
-	holders := l.answering(h.Answers)
-	silent := time.Duration(0)
-	if n := len(h.Answers); n > 0 {
-		silent = analyse.Silence(h.Answers, h.Answers[0].At, h.Answers[n-1].At) // answering has sorted them
-	}
-	t.Logf("STEP %s: %.0f s; by ARP answered %q, silent for %v at most; lease %s to %s; HTTPS failed %d of %d requests, for %v at most", what, time.Since(began).Seconds(), holders,
-		silent.Round(time.Millisecond), before, after, failed(h.Requests), len(h.Requests), longest(h.Requests).Round(time.Millisecond))
-	if len(h.Answers) == 0 {
-		t.Errorf("%s: nobody answered by ARP", what)
-	}
-	if moves, want := len(holders)-1, after.term-before.term; moves > want {
-		t.Errorf("%s: %d moves by ARP, %d in the Lease: %q", what, moves, want, holders)
-	}
-}
-
-// answering returns the machines that answered by ARP, in the order of their answers: each change is a
-// move. Two machines that answer at the same time change again and again.
-func (l *loop) answering(answers []record.Answer) (names []string) {
-	slices.SortFunc(answers, func(a, b record.Answer) int { return cmp.Compare(a.At, b.At) })
-	byMAC := make(map[string]string)
-	for _, g := range l.hypervisor.All() {
-		if g.Machine != nil {
-			byMAC[g.Machine.MAC.String()] = g.VM.Name
-		}
-	}
-	for _, a := range answers {
-		name := cmp.Or(byMAC[a.MAC], a.MAC)
-		if len(names) == 0 || names[len(names)-1] != name {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-func failed(requests []record.Request) (n int) {
-	for _, r := range requests {
-		if !r.OK() {
-			n++
-		}
-	}
-	return n
-}
-
-// longest returns the longest time between two answers.
-func longest(requests []record.Request) (out time.Duration) {
-	var last record.Time
-	for _, r := range requests {
-		if !r.OK() {
-			continue
-		}
-		if last != 0 && r.End > last {
-			out = max(out, time.Duration(r.End-last))
-		}
-		last = max(last, r.End)
-	}
-	return out
-}
-
-// A holding is what the Lease says.
-type holding struct {
-	holder string
-	term   int
-}
-
-func (h holding) String() string { return fmt.Sprintf("%s (term %d)", h.holder, h.term) }
-
-func (l *loop) lease(t *testing.T) holding {
-	t.Helper()
-	return eventually(t, "the Lease", func() (holding, error) {
-		c, err := l.client(t.Context())
-		if err != nil {
-			return holding{}, err
-		}
-		lease, err := c.CoordinationV1().Leases("kube-system").Get(t.Context(), "plndr-cp-lock", metav1.GetOptions{})
-		if err != nil || lease.Spec.HolderIdentity == nil || lease.Spec.LeaseTransitions == nil {
-			return holding{}, errors.Join(errors.New("no holder"), err)
-		}
-		return holding{*lease.Spec.HolderIdentity, int(*lease.Spec.LeaseTransitions)}, nil
-	})
-}
-
-// caFile returns a file with the CA of the cluster.
-func (l *loop) caFile(t *testing.T) string {
-	t.Helper()
-	var s corev1.Secret
-	if err := management.Client.Get(t.Context(), client.ObjectKey{Namespace: l.ns, Name: "uat-ca"}, &s); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "ca.crt")
-	if err := os.WriteFile(path, s.Data["tls.crt"], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 func (l *loop) object(group, kind string) *unstructured.Unstructured {

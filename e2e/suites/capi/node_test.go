@@ -31,7 +31,7 @@ func TestNode(t *testing.T) {
 	l, h := newHypervisor(t, ns)
 	objects := clusterOf(t, ns)
 	unstructured.RemoveNestedField(objects[poolKind].Object, "spec", "gateway")
-	createCluster(t, ns, objects)
+	createCluster(t, objects)
 
 	first := applied(t, h, "")
 	if first.Err == nil || !strings.Contains(first.Output, `cannot use "0.0.0.0" as the bind address`) {
@@ -58,14 +58,6 @@ func TestNode(t *testing.T) {
 	if err := wait.Until(ctx, 100*time.Millisecond, func() (bool, error) { return l.Reachable(ctx), nil }); err != nil {
 		t.Errorf("wait for the VIP to answer: %v", err)
 	}
-}
-
-// controlPlane is a KubeadmControlPlane as vipd writes it, with what the lab needs in addition.
-func controlPlane(t *testing.T, ns string) *unstructured.Unstructured {
-	t.Helper()
-	o := inNamespace(t, kcp(t, "full", "v1beta2", "--name", "uat", "--namespace", ns, "--dns-name", dnsName, "--image", "vipd:lab", "--kubernetes-version", lab.KubernetesVersion()), ns)
-	merge(o.Object, testdata(t, "kcp-lab.yaml", ns)[0].Object)
-	return o
 }
 
 // newHypervisor starts a lab in which the machines of a namespace run.
@@ -120,25 +112,6 @@ func applied(t *testing.T, h *capi.Hypervisor, other string) *capi.Guest {
 		t.Fatalf("the user data of %s is not applied after %s", g.VM.Name, bootTimeout)
 	}
 	return g
-}
-
-// merge merges values into an object: maps are merged, and lists are appended.
-func merge(into, from object) {
-	for k, v := range from {
-		switch v := v.(type) {
-		case object:
-			if sub, ok := into[k].(object); ok {
-				merge(sub, v)
-				continue
-			}
-		case []any:
-			if sub, ok := into[k].([]any); ok {
-				into[k] = append(sub, v...)
-				continue
-			}
-		}
-		into[k] = v
-	}
 }
 
 // keep saves the logs of a failed test.

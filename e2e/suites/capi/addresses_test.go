@@ -1,7 +1,6 @@
 package capi_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,35 +10,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/vipd-io/vipd/e2e/capi"
 )
-
-// Kinds of the objects of a cluster.
-const (
-	poolKind     = "InClusterIPPool"
-	templateKind = "VSphereMachineTemplate"
-)
-
-// clusterOf returns the objects of a cluster, by kind.
-func clusterOf(t *testing.T, ns string) map[string]*unstructured.Unstructured {
-	t.Helper()
-	out := make(map[string]*unstructured.Unstructured)
-	for _, o := range append(testdata(t, "cluster.yaml", ns), controlPlane(t, ns)) {
-		out[o.GetKind()] = o
-	}
-	return out
-}
-
-// createCluster creates these objects; all others of the namespace refer to the Cluster or its parts.
-func createCluster(t *testing.T, ns string, objects map[string]*unstructured.Unstructured) {
-	t.Helper()
-	for _, o := range objects {
-		create(t, o)
-	}
-}
 
 // device returns the network device of the machine template.
 func device(t *testing.T, objects map[string]*unstructured.Unstructured) object {
@@ -75,49 +46,6 @@ func apply(t *testing.T, remedy []string) {
 	}
 }
 
-// network returns the network that CAPV wrote for a machine.
-func network(t *testing.T, vm capi.VM) capi.Ethernet {
-	t.Helper()
-	m, err := vm.Metadata()
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := m.Ethernet()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
-
-// machines returns the names of the machines of a namespace.
-func machines(ctx context.Context, ns string) (names []string, err error) {
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(schema.GroupVersionKind{Group: infrastructure, Version: "v1beta1", Kind: "VSphereVMList"})
-	err = management.Client.List(ctx, list, client.InNamespace(ns))
-	for _, o := range list.Items {
-		names = append(names, o.GetName())
-	}
-	return names, err
-}
-
-// machine waits for a machine of a namespace other than one.
-func machine(t *testing.T, ns, other string, on bool) capi.VM {
-	t.Helper()
-	return eventually(t, fmt.Sprintf("a machine, on: %t", on), func() (capi.VM, error) {
-		mine, err := machines(t.Context(), ns)
-		all, also := management.VCenter.Machines(t.Context())
-		if err := errors.Join(err, also); err != nil {
-			return capi.VM{}, err
-		}
-		for _, vm := range all {
-			if slices.Contains(mine, vm.Name) && vm.UUID != other && vm.On == on {
-				return vm, nil
-			}
-		}
-		return capi.VM{}, errors.New("there is none")
-	})
-}
-
 // TestAddresses: faults of pools and templates as the real controllers make them. The doctor's remedy,
 // as it is, mends each of them.
 func TestAddresses(t *testing.T) {
@@ -147,7 +75,7 @@ func TestAddresses(t *testing.T) {
 			ns := newNamespace(t)
 			objects := clusterOf(t, ns)
 			test.fault(t, objects)
-			createCluster(t, ns, objects)
+			createCluster(t, objects)
 			vm := machine(t, ns, "", test.on)
 			if test.on && network(t, vm).Addresses[0].Addr().String() != vip {
 				t.Errorf("%s has %+v", vm.Name, network(t, vm))
