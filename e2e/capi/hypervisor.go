@@ -82,6 +82,19 @@ func (h *Hypervisor) All() []*Guest {
 	return slices.Collect(maps.Values(h.guests))
 }
 
+// Break breaks the hardware of a machine: its guest ends, and the machine stays as it is in the vCenter.
+func (h *Hypervisor) Break(name string) error {
+	for _, g := range h.Guests() {
+		if g.VM.Name == name {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			g.off = true
+			return g.Machine.PowerOff()
+		}
+	}
+	return fmt.Errorf("break %s: it is not on", name)
+}
+
 // added returns the guest of a machine that is on for the first time, nil for any other one.
 func (h *Hypervisor) added(vm VM) *Guest {
 	h.mu.Lock()

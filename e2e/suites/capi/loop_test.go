@@ -5,10 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -43,7 +45,9 @@ func TestLoop(t *testing.T) {
 		func() error { return errors.Join(l.controlPlane(t, 1), l.upToDate(t)) })
 	l.step(t, "1 to 3 control-plane nodes", 10*time.Minute, func() { l.scale(t, 3) }, func() error { return l.controlPlane(t, 3) })
 	l.step(t, "the holder's Machine is deleted", 10*time.Minute, func() { l.deleteHolder(t) }, func() error { return l.controlPlane(t, 3) })
+	l.step(t, "the holder breaks, and a MachineHealthCheck replaces it", 15*time.Minute, func() { l.breakHolder(t) }, func() error { return l.controlPlane(t, 3) })
 	l.step(t, "3 to 1 control-plane nodes", 10*time.Minute, func() { l.scale(t, 1) }, func() error { return l.controlPlane(t, 1) })
+	l.deleteCluster(t)
 }
 
 func newLoop(t *testing.T) *loop {
@@ -176,12 +180,55 @@ func (l *loop) deleteHolder(t *testing.T) {
 	if err := management.Client.Delete(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
-	l.await(t, "the machine of "+name+" is gone", 5*time.Minute, func() error {
-		for _, g := range l.hypervisor.Guests() {
-			if g.VM.Name == name {
-				return errors.New("the machine is on")
-			}
+	l.gone(t, name)
+}
+
+// breakHolder breaks the machine that holds the VIP, and waits until Cluster API has replaced it.
+func (l *loop) breakHolder(t *testing.T) {
+	t.Helper()
+	create(t, testdata(t, "healthcheck.yaml", l.ns)...)
+	name := l.lease(t).holder
+	if err := l.hypervisor.Break(name); err != nil {
+		t.Fatal(err)
+	}
+	l.gone(t, name)
+}
+
+// gone waits until a machine is not in the vCenter any more.
+func (l *loop) gone(t *testing.T, name string) {
+	t.Helper()
+	l.await(t, "the machine of "+name+" is gone", 10*time.Minute, func() error {
+		all, err := management.VCenter.Machines(t.Context())
+		if slices.ContainsFunc(all, func(vm capi.VM) bool { return vm.Name == name }) {
+			return errors.New("the machine is there")
+		}
+		return err
+	})
+}
+
+// deleteCluster deletes the cluster: no machine and no address is left.
+func (l *loop) deleteCluster(t *testing.T) {
+	t.Helper()
+	u := l.object("cluster.x-k8s.io", "Cluster")
+	u.SetName("uat")
+	if err := management.Client.Delete(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	l.await(t, "the cluster is deleted", 10*time.Minute, func() error {
+		if err := management.Client.Get(t.Context(), client.ObjectKey{Namespace: l.ns, Name: "uat"}, u); !apierrors.IsNotFound(err) {
+			return errors.Join(errors.New("the Cluster is there"), err)
 		}
 		return nil
 	})
+	addresses := &unstructured.UnstructuredList{}
+	addresses.SetGroupVersionKind(schema.GroupVersionKind{Group: "ipam.cluster.x-k8s.io", Version: "v1beta2", Kind: "IPAddressList"})
+	l.await(t, "all addresses are free", time.Minute, func() error {
+		if err := management.Client.List(t.Context(), addresses, client.InNamespace(l.ns)); err != nil || len(addresses.Items) > 0 {
+			return errors.Join(fmt.Errorf("%d addresses are allocated", len(addresses.Items)), err)
+		}
+		return nil
+	})
+	if on := l.hypervisor.Guests(); len(on) > 0 {
+		t.Errorf("%d machines are on", len(on))
+	}
 }
