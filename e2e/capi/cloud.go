@@ -54,15 +54,28 @@ func (c *CloudController) look(ctx context.Context) error {
 		if i < 0 || n.Spec.ProviderID != "" {
 			continue
 		}
-		// Only this taint: Cluster API waits for others.
-		taints := slices.DeleteFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == uninitialized })
-		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"providerID": "vsphere://" + all[i].UUID, "taints": taints}})
-		if err == nil {
-			_, err = client.CoreV1().Nodes().Patch(ctx, n.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-		}
-		if err != nil {
+		if err := initialize(ctx, client, n, all[i]); err != nil {
 			return fmt.Errorf("initialize node %s: %w", n.Name, err)
 		}
 	}
 	return nil
+}
+
+// initialize sets the addresses of a node, which kubelet leaves to the cloud controller, and its
+// identity, and removes only the taint that says that both are missing: Cluster API waits for others.
+func initialize(ctx context.Context, client kubernetes.Interface, n corev1.Node, vm VM) error {
+	addresses := []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: n.Name}, {Type: corev1.NodeInternalIP, Address: vm.Address}}
+	status, err := json.Marshal(map[string]any{"status": map[string]any{"addresses": addresses}})
+	if err == nil {
+		_, err = client.CoreV1().Nodes().Patch(ctx, n.Name, types.MergePatchType, status, metav1.PatchOptions{}, "status")
+	}
+	if err != nil {
+		return err
+	}
+	taints := slices.DeleteFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == uninitialized })
+	spec, err := json.Marshal(map[string]any{"spec": map[string]any{"providerID": "vsphere://" + vm.UUID, "taints": taints}})
+	if err == nil {
+		_, err = client.CoreV1().Nodes().Patch(ctx, n.Name, types.MergePatchType, spec, metav1.PatchOptions{})
+	}
+	return err
 }

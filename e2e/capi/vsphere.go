@@ -29,6 +29,8 @@ type VM struct {
 	// Guestinfo is what the guest can read, by the name after "guestinfo.".
 	Guestinfo map[string]string
 	MACs      []string
+	// Address is what the guest reported, "" for nothing.
+	Address string
 }
 
 // credentials are CAPV's for the vCenter, which accepts any.

@@ -20,6 +20,8 @@ type machine struct {
 	// Guestinfo is what the guest can read, by the name after "guestinfo.".
 	Guestinfo map[string]string
 	MACs      []string
+	// Address is what the guest reported, "" for nothing.
+	Address string
 }
 
 // handler serves:
@@ -84,7 +86,7 @@ func (v *vCenter) machines(ctx context.Context) ([]machine, error) {
 	}
 	defer list.Destroy(ctx) //nolint:errcheck // the simulator forgets it with the session
 	var all []mo.VirtualMachine
-	if err := list.Retrieve(ctx, []string{"VirtualMachine"}, []string{"name", "config", "runtime"}, &all); err != nil {
+	if err := list.Retrieve(ctx, []string{"VirtualMachine"}, []string{"name", "config", "runtime", "guest"}, &all); err != nil {
 		return nil, fmt.Errorf("list machines: %w", err)
 	}
 	out := []machine{}
@@ -107,6 +109,9 @@ func describe(vm mo.VirtualMachine) machine {
 		if card, ok := d.(types.BaseVirtualEthernetCard); ok {
 			m.MACs = append(m.MACs, card.GetVirtualEthernetCard().MacAddress)
 		}
+	}
+	if vm.Guest != nil {
+		m.Address = vm.Guest.IpAddress
 	}
 	return m
 }
