@@ -84,15 +84,15 @@ func (h *Hypervisor) All() []*Guest {
 
 // Break breaks the hardware of a machine: its guest ends, and the machine stays as it is in the vCenter.
 func (h *Hypervisor) Break(name string) error {
-	for _, g := range h.Guests() {
-		if g.VM.Name == name {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			g.off = true
-			return g.Machine.PowerOff()
-		}
+	on := h.Guests()
+	i := slices.IndexFunc(on, func(g *Guest) bool { return g.VM.Name == name })
+	if i < 0 {
+		return fmt.Errorf("break %s: it is not on", name)
 	}
-	return fmt.Errorf("break %s: it is not on", name)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	on[i].off = true
+	return on[i].Machine.PowerOff()
 }
 
 // added returns the guest of a machine that is on for the first time, nil for any other one.
