@@ -66,16 +66,16 @@ func (c *CloudController) look(ctx context.Context) error {
 func initialize(ctx context.Context, client kubernetes.Interface, n corev1.Node, vm VM) error {
 	addresses := []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: n.Name}, {Type: corev1.NodeInternalIP, Address: vm.Address}}
 	status, err := json.Marshal(map[string]any{"status": map[string]any{"addresses": addresses}})
-	if err == nil {
-		_, err = client.CoreV1().Nodes().Patch(ctx, n.Name, types.MergePatchType, status, metav1.PatchOptions{}, "status")
-	}
 	if err != nil {
 		return err
 	}
-	taints := slices.DeleteFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == uninitialized })
-	spec, err := json.Marshal(map[string]any{"spec": map[string]any{"providerID": "vsphere://" + vm.UUID, "taints": taints}})
-	if err == nil {
-		_, err = client.CoreV1().Nodes().Patch(ctx, n.Name, types.MergePatchType, spec, metav1.PatchOptions{})
+	now, err := client.CoreV1().Nodes().Patch(ctx, n.Name, types.MergePatchType, status, metav1.PatchOptions{}, "status")
+	if err != nil {
+		return err
 	}
+	now.Spec.ProviderID = "vsphere://" + vm.UUID
+	now.Spec.Taints = slices.DeleteFunc(now.Spec.Taints, func(t corev1.Taint) bool { return t.Key == uninitialized })
+	// Not by a patch: kubeadm may set its own taint at this moment, and is not to be overtaken.
+	_, err = client.CoreV1().Nodes().Update(ctx, now, metav1.UpdateOptions{})
 	return err
 }
