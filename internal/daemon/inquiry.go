@@ -95,7 +95,7 @@ func (i *inquiry) proxy(ctx context.Context, p vip.Place) (bool, error) {
 	link, _ := now.LinkAt(p.Link.Index)
 	owners, proxies, err := i.owners(ctx, link.Index, link.MAC, own, p.Addr, nobody)
 	if <-behind {
-		return false, errors.New("a machine answers a connection to the VIP")
+		return false, nil // mostly the holder, which a new node cannot read from the Lease yet
 	}
 	owners = slices.DeleteFunc(owners, func(m net.HardwareAddr) bool { return now.HasMAC(m) })
 	return err == nil && len(owners) == 0 && len(proxies) > 0, err
