@@ -204,9 +204,13 @@ func findRoot() (string, error) {
 
 // cacheKey returns a key that changes with everything that changes the binaries.
 func cacheKey(ctx context.Context, source, flags string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(source, "*", "*.go")) // programs of the module itself
+	if err != nil {
+		return "", err
+	}
 	var all []byte
-	for _, name := range []string{"go.mod", "go.sum"} {
-		b, err := os.ReadFile(filepath.Join(source, name))
+	for _, name := range append([]string{filepath.Join(source, "go.mod"), filepath.Join(source, "go.sum")}, files...) {
+		b, err := os.ReadFile(name)
 		if err != nil {
 			return "", fmt.Errorf("read modules to build: %w", err)
 		}
