@@ -312,7 +312,11 @@ func (w replaced) lostBySed(statement string) *Refusal {
 func (w replaced) hitsOther(re *regexp.Regexp) string {
 	meant := make(map[string]bool)
 	for _, line := range matching(re, w.before) {
-		meant[keyOf(line)] = true
+		for _, pair := range pairsOf(line) {
+			if re.MatchString(pair) {
+				meant[keyOf(pair)] = true
+			}
+		}
 	}
 	for _, line := range matching(re, w.after) {
 		if !commentLine.MatchString(line) && !meant[keyOf(line)] {
@@ -320,6 +324,15 @@ func (w replaced) hitsOther(re *regexp.Regexp) string {
 		}
 	}
 	return ""
+}
+
+// pairsOf returns the line itself, or each "key: value" of a mapping that is written in one line.
+func pairsOf(line string) []string {
+	inside := strings.Trim(line, " -")
+	if !strings.HasPrefix(inside, "{") {
+		return []string{line}
+	}
+	return strings.Split(strings.Trim(inside, "{}"), ",")
 }
 
 // keyOf returns the key of a line.
