@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,8 +60,9 @@ func (l *loop) answering(answers []record.Answer) (names []string) {
 	slices.SortFunc(answers, func(a, b record.Answer) int { return cmp.Compare(a.At, b.At) })
 	byMAC := make(map[string]string)
 	for _, g := range l.hypervisor.All() {
-		if g.Machine != nil {
-			byMAC[g.Machine.MAC.String()] = g.VM.Name
+		if g.Machine != nil { // a machine may get the address, and so the MAC, of one that is gone
+			mac := g.Machine.MAC.String()
+			byMAC[mac] = strings.TrimPrefix(byMAC[mac]+" or "+g.VM.Name, " or ")
 		}
 	}
 	for _, a := range answers {
