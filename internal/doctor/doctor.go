@@ -197,7 +197,7 @@ var Checks = []Check{
 	noDefaultRoute, gatewaySilent, gatewayOffLink, severalDefaults, noSuchInterface, noCarrier, vipOffSubnet, vipReserved,
 	vipTaken, orphanedVIP, poolContainsVIP, addressReuse, nameWrong, vipUnreachable, wrongIdentity, apiServerNotReady, badCredentials,
 	leaseInvalid, portClosed, selinuxDenies, kernelSettings, competingProfile, twoMACs, announcementsUnheard, otherManager, nodeIPIsVIP, clockUnsynchronised, staticPodRefused,
-	bootstrapState, controlPlaneFiles, cloudInitDidNotWait, vipInClusterNetwork,
+	bootstrapState, controlPlaneFiles, cloudInitDidNotWait, vipInClusterNetwork, templateGateway,
 }
 
 // ByID returns the check with an ID.

@@ -212,6 +212,7 @@ func TestVerdict(t *testing.T) {
 		{"D01/VM-routes", Node, []string{"This is not vipd: the VSphereMachineTemplate has machine-level routes", fine}},
 		{"D11/no-gateway D11/contains", Management, []string{"This is not a CAPV fault and not vipd: the IP pool has no gateway.", "The pool will also allocate the VIP."}},
 		{"D11/gateway-outside", Management, []string{"This is not a CAPV fault and not vipd: the IP pool has a gateway that its machines cannot reach."}},
+		{"D33", Management, []string{"This is not vipd: the machine template and the IP pool have different gateways"}},
 		{"D11/contains D25/both", Management, []string{"The IP pool will allocate the VIP"}},
 		{"D01 D14/nobody", Node, []string{"This is neither Cluster API nor vipd"}},
 		{"D01", Preflight, []string{"This is neither Cluster API nor vipd"}}, // the mode has no check of the VIP

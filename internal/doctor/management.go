@@ -40,6 +40,13 @@ type ControlPlane struct {
 	// KubeVip lists the places that mention kube-vip: "file
 	// /etc/kubernetes/manifests/kube-vip.yaml".
 	KubeVip []string
+	// Cluster is the name of the cluster. Initialized: kubeadm init has finished on a machine.
+	Cluster     string
+	Initialized bool
+	// Templates are the VSphereMachineTemplates of the cluster's machines. TemplatesUnread is the
+	// error of an incomplete read of these, or nil.
+	Templates       []MachineTemplate
+	TemplatesUnread error
 	// Lint lists contents that would be changed on their way to a machine, one sentence each.
 	Lint []string
 }
@@ -71,6 +78,19 @@ func (p *ControlPlane) name() string { return "KubeadmControlPlane " + p.Namespa
 
 func (p *ControlPlane) edit() string {
 	return fmt.Sprintf("kubectl -n %s edit kubeadmcontrolplane %s", p.Namespace, p.Name)
+}
+
+// rollOut returns what gives the machines of a control plane new addresses: allocations do not change.
+func (p *ControlPlane) rollOut() string {
+	const why = "then replace the machines, because existing allocations do not change: "
+	switch {
+	case p == nil:
+		return why + "clusterctl alpha rollout restart kubeadmcontrolplane/NAME -n NAMESPACE"
+	case p.Initialized:
+		return why + fmt.Sprintf("clusterctl alpha rollout restart kubeadmcontrolplane/%s -n %s", p.Name, p.Namespace)
+	}
+	return "then delete the machine, which never worked and keeps its allocation; Cluster API makes a new one: " +
+		fmt.Sprintf("kubectl -n %s delete machines -l cluster.x-k8s.io/cluster-name=%s,cluster.x-k8s.io/control-plane", p.Namespace, p.Cluster)
 }
 
 // kubeVipFindings is the part of D25 that examines the KubeadmControlPlane.

@@ -111,36 +111,71 @@ func (p Pool) subnet() (netip.Prefix, bool) {
 var poolContainsVIP = Check{ID: "D11", Title: "IP pools", Modes: Management, Run: func(_ context.Context, in *Input) ([]Finding, error) {
 	m, vip := in.Facts.Management, in.Facts.VIP
 	var out []Finding
-	for _, h := range m.IPAddresses {
-		if h.Address == vip {
-			out = append(out, Finding{Severity: Error, Kind: "handed out", Seen: fmt.Sprintf("the VIP %s is allocated to a machine: IPAddress %s/%s of pool %s, for claim %s", vip, h.Namespace, h.Name, h.Pool, h.Claim),
+	allocated := false
+	for _, a := range m.IPAddresses {
+		if a.Address == vip {
+			allocated = true
+			out = append(out, Finding{Severity: Error, Kind: "handed out", Seen: fmt.Sprintf("the VIP %s is allocated to a machine: IPAddress %s/%s of pool %s, for claim %s", vip, a.Namespace, a.Name, a.Pool, a.Claim),
 				Why:    "that machine and the holder of the VIP have the same address: clients reach either of them",
-				Remedy: []string{"exclude the VIP from the pool, then replace the machine; the claim's owner names the machine:", fmt.Sprintf("kubectl -n %s get ipaddressclaim %s -o yaml", h.Namespace, h.Claim)}})
+				Remedy: m.takeBack(a)})
 		}
 	}
 	for _, p := range m.Pools {
-		out = append(out, p.judge(vip)...)
+		out = append(out, p.judge(vip, allocated, m.ControlPlane.rollOut())...)
 	}
 	return out, m.Unread
 }}
 
-// judge checks one pool.
-func (p Pool) judge(vip netip.Addr) (out []Finding) {
+// takeBack returns how the VIP is taken from a machine. The provider refuses to exclude an address
+// that is allocated, and allocates the lowest free address: so the pool has to change between the end
+// of one machine and the claim of the next one, which Cluster API makes seconds later.
+func (m *ManagementCluster) takeBack(a IPAddress) []string {
+	machine := fmt.Sprintf("kubectl -n %s delete machine --wait=false $(kubectl -n %s get ipaddressclaim %s -o jsonpath='{.metadata.ownerReferences[0].name}')", a.Namespace, a.Namespace, a.Claim)
+	exclude := ""
+	for _, p := range m.Pools {
+		if p.Name == a.Pool && (p.Namespace == "" || p.Namespace == a.Namespace) && within(p.Addresses, a.Address) && !within(p.Excluded, a.Address) {
+			exclude = p.exclude(a.Address)
+		}
+	}
+	if exclude != "" {
+		machine += "; until " + exclude + "; do sleep 0.2; done"
+	}
+	if m.ControlPlane == nil || !m.ControlPlane.Initialized {
+		return []string{"replace the machine, and exclude the VIP as soon as the provider allows that: " + machine}
+	}
+	out := []string{"if the machine is a worker, replace it, and exclude the VIP as soon as the provider allows that: " + machine,
+		"if the machine is a control-plane node, the only one is not to be deleted: " + m.ControlPlane.rollOut()}
+	if exclude != "" {
+		out = append(out, "and afterwards: "+exclude)
+	}
+	return out
+}
+
+// exclude returns the command that excludes an address from the pool.
+func (p Pool) exclude(a netip.Addr) string {
+	return p.patch(fmt.Sprintf(`{"excludedAddresses":["%s"]}`, strings.Join(append(slices.Clone(p.Excluded), a.String()), `","`)))
+}
+
+// judge checks one pool. allocated: the VIP is allocated. rollOut is what replaces the machines.
+func (p Pool) judge(vip netip.Addr, allocated bool, rollOut string) (out []Finding) {
 	subnet, known := p.subnet()
 	switch {
 	case p.Gateway == vip:
 		out = append(out, Finding{Severity: Error, Kind: "gateway", Seen: fmt.Sprintf("the VIP %s is the gateway of %s", vip, p.name()), Why: "two machines have the address: the router and the holder",
 			Remedy: []string{"choose another VIP, or correct the gateway: " + p.patch(`{"gateway":"GATEWAY"}`)}})
 	case within(p.Addresses, vip) && !within(p.Excluded, vip):
-		out = append(out, Finding{Severity: Error, Kind: "contains", Seen: fmt.Sprintf("%s contains the VIP %s, and does not exclude the VIP", p.name(), vip),
+		f := Finding{Severity: Error, Kind: "contains", Seen: fmt.Sprintf("%s contains the VIP %s, and does not exclude the VIP", p.name(), vip),
 			Why: "the provider reserves only the gateway and the subnet's first and last address: sooner or later a machine gets the VIP",
-			Remedy: []string{p.patch(fmt.Sprintf(`{"excludedAddresses":["%s"]}`, strings.Join(append(slices.Clone(p.Excluded), vip.String()), `","`))),
-				"the field is excludedAddresses, with a d: the API server drops other spellings without an error. The patch replaces the list and includes the present entries"}})
+			Remedy: []string{p.exclude(vip),
+				"the field is excludedAddresses, with a d: the API server drops other spellings without an error. The patch replaces the list and includes the present entries"}}
+		if allocated {
+			f.Remedy = []string{"the provider refuses to exclude an address while a machine has it: first take the VIP back, as above"}
+		}
+		out = append(out, f)
 	}
 	if !known || !subnet.Contains(vip) {
 		return out // a pool for another subnet
 	}
-	rollOut := "then replace the machines, because existing allocations do not change: clusterctl alpha rollout restart kubeadmcontrolplane/NAME -n NAMESPACE"
 	switch {
 	case !p.Gateway.IsValid():
 		out = append(out, Finding{Severity: Error, Kind: "no gateway", Seen: p.name() + " has no gateway", Why: "CAPV delivers an empty gateway, which also overrides the VM template's gateway: the nodes get no default route, and do not answer hosts outside of " + subnet.String(),

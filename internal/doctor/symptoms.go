@@ -44,6 +44,7 @@ var Symptoms = []Symptom{
 	{"static pods may not reference serviceaccounts", []string{"D28"}, "kubelet 1.34 and later refuse a static pod that refers to API objects"},
 	{"permission denied on a file that root can read", []string{"D20"}, "SELinux confines the container"},
 	{"a machine stays in Provisioned and never becomes a node", []string{"D29", "D14", "D01"}, "kubeadm is waiting, or has failed"},
+	{"CAPV clones the VM and does not turn it on", []string{"D33"}, "the gateways of the VSphereMachineTemplate and of the IP pool differ"},
 	{"kubeadm init waits for the control plane and gives up", []string{"D16", "D17", "D25", "D29"}, "the API server does not start, or no node can take the VIP yet"},
 	{"the VIP answers in its own subnet only", []string{"D01", "D02", "D03", "D21"}, "answers to clients in other subnets are lost"},
 	{"the VIP answers only some clients, or only at times", []string{"D09", "D10", "D23", "D04"}, "two machines have the VIP"},

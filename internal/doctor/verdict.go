@@ -57,6 +57,8 @@ func (e evidence) poolVerdict() []string {
 		return out
 	case e.hasError("D11", "contains"):
 		return []string{"The IP pool will allocate the VIP to a machine, sooner or later."}
+	case e.hasError("D33"):
+		return []string{"This is not vipd: the machine template and the IP pool have different gateways, and CAPV leaves the machines off."}
 	case e.hasError("D30", "endpoints"):
 		return []string{"The Cluster and its VSphereCluster have different endpoints: one of the endpoints leads to no API server."}
 	case e.hasError("D25", "both"):

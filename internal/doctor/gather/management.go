@@ -150,8 +150,10 @@ func (m managementCluster) controlPlane(ctx context.Context, cluster string) (*d
 		return nil, nil
 	}
 	p := controlPlaneOf(matches[0])
+	p.Cluster = clusterName(matches[0], clusters)
+	p.Templates, p.TemplatesUnread = m.templates(ctx, matches[0], p.Cluster)
 	for _, u := range clusters {
-		if u.GetNamespace() == p.Namespace && u.GetName() == clusterName(matches[0], clusters) {
+		if u.GetNamespace() == p.Namespace && u.GetName() == p.Cluster {
 			p.Host, p.Port = endpointOf(u)
 			p.VSphere, p.Unread = m.vSphere(ctx, u)
 			p.Networks = managedNetworks(u, matches[0])
@@ -206,6 +208,7 @@ func clusterName(controlPlane unstructured.Unstructured, clusters []unstructured
 // controlPlaneOf reads the files and commands of a KubeadmControlPlane.
 func controlPlaneOf(u unstructured.Unstructured) *doctor.ControlPlane {
 	p := &doctor.ControlPlane{Namespace: u.GetNamespace(), Name: u.GetName()}
+	p.Initialized = initialized(u)
 	p.CertSANs, _, _ = unstructured.NestedStringSlice(u.Object, "spec", "kubeadmConfigSpec", "clusterConfiguration", "apiServer", "certSANs")
 	files, _, _ := unstructured.NestedSlice(u.Object, "spec", "kubeadmConfigSpec", "files")
 	for i, f := range files {
