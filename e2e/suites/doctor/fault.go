@@ -242,7 +242,7 @@ var otherDuration = Fault{
 		if err := n.StartVipd("--lease-duration", "5s"); err != nil {
 			return undo, nil, nil, err
 		}
-		return undo, n.Host, nil, s.settle(ctx)
+		return undo, n.Host, nil, errors.Join(s.settle(ctx), s.shortLease(ctx))
 	},
 	Want: []Found{{ID: "D18", Mark: "duration"}}, Verdict: "Nothing is broken",
 }
