@@ -30,7 +30,7 @@ const (
 	dnsName = "kube-api-server.uat.local"
 	podPath = "/etc/kubernetes/manifests/vipd.yaml"
 	// reconcileTimeout bounds the time until controllers have reconciled.
-	reconcileTimeout = time.Minute
+	reconcileTimeout = 3 * time.Minute
 )
 
 // infrastructure is the API group of CAPV.
