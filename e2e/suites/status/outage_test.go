@@ -75,11 +75,7 @@ func TestTwoNodesDoNotReachTheHolder(t *testing.T) {
 	term := awaitLease(t, first, func(l *coordinationv1.Lease) bool {
 		return *l.Spec.HolderIdentity != "" && *l.Spec.HolderIdentity != first.Name
 	})
-	h, err := Read[History](t.Context(), first, "/history")
-	must(t, err)
-	if len(h.Changes) == 0 || !strings.HasSuffix(causeOf(h, "left"), "do not reach the VIP on this node") {
-		t.Errorf("history of %s: %+v", first.Name, h.Changes)
-	}
+	left(t, first, "do not reach the VIP on this node")
 	second, err := failover.Ready(t.Context(), shared)
 	must(t, err)
 	for _, n := range shared.Nodes {
@@ -126,6 +122,22 @@ func awaitLease(t *testing.T, by *lab.Node, wanted func(*coordinationv1.Lease) b
 	}
 	t.Fatal("the Lease did not come to be as wanted")
 	return 0
+}
+
+// left waits until the history of a node says that the node left the VIP, and why. The history says so
+// when the addresses are gone, which may be after the next holder's claim.
+func left(t *testing.T, n *lab.Node, why string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), settled)
+	defer cancel()
+	var h History
+	err := wait.Until(ctx, 50*time.Millisecond, func() (found bool, err error) {
+		h, err = Read[History](ctx, n, "/history")
+		return strings.HasSuffix(causeOf(h, "left"), why), err
+	})
+	if err != nil {
+		t.Errorf("wait for %q in the history of %s: %v; there is %+v", why, n.Name, err, h.Changes)
+	}
 }
 
 // causeOf returns the cause of the last change of a kind, "" for none.
