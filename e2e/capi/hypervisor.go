@@ -72,7 +72,10 @@ func (h *Hypervisor) Run(ctx context.Context) error {
 
 // Guests returns the guests that are on.
 func (h *Hypervisor) Guests() []*Guest {
-	return slices.DeleteFunc(h.All(), func(g *Guest) bool { return g.off })
+	all := h.All()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.DeleteFunc(all, func(g *Guest) bool { return g.off })
 }
 
 // All returns all guests that ever ran.

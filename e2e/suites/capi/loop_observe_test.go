@@ -29,10 +29,12 @@ func (l *loop) step(t *testing.T, what string, limit time.Duration, act func(), 
 		t.Fatal(err)
 	}
 	before := l.lease(t)
-	began := time.Now()
+	var from, to record.Time
 	h, err := append(observe.Observers{https}, observe.ARPs(l.lab)...).During(t.Context(), func(context.Context, *record.Recorder) error {
+		from = record.Now()
 		act()
 		l.await(t, what, limit, done)
+		to = record.Now()
 		return nil
 	})
 	if err != nil {
@@ -40,12 +42,8 @@ func (l *loop) step(t *testing.T, what string, limit time.Duration, act func(), 
 	}
 	after := l.lease(t)
 	holders := l.answering(h.Answers)
-	silent := time.Duration(0)
-	if n := len(h.Answers); n > 0 {
-		silent = analyse.Silence(h.Answers, h.Answers[0].At, h.Answers[n-1].At) // answering has sorted them
-	}
-	t.Logf("STEP %s: %.0f s; by ARP answered %q, silent for %v at most; lease %s to %s; HTTPS failed %d of %d requests, for %v at most", what, time.Since(began).Seconds(), holders,
-		silent.Round(time.Millisecond), before, after, failed(h.Requests), len(h.Requests), longest(h.Requests).Round(time.Millisecond))
+	t.Logf("STEP %s: %.0f s; by ARP answered %q, silent for %v at most; lease %s to %s; HTTPS failed %d of %d requests, for %v at most", what, to.Sub(from).Seconds(), holders,
+		analyse.Silence(h.Answers, from, to).Round(time.Millisecond), before, after, failed(h.Requests), len(h.Requests), analyse.Outage(h.Requests, from, to).Round(time.Millisecond))
 	if len(h.Answers) == 0 {
 		t.Errorf("%s: nobody answered by ARP", what)
 	}
@@ -81,21 +79,6 @@ func failed(requests []record.Request) (n int) {
 		}
 	}
 	return n
-}
-
-// longest returns the longest time between two answers.
-func longest(requests []record.Request) (out time.Duration) {
-	var last record.Time
-	for _, r := range requests {
-		if !r.OK() {
-			continue
-		}
-		if last != 0 && r.End > last {
-			out = max(out, time.Duration(r.End-last))
-		}
-		last = max(last, r.End)
-	}
-	return out
 }
 
 // A holding is what the Lease says.
