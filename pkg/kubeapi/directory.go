@@ -93,11 +93,13 @@ const (
 	// relistDelay is the minimum time between two lists, so that a Node that changes all the time
 	// costs one request a second at most.
 	relistDelay = time.Second
-	// relistEvery is how long vipd relies on a watch: after an outage of its etcd, an API server is
-	// ready again up to 15 s before its watches are. The server is asked to end the watch after
-	// relistEvery, which leaves the connection for the next watch; vipd ends the watch relistGrace
+	// watchTime is how long vipd relies on a watch before it lists again. The server is asked to end
+	// the watch then, which leaves the connection for the next watch; vipd ends the watch watchGrace
 	// later.
-	relistEvery, relistGrace = 5 * time.Second, 2 * time.Second
+	watchTime, watchGrace = time.Minute, 2 * time.Second
+	// After an outage of its etcd, an API server is ready again up to 15 s before its watches are. So
+	// for staleTime after a server became ready, vipd relies on a watch for staleWatchTime only.
+	staleTime, staleWatchTime = 30 * time.Second, 5 * time.Second
 	// deniedDelay is the longest pause after a lasting refusal, which a person has to correct; the
 	// first pause is relistDelay, and each pause is twice as long as the one before.
 	deniedDelay = 30 * time.Second
@@ -121,10 +123,10 @@ func (d *Directory) Run(ctx context.Context) error {
 const endpointSlices, nodes = "EndpointSlices", "Nodes"
 
 type lister func(context.Context, *clients) (version string, err error)
-type watcher func(ctx context.Context, s *clients, version string) (watch.Interface, error)
+type watcher func(ctx context.Context, s *clients, from metav1.ListOptions) (watch.Interface, error)
 
 // follow lists, and lists again whenever a watch reports a change, or has reported nothing for a
-// while. After a lasting refusal, follow asks less and less often, until an API server becomes
+// while, or a server becomes ready. After a lasting refusal, follow asks less and less often, until an API server becomes
 // ready again: that server may permit more.
 func (d *Directory) follow(ctx context.Context, what string, list lister, open watcher) {
 	var pause time.Duration // after a refusal; 0 for none
@@ -167,18 +169,21 @@ func (d *Directory) once(ctx context.Context, what string, list lister, open wat
 		return err
 	}
 	return d.client.stream(ctx, func(ctx context.Context, s *clients) error {
-		w, err := open(ctx, s, version)
+		lasts, ready := d.client.watchTime(boottime.Now()), d.client.becomesReady()
+		w, err := open(ctx, s, bounded(version, lasts))
 		if err != nil {
 			return d.client.optional(s.server, err)
 		}
 		defer w.Stop()
-		again := time.NewTimer(relistEvery + relistGrace)
+		again := time.NewTimer(lasts + watchGrace)
 		defer again.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-again.C:
+				return nil
+			case <-ready:
 				return nil
 			case e, ok := <-w.ResultChan():
 				if !ok || e.Type != watch.Bookmark {
@@ -224,12 +229,14 @@ func (d *Directory) reason() string {
 	return fmt.Sprintf("EndpointSlices: %s, Nodes: %s", d.failed[endpointSlices], d.failed[nodes])
 }
 
-func kubernetesSlices(version string) metav1.ListOptions {
-	return metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=kubernetes", ResourceVersion: version}
+// kubernetesSlices selects the EndpointSlices that the API servers maintain.
+func kubernetesSlices(o metav1.ListOptions) metav1.ListOptions {
+	o.LabelSelector = discoveryv1.LabelServiceName + "=kubernetes"
+	return o
 }
 
 func (d *Directory) listSlices(ctx context.Context, s *clients) (string, error) {
-	list, err := s.discovery.EndpointSlices(metav1.NamespaceDefault).List(ctx, kubernetesSlices(""))
+	list, err := s.discovery.EndpointSlices(metav1.NamespaceDefault).List(ctx, kubernetesSlices(metav1.ListOptions{}))
 	if err != nil {
 		return "", err
 	}
@@ -242,23 +249,24 @@ func (d *Directory) listSlices(ctx context.Context, s *clients) (string, error) 
 	return list.ResourceVersion, nil
 }
 
-func watchSlices(ctx context.Context, s *clients, version string) (watch.Interface, error) {
-	return s.discovery.EndpointSlices(metav1.NamespaceDefault).Watch(ctx, bounded(kubernetesSlices(version)))
+func watchSlices(ctx context.Context, s *clients, from metav1.ListOptions) (watch.Interface, error) {
+	return s.discovery.EndpointSlices(metav1.NamespaceDefault).Watch(ctx, kubernetesSlices(from))
 }
 
-// bounded limits the duration of a watch.
-func bounded(o metav1.ListOptions) metav1.ListOptions {
-	seconds := int64(relistEvery / time.Second)
-	o.TimeoutSeconds = &seconds
+// bounded returns the options of a watch that begins after the version, and lasts no longer than d.
+func bounded(version string, d time.Duration) metav1.ListOptions {
+	seconds := int64(d / time.Second)
+	return metav1.ListOptions{ResourceVersion: version, TimeoutSeconds: &seconds}
+}
+
+// controlPlaneNodes selects the Nodes of the control plane.
+func controlPlaneNodes(o metav1.ListOptions) metav1.ListOptions {
+	o.LabelSelector = controlPlane
 	return o
 }
 
-func controlPlaneNodes(version string) metav1.ListOptions {
-	return metav1.ListOptions{LabelSelector: controlPlane, ResourceVersion: version}
-}
-
 func (d *Directory) listNodes(ctx context.Context, s *clients) (string, error) {
-	list, err := s.core.Nodes().List(ctx, controlPlaneNodes(""))
+	list, err := s.core.Nodes().List(ctx, controlPlaneNodes(metav1.ListOptions{}))
 	if err != nil {
 		return "", err
 	}
@@ -268,8 +276,8 @@ func (d *Directory) listNodes(ctx context.Context, s *clients) (string, error) {
 	return list.ResourceVersion, nil
 }
 
-func watchNodes(ctx context.Context, s *clients, version string) (watch.Interface, error) {
-	return s.core.Nodes().Watch(ctx, bounded(controlPlaneNodes(version)))
+func watchNodes(ctx context.Context, s *clients, from metav1.ListOptions) (watch.Interface, error) {
+	return s.core.Nodes().Watch(ctx, controlPlaneNodes(from))
 }
 
 func (r Membership) equal(s Membership) bool {

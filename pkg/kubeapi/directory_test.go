@@ -266,7 +266,9 @@ func TestRefusalBacksOff(t *testing.T) {
 			asked <- time.Now()
 			return "", apierrors.NewForbidden(schema.GroupResource{Resource: "nodes"}, "", nil)
 		}
-		watching := func(context.Context, *clients, string) (watch.Interface, error) { panic("nothing was listed") }
+		watching := func(context.Context, *clients, metav1.ListOptions) (watch.Interface, error) {
+			panic("nothing was listed")
+		}
 		d := c.Directory(DirectoryOptions{Observe: func(Event) {}})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -290,6 +292,56 @@ func TestRefusalBacksOff(t *testing.T) {
 		diff(t, "refused lists of Nodes", 1, logs.FilterField(zap.String("resource", nodes)).Len())
 		diff(t, "log", []string{answers, refusedList}, messages(logs))
 	})
+}
+
+// TestQuietDirectoryListsRarely: the Directory lists once a minute while nothing happens. It lists
+// at once after a server became ready, and then more often, because the server's watches may be behind.
+func TestQuietDirectoryListsRarely(t *testing.T) {
+	s := newServer(t)
+	path := s.write(t, filepath.Join(t.TempDir(), "admin.conf"), "me", nil)
+	bubble.Test(t, func(t *testing.T) {
+		c, _ := newClient(s.addr(), path)
+		c.SetReady(map[string]boottime.Instant{s.addr(): long()})
+		list := func(context.Context, *clients) (string, error) { return "1", nil }
+		lists := make(chan time.Time)
+		watching := func(_ context.Context, _ *clients, from metav1.ListOptions) (watch.Interface, error) {
+			w := watch.NewFake()
+			time.AfterFunc(time.Duration(*from.TimeoutSeconds)*time.Second, w.Stop) // as a server does
+			lists <- time.Now()                                                     // each watch follows a list
+			return w, nil
+		}
+		d := c.Directory(DirectoryOptions{Observe: func(Event) {}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); d.follow(ctx, nodes, list, watching) }()
+		last := <-lists
+		pause := func() time.Duration {
+			now := <-lists
+			defer func() { last = now }()
+			return now.Sub(last).Round(2 * time.Second) // relistDelay depends on the real duration of a list
+		}
+		for range 5 {
+			diff(t, "pause in a quiet cluster", watchTime, pause())
+		}
+		time.Sleep(10 * time.Second)
+		c.SetReady(map[string]boottime.Instant{s.addr(): boottime.Now()})
+		diff(t, "pause when a server became ready", 10*time.Second, pause())
+		for range 3 {
+			diff(t, "pause after that", 6*time.Second, pause())
+		}
+		cancel()
+		<-done
+	})
+}
+
+// TestWatchTime: a watch is relied on for long once each server has been ready for a while.
+func TestWatchTime(t *testing.T) {
+	c, _ := newClient("192.168.35.11:6443", "")
+	now := boottime.Now()
+	diff(t, "no server is ready", watchTime, c.watchTime(now))
+	c.SetReady(map[string]boottime.Instant{"192.168.35.11:6443": long(), "192.168.35.12:6443": now})
+	diff(t, "one became ready", staleWatchTime, c.watchTime(now.Add(staleTime-1)))
+	diff(t, "later", watchTime, c.watchTime(now.Add(staleTime)))
 }
 
 // TestNodeWithoutAnAddressIsACandidate: "any node of the control plane counts as a candidate"

@@ -72,7 +72,7 @@ func inspect(ctx context.Context, s *clients, namespace, name string) (out Inspe
 			return out, fmt.Errorf("get lease: %w", err)
 		}
 	}
-	nodes, err := s.core.Nodes().List(ctx, controlPlaneNodes(""))
+	nodes, err := s.core.Nodes().List(ctx, controlPlaneNodes(metav1.ListOptions{}))
 	switch {
 	case err == nil:
 		out.Nodes = nodes.Items

@@ -56,6 +56,18 @@ func (c *Client) becomesReady() <-chan struct{} {
 	return c.becomes
 }
 
+// watchTime returns how long a watch that begins now can be relied on.
+func (c *Client) watchTime(now boottime.Instant) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, since := range c.ready {
+		if now.Sub(since) < staleTime {
+			return staleWatchTime
+		}
+	}
+	return watchTime
+}
+
 // optional marks a refusal of something that vipd does not need.
 func (c *Client) optional(server string, err error) error {
 	switch {
