@@ -14,6 +14,7 @@ import (
 	"github.com/vipd-io/vipd/internal/nstest"
 	"github.com/vipd-io/vipd/internal/status"
 	"github.com/vipd-io/vipd/internal/statustest"
+	"github.com/vipd-io/vipd/pkg/announce"
 	"github.com/vipd-io/vipd/pkg/arp"
 )
 
@@ -63,21 +64,32 @@ func (s *site) await(what string, is func() bool) {
 	}
 }
 
+// arpIn is ARP in a network namespace.
+type arpIn struct {
+	arp.Protocol
+	ns *nstest.NS
+}
+
+func (a arpIn) Open(index int) (c announce.Conn, err error) {
+	err = a.ns.Do(func() error { c, err = a.Protocol.Open(index); return err })
+	return c, err
+}
+
 // announce makes a machine announce the VIP once; it tries again if the send timed out on a busy
 // machine.
 func (s *site) announce(ns *nstest.NS) {
 	s.t.Helper()
 	l := ns.Link("eth0").Attrs()
 	s.await("an announcement", func() (sent bool) {
-		a := arp.New(arp.Options{Holds: func() bool { return true }, Listen: func(int) (arp.Conn, error) { return ns.Frames("eth0", 0), nil },
-			Observe: func(e arp.Event) {
-				err := e.(arp.Announced).Err
+		a := announce.NewAnnouncer(announce.Options{Protocol: arpIn{ns: ns}, Holds: func() bool { return true },
+			Observe: func(e announce.Event) {
+				err := e.(announce.Announced).Err
 				if !errors.Is(err, os.ErrDeadlineExceeded) {
 					must(s.t, err)
 				}
 				sent = err == nil
 			}})
-		a.Announce(arp.Target{Index: l.Index, MAC: l.HardwareAddr, Addresses: []netip.Addr{s.vip}})
+		a.Announce(announce.Target{Index: l.Index, MAC: l.HardwareAddr, Addresses: []netip.Addr{s.vip}})
 		a.Silence()
 		return sent
 	})

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net"
 
-	"github.com/vipd-io/vipd/pkg/arp"
+	"github.com/vipd-io/vipd/pkg/announce"
 	"github.com/vipd-io/vipd/pkg/election"
 	"github.com/vipd-io/vipd/pkg/vip"
 )
@@ -33,7 +33,7 @@ func (e elector) Refuse(ctx context.Context, why string) { e.Answer(ctx, why) }
 
 // announcer announces a group of addresses.
 type announcer struct {
-	*arp.Announcer
+	*announce.Announcer
 	inquiry *inquiry
 }
 
@@ -53,10 +53,10 @@ func (a announcer) Inquire(p vip.Places) { a.inquiry.start(p) }
 
 // target returns what to announce. All places are on one link, see network.Look. ok is false for a
 // link without a MAC, which is not usable.
-func target(p vip.Places) (t arp.Target, ok bool) {
+func target(p vip.Places) (t announce.Target, ok bool) {
 	l := p.First()
 	mac, err := net.ParseMAC(l.MAC)
-	t = arp.Target{Index: l.Index, MAC: mac}
+	t = announce.Target{Index: l.Index, MAC: mac}
 	for _, at := range p {
 		t.Addresses = append(t.Addresses, at.Addr)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vipd-io/vipd/internal/reach"
 	"github.com/vipd-io/vipd/internal/status"
+	"github.com/vipd-io/vipd/pkg/announce"
 	"github.com/vipd-io/vipd/pkg/arp"
 	"github.com/vipd-io/vipd/pkg/boottime"
 	"github.com/vipd-io/vipd/pkg/election"
@@ -28,8 +29,8 @@ type group struct {
 	alarm     *boottime.Alarm
 	elector   *election.Elector
 	manager   *vip.Manager
-	announcer *arp.Announcer
-	listener  *arp.Listener
+	announcer *announce.Announcer
+	listener  *announce.Listener
 	inquiry   *inquiry
 	events    *kubeapi.Events
 	prober    *reach.Prober // nil for none
@@ -52,8 +53,8 @@ func newGroup(n *node, s GroupSpec, network *network, fence fence, board *status
 	longest := max(n.timing.Lease, most)
 	g := &group{node: n, log: log, network: network, fence: fence, alarm: alarm, server: netip.AddrPortFrom(s.Addresses[0], c.Port).String(),
 		report: &reporter{node: c.Node, board: board, metrics: n.report.metrics}}
-	g.announcer = arp.New(arp.Options{Holds: func() bool { return g.manager.Holds() }, RepeatFor: longest, Observe: as[arp.Event](g.observe), Log: log.Named("arp")})
-	g.listener = arp.NewListener(arp.ListenerOptions{Addresses: s.Addresses, Observe: as[arp.Event](g.observe), Log: log.Named("arp")})
+	g.announcer = announce.NewAnnouncer(announce.Options{Protocol: arp.Protocol{}, Holds: func() bool { return g.manager.Holds() }, RepeatFor: longest, Observe: as[announce.Event](g.observe), Log: log.Named("arp")})
+	g.listener = announce.NewListener(announce.ListenerOptions{Protocol: arp.Protocol{}, Addresses: s.Addresses, Observe: as[announce.Event](g.observe), Log: log.Named("arp")})
 	g.inquiry = newInquiry(n.local.observer.Snapshot, c.Port, func(proxy bool) { g.manager.Inquired(proxy) }, log.Named("arp"))
 	store := &election.KubeStore{API: n.api, Namespace: s.Namespace, Name: s.Lease, Establish: n.timing.Attempt}
 	g.events = n.api.Events(kubeapi.EventOptions{Namespace: s.Namespace, Lease: s.Lease, UID: store.UID, Node: c.Node})

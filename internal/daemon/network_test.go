@@ -15,7 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/vipd-io/vipd/internal/nstest"
-	"github.com/vipd-io/vipd/pkg/arp"
+	"github.com/vipd-io/vipd/pkg/announce"
 	"github.com/vipd-io/vipd/pkg/boottime"
 	"github.com/vipd-io/vipd/pkg/netif"
 	"github.com/vipd-io/vipd/pkg/vip"
@@ -195,8 +195,8 @@ func TestFloodOfClaims(t *testing.T) {
 	for i := range 4 {
 		flood.Go(func() {
 			for flooding.Err() == nil {
-				d.observe(arp.Claim{Addr: n.addresses[0], MAC: []byte{2, 0, 0, 0, 1, byte(i)}})
-				d.observe(arp.Claim{Addr: n.addresses[0], MAC: own})
+				d.observe(announce.Claim{Addr: n.addresses[0], MAC: []byte{2, 0, 0, 0, 1, byte(i)}})
+				d.observe(announce.Claim{Addr: n.addresses[0], MAC: own})
 				claims.Add(2)
 			}
 		})

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/vipd-io/vipd/internal/reach"
-	"github.com/vipd-io/vipd/pkg/arp"
+	"github.com/vipd-io/vipd/pkg/announce"
 	"github.com/vipd-io/vipd/pkg/election"
 	"github.com/vipd-io/vipd/pkg/health"
 	"github.com/vipd-io/vipd/pkg/kubeapi"
@@ -71,11 +71,11 @@ func (g *group) observe(event any) {
 	case vip.Report:
 		g.report.managerReported(e)
 		g.unreached.managerReported(e)
-	case arp.Announced:
+	case announce.Announced:
 		g.report.announced(e.Err)
-	case arp.Listening:
+	case announce.Listening:
 		g.report.listeningChanged(e.Active)
-	case arp.Claim:
+	case announce.Claim:
 		if !g.node.local.ownMAC(e.MAC) {
 			g.report.claimHeard(e.MAC.String(), e.Announces)
 			g.manager.Claimed(e.MAC.String(), e.Answers)

@@ -1,232 +1,60 @@
-// Package arp announces, by gratuitous ARP, the MAC of an address, and reports the claims of other
-// machines. Package arp neither adds the address nor decides whether this node may hold it: it asks
-// before every single announcement.
+// Package arp sends and reads ARP: the gratuitous ARP by which a host announces an address, the
+// probes that ask who has one, and the claims of other machines. When something is sent is decided
+// in package announce.
 package arp
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
-	"time"
 
 	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/packet"
-	"go.uber.org/zap"
+
+	"github.com/vipd-io/vipd/pkg/announce"
 )
 
-// Target is the interface and the addresses to announce there.
-type Target struct {
-	// Index is the index of the interface; MAC is its MAC.
-	Index     int
-	MAC       net.HardwareAddr
-	Addresses []netip.Addr
-}
+// Protocol is ARP. Announcements are gratuitous ARP, questions are probes (RFC 5227).
+type Protocol struct{}
 
-// Options configures an Announcer.
-type Options struct {
-	// Holds is asked before each frame; on false the frame is not sent.
-	Holds func() bool
-	// RepeatFor is how long after Announce frames are sent every second at least, see pause. With the
-	// lease duration, a virtual machine that was paused meanwhile hears of the new holder within a
-	// second of resuming.
-	RepeatFor time.Duration
-	// Observe, if set, is called with each Announced. Observe must neither block nor call the
-	// Announcer.
-	Observe func(Event)
-	// Log may be nil.
-	Log *zap.Logger
-	// Listen opens a socket that sends raw frames on an interface; nil is the real socket. Tests
-	// use a socket in another network namespace.
-	Listen func(index int) (Conn, error)
-}
-
-// Conn sends frames on one interface.
-type Conn interface {
-	SetWriteDeadline(t time.Time) error
-	WriteTo(frame []byte, to net.Addr) (int, error)
-	Close() error
-}
-
-// sendTimeout bounds each call to an Announcer: a queue that stands still, as of a NIC that hangs,
-// must not delay a withdrawal.
-const sendTimeout = 50 * time.Millisecond
-
-// Announcer sends announcements from its own goroutine, see Run. No call takes longer than twice
-// sendTimeout: its own frames, behind those that are being sent.
-type Announcer struct {
-	opts Options
-	wake chan struct{} // one slot: Run reads target again
-
-	mu          sync.Mutex // held while a frame is sent, so that no frame follows Silence
-	target      *Target
-	conn        Conn
-	failed      bool // the last announcement failed, and the failure was logged
-	probeFailed bool // the last probe failed, and the failure was logged
-}
-
-// New returns an Announcer that announces nothing.
-func New(opts Options) *Announcer {
-	if opts.Log == nil {
-		opts.Log = zap.NewNop()
-	}
-	if opts.Listen == nil {
-		opts.Listen = func(index int) (Conn, error) { return open(index, 0, nil) } // receives nothing, packet(7)
-	}
-	return &Announcer{opts: opts, wake: make(chan struct{}, 1)}
-}
-
-// Announce starts the schedule for the target, in place of the present target. Announce returns
-// after the first frames were sent.
-func (a *Announcer) Announce(t Target) {
-	a.mu.Lock()
-	a.closeConn()
-	a.target = &t
-	a.failed = false
-	a.mu.Unlock()
-	a.send()
-	select {
-	case a.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Silence ends the announcements: no frame is sent after Silence has returned. Frames that wait in
-// the queue of the interface are not recalled.
-func (a *Announcer) Silence() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.target = nil
-	a.closeConn()
-}
-
-// Defend announces the present target once more, now, and does not change the schedule. Without a
-// target, Defend does nothing. The caller limits the rate: two machines that answer each other's
-// every frame never stop (RFC 5227 section 2.4).
-func (a *Announcer) Defend() { a.send() }
-
-// Probe asks the network once which machine has the addresses of t, before they are announced; a
-// Listener reports the answers. A probe claims nothing, so Holds is not asked. While a target is
-// announced, Probe does nothing.
-func (a *Announcer) Probe(t Target) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.target != nil {
-		return
-	}
-	err := a.probe(t)
-	if err != nil && !a.probeFailed {
-		a.opts.Log.Warn("probe not sent", zap.Error(err), zap.Int("ifindex", t.Index))
-	}
-	a.probeFailed = err != nil
-}
-
-// Run sends the frames of the schedule after the first ones, until ctx ends.
-func (a *Announcer) Run(ctx context.Context) error {
-	defer a.Silence()
-	timer := time.NewTimer(Refresh)
-	defer timer.Stop()
-	step := 0
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.wake:
-			step = 0
-		case <-timer.C:
-			a.send()
-			step++
-		}
-		timer.Reset(pause(step, a.opts.RepeatFor))
-	}
-}
-
-// send announces every address once, in both forms.
-func (a *Announcer) send() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.target == nil {
-		return
-	}
-	err := a.write(*a.target)
-	if a.opts.Observe != nil {
-		a.opts.Observe(Announced{Err: err})
-	}
-	if err != nil && !a.failed {
-		a.opts.Log.Warn("announcement not sent", zap.Error(err), zap.Int("ifindex", a.target.Index))
-	}
+// Open opens a socket for broadcasts.
+func (Protocol) Open(index int) (announce.Conn, error) {
+	c, err := open(index, 0, nil) // receives nothing, packet(7)
 	if err != nil {
-		a.closeConn() // the interface may have been replaced
+		return nil, err
 	}
-	a.failed = err != nil
+	return broadcaster{c}, nil
 }
 
-func (a *Announcer) write(t Target) error {
-	if a.conn == nil {
-		c, err := a.opts.Listen(t.Index)
-		if err != nil {
-			return err
-		}
-		a.conn = c
-	}
-	if err := a.conn.SetWriteDeadline(sendBy()); err != nil {
-		return fmt.Errorf("bound the time of an announcement: %w", err)
-	}
-	for _, addr := range t.Addresses {
-		frames, err := gratuitous(addr, t.MAC)
-		if err != nil {
-			return err
-		}
-		for _, f := range frames {
-			if !a.opts.Holds() {
-				return errNotMine
-			}
-			if _, err := a.conn.WriteTo(f, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
-				return fmt.Errorf("send announcement of %s: %w", addr, err)
-			}
-			a.opts.Log.Debug("announced", zap.Stringer("vip", addr), zap.Stringer("mac", t.MAC))
-		}
-	}
-	return nil
+// broadcaster sends frames to all machines.
+type broadcaster struct{ *packet.Conn }
+
+func (b broadcaster) Send(frame []byte) error {
+	_, err := b.WriteTo(frame, &packet.Addr{HardwareAddr: ethernet.Broadcast})
+	return err
 }
 
-// probe uses its own socket: no announcement may ever follow.
-func (a *Announcer) probe(t Target) error {
-	conn, err := a.opts.Listen(t.Index)
+// Announcements returns the gratuitous ARP request and reply of addr.
+func (Protocol) Announcements(addr netip.Addr, mac net.HardwareAddr) ([][]byte, error) {
+	return gratuitous(addr, mac)
+}
+
+// Question returns a probe for addr.
+func (Protocol) Question(addr netip.Addr, mac net.HardwareAddr) ([]byte, error) {
+	return probe(addr, mac)
+}
+
+// Listen opens a socket that reads ARP frames whose sender has one of the addresses.
+func (Protocol) Listen(index int, addresses []netip.Addr) (announce.ReadConn, error) {
+	c, err := tap(index, addresses)
 	if err != nil {
-		return err
+		return nil, err // not a nil pointer in an interface
 	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetWriteDeadline(sendBy()); err != nil {
-		return fmt.Errorf("bound the time of a probe: %w", err)
-	}
-	for _, addr := range t.Addresses {
-		f, err := probe(addr, t.MAC)
-		if err != nil {
-			return err
-		}
-		if _, err := conn.WriteTo(f, &packet.Addr{HardwareAddr: ethernet.Broadcast}); err != nil {
-			return fmt.Errorf("send probe for %s: %w", addr, err)
-		}
-		a.opts.Log.Debug("probed", zap.Stringer("vip", addr), zap.Stringer("mac", t.MAC))
-	}
-	return nil
+	return c, nil
 }
 
-// errNotMine means that the frame was not sent because this node is not the holder any more.
-var errNotMine = errors.New("no longer the holder")
-
-func (a *Announcer) closeConn() {
-	if a.conn != nil {
-		_ = a.conn.Close()
-		a.conn = nil
-	}
-}
-
-// sendBy is when the frames that are sent now have to be sent.
-func sendBy() time.Time { return time.Now().Add(sendTimeout) } //nolint:forbidigo // of a socket; nothing is decided on it
+// Parse is the function Parse.
+func (Protocol) Parse(frame []byte) (announce.Claim, bool) { return Parse(frame) }
 
 // open opens a socket for raw frames of one EtherType on an interface. It does not look the
 // interface up: the kernel answers that under its configuration lock, which others may hold for

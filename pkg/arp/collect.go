@@ -9,12 +9,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vipd-io/vipd/pkg/announce"
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
 
 // TimedClaim is a claim, At the instant when it was heard.
 type TimedClaim struct {
-	Claim
+	announce.Claim
 	At boottime.Instant
 }
 

@@ -7,6 +7,8 @@ import (
 
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ethernet"
+
+	"github.com/vipd-io/vipd/pkg/announce"
 )
 
 // gratuitous builds the two frames that announce addr at mac: a request and a reply, both with
@@ -53,35 +55,22 @@ func frame(op arp.Operation, mac net.HardwareAddr, sender netip.Addr, target net
 	return b, nil
 }
 
-// Claim is the sender's claim in an ARP frame.
-type Claim struct {
-	Addr netip.Addr
-	MAC  net.HardwareAddr
-	// Announces: the frame is gratuitous, neither a question nor an answer.
-	Announces bool
-	// Answers: the frame answers a question. A machine with proxy ARP answers for addresses that it
-	// does not have.
-	Answers bool
-	// To is the target's protocol address: in an answer, the sender of the question.
-	To netip.Addr
-}
-
 // Parse returns the claim in an Ethernet frame. ok is false for a frame without a claim: another
 // EtherType, other hardware than Ethernet, another protocol than IPv4, a probe (sender 0.0.0.0, RFC
 // 5227 section 1.1), or a damaged frame.
-func Parse(b []byte) (c Claim, ok bool) {
+func Parse(b []byte) (c announce.Claim, ok bool) {
 	var f ethernet.Frame
 	if err := f.UnmarshalBinary(b); err != nil || f.EtherType != ethernet.EtherTypeARP {
-		return Claim{}, false
+		return announce.Claim{}, false
 	}
 	var p arp.Packet
 	if err := p.UnmarshalBinary(f.Payload); err != nil {
-		return Claim{}, false
+		return announce.Claim{}, false
 	}
 	if p.HardwareType != 1 || p.ProtocolType != uint16(ethernet.EtherTypeIPv4) || len(p.SenderHardwareAddr) != 6 ||
 		!p.SenderIP.Is4() || p.SenderIP.IsUnspecified() {
-		return Claim{}, false
+		return announce.Claim{}, false
 	}
 	announces := p.TargetIP == p.SenderIP
-	return Claim{Addr: p.SenderIP, MAC: p.SenderHardwareAddr, Announces: announces, Answers: p.Operation == arp.OperationReply && !announces, To: p.TargetIP}, true
+	return announce.Claim{Addr: p.SenderIP, MAC: p.SenderHardwareAddr, Announces: announces, Answers: p.Operation == arp.OperationReply && !announces, To: p.TargetIP}, true
 }

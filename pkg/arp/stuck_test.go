@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vipd-io/vipd/internal/nstest"
+	"github.com/vipd-io/vipd/pkg/announce"
 )
 
 // TestStuckInterface: the queue of an interface stands still, here the queue of a traffic shaper.
@@ -23,15 +24,12 @@ func TestStuckInterface(t *testing.T) {
 	}
 	index := a.Link("eth0").Attrs().Index
 	var failed error
-	announcer := New(Options{
-		Holds:   func() bool { return true },
-		Observe: func(e Event) { failed = e.(Announced).Err },
-		Listen: func(int) (c Conn, err error) {
-			err = a.Do(func() (err error) { c, err = open(index, 0, nil); return err })
-			return c, err
-		},
+	announcer := announce.NewAnnouncer(announce.Options{
+		Protocol: inNS{ns: a},
+		Holds:    always,
+		Observe:  func(e announce.Event) { failed = e.(announce.Announced).Err },
 	})
-	announcer.Announce(Target{Index: index, MAC: a.Link("eth0").Attrs().HardwareAddr, Addresses: []netip.Addr{netip.MustParseAddr("192.168.35.100")}})
+	announcer.Announce(announce.Target{Index: index, MAC: a.Link("eth0").Attrs().HardwareAddr, Addresses: []netip.Addr{netip.MustParseAddr("192.168.35.100")}})
 	for range 10_000 {
 		if failed != nil {
 			break

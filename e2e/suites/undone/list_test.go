@@ -100,8 +100,8 @@ var mutations = []mutation{
 		name: "a former holder keeps announcing itself",
 		edits: []edit{
 			{"pkg/vip/withdraw.go", "m.opts.Announcer.Silence()\n\tm.record(Silenced, \"\")", "m.record(Silenced, \"\")"},
-			{"pkg/arp/arp.go", "if !a.opts.Holds() {", "if !a.opts.Holds() && false {"},
-			{"pkg/arp/arp.go", "timer.Reset(pause(step, a.opts.RepeatFor))", "timer.Reset(min(pause(step, a.opts.RepeatFor), 300*time.Millisecond))"},
+			{"pkg/announce/announcer.go", "if !a.opts.Holds() {", "if !a.opts.Holds() && false {"},
+			{"pkg/announce/announcer.go", "timer.Reset(pause(step, a.opts.RepeatFor))", "timer.Reset(min(pause(step, a.opts.RepeatFor), 300*time.Millisecond))"},
 		},
 		fault: "move", rule: analyse.Announces,
 	},

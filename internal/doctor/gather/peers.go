@@ -12,6 +12,7 @@ import (
 	"github.com/vipd-io/vipd/internal/ask"
 	"github.com/vipd-io/vipd/internal/doctor"
 	"github.com/vipd-io/vipd/internal/status"
+	"github.com/vipd-io/vipd/pkg/announce"
 	"github.com/vipd-io/vipd/pkg/arp"
 	"github.com/vipd-io/vipd/pkg/boottime"
 )
@@ -61,7 +62,7 @@ func openToOthers(address string) bool {
 
 // peersOf combines the answers. Ages in a status are relative to that status's own clock.
 func peersOf(own status.Status, others []ask.Answer) doctor.Peers {
-	p := doctor.Peers{Refresh: arp.Refresh, Views: []doctor.View{viewOf(own)}}
+	p := doctor.Peers{Refresh: announce.Refresh, Views: []doctor.View{viewOf(own)}}
 	p.Views[0].Self = true
 	holding := own.State == "holding" && own.Fence.Open
 	switch l := own.Lease; {

@@ -1,4 +1,4 @@
-package arp
+package announce
 
 import (
 	"bytes"
@@ -33,6 +33,7 @@ const (
 
 // ListenerOptions configures a Listener.
 type ListenerOptions struct {
+	Protocol Protocol
 	// Addresses are the addresses whose claims are reported.
 	Addresses []netip.Addr
 	// Observe, if set, is called with each Claim by another machine's MAC, and with each
@@ -40,17 +41,8 @@ type ListenerOptions struct {
 	Observe func(Event)
 	// Log may be nil.
 	Log *zap.Logger
-	// Listen opens a socket that reads ARP frames, Ethernet headers included, on an interface; nil
-	// is the real socket. Tests use a socket in another network namespace.
-	Listen func(index int) (ReadConn, error)
 	// Now is the clock; nil is CLOCK_BOOTTIME.
 	Now boottime.Clock
-}
-
-// ReadConn reads frames on one interface. Close ends a ReadFrom that waits.
-type ReadConn interface {
-	ReadFrom(frame []byte) (int, net.Addr, error)
-	Close() error
 }
 
 // Listener reports claims of the addresses by other machines, see Run.
@@ -84,9 +76,6 @@ func NewListener(opts ListenerOptions) *Listener {
 	}
 	if opts.Now == nil {
 		opts.Now = boottime.Now
-	}
-	if opts.Listen == nil {
-		opts.Listen = func(index int) (ReadConn, error) { return tap(index, opts.Addresses) }
 	}
 	return &Listener{opts: opts, wake: make(chan struct{}, 1), reported: make(map[kind]boottime.Instant)}
 }
@@ -156,7 +145,7 @@ func (l *Listener) listen(ctx context.Context, index int) error {
 			if !l.end() {
 				return nil // closed by Watch or the end of ctx
 			}
-			return fmt.Errorf("read ARP frames: %w", err)
+			return fmt.Errorf("read frames: %w", err)
 		}
 		if l.hear(buf[:n]) {
 			continue
@@ -171,7 +160,7 @@ func (l *Listener) listen(ctx context.Context, index int) error {
 // open opens a socket that Watch and the end of ctx close. The result is nil if the interface has
 // changed or ctx has ended meanwhile.
 func (l *Listener) open(ctx context.Context, index int) (ReadConn, error) {
-	conn, err := l.opts.Listen(index)
+	conn, err := l.opts.Protocol.Listen(index, l.opts.Addresses)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +194,7 @@ func (l *Listener) closeConn() bool {
 
 // hear reports the claim in a frame if another machine made the claim, within the limits.
 func (l *Listener) hear(frame []byte) (reported bool) {
-	c, ok := Parse(frame)
+	c, ok := l.opts.Protocol.Parse(frame)
 	if !ok || !slices.Contains(l.opts.Addresses, c.Addr) || l.ours(c.MAC) {
 		return false
 	}

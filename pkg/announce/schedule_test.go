@@ -1,4 +1,4 @@
-package arp
+package announce
 
 import (
 	"testing"

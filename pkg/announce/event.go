@@ -1,4 +1,4 @@
-package arp
+package announce
 
 // Event is an event of an Announcer or a Listener, see their Observe.
 //
