@@ -20,7 +20,7 @@ type Bootstrap struct {
 	Output string
 }
 
-var bootstrapState = Check{ID: "D29", Title: "bootstrap of the machine", Modes: Node | Preflight, Cheap: true, Run: func(_ context.Context, in *Input) ([]Finding, error) {
+var bootstrapState = Check{ID: "D29", Title: "bootstrap of the machine", Modes: Node | Worker | Preflight, Cheap: true, Run: func(_ context.Context, in *Input) ([]Finding, error) {
 	if in.Queries.Bootstrap == nil {
 		return nil, nil
 	}
@@ -34,9 +34,12 @@ var bootstrapState = Check{ID: "D29", Title: "bootstrap of the machine", Modes: 
 	k := kubeadmProgress(b.Output)
 	remedy := []string{"the output: tail -n 40 /var/log/cloud-init-output.log", "the containers: crictl ps -a; kubelet: journalctl -u kubelet --since -10min"}
 	switch {
+	case k.failed != "" && in.Mode == Worker:
+		return []Finding{{Severity: Warning, Kind: "failed", Seen: "kubeadm failed in phase " + k.failed, Why: "this machine is no node of the cluster, and Cluster API does not run kubeadm again",
+			Remedy: append(remedy, "after fixing the cause, replace the machine: kubectl -n NAMESPACE delete machine NAME", "or by hand: kubeadm reset; kubeadm join --config /run/kubeadm/kubeadm-join-config.yaml")}}, nil
 	case k.failed != "":
 		return []Finding{{Severity: Warning, Kind: "failed", Seen: "kubeadm failed in phase " + k.failed, Why: "this machine is no control-plane node, and Cluster API does not run kubeadm again: vipd will get no credentials here",
-			Remedy: append(remedy, "after fixing the cause, replace the machine: kubectl -n NAMESPACE delete machine NAME; by hand, on the first node: kubeadm reset; kubeadm init --config /run/kubeadm/kubeadm.yaml")}}, nil
+			Remedy: append(remedy, "after fixing the cause, replace the machine: kubectl -n NAMESPACE delete machine NAME", "or by hand, on the first node: kubeadm reset; kubeadm init --config /run/kubeadm/kubeadm.yaml")}}, nil
 	case b.Stage == "":
 		return []Finding{{Severity: Warning, Kind: "ended", Seen: "cloud-init has ended without /run/cluster-api/bootstrap-success.complete" + k.suffix(), Why: "to Cluster API this machine has failed: kubeadm did not run, or did not finish",
 			Remedy: append([]string{"what failed: cloud-init status --long"}, remedy...)}}, nil
@@ -49,7 +52,9 @@ var bootstrapState = Check{ID: "D29", Title: "bootstrap of the machine", Modes: 
 	}
 	seen += k.suffix()
 	why := "until kubeadm has finished, this machine is no control-plane node"
-	if k.waits {
+	if in.Mode == Worker {
+		why = "until kubeadm has finished, this machine is no node of the cluster"
+	} else if k.waits {
 		why = "kubeadm waits for the control plane, through the VIP up to Kubernetes 1.34.1, and gives up after 4 minutes. The VIP needs an API server here (D16), and a vipd with permissions for the Lease (D17)"
 	}
 	return []Finding{{Severity: Info, Kind: "running", Seen: seen, Why: why, Remedy: append([]string{"wait while kubeadm makes progress; to see the progress:"}, remedy...)}}, nil
