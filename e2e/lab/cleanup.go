@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -171,6 +172,29 @@ func destroy(name string) error {
 		return fmt.Errorf("delete folder of lab %s: %w", name, err)
 	}
 	return nil
+}
+
+// Left returns what is left of the lab of that name: namespaces, control groups, files and processes.
+func Left(name string) (left []string, err error) {
+	dir := filepath.Join(StateRoot, name)
+	for _, pattern := range []string{filepath.Join(netnsDir, namespacePrefix(name)+"*"), filepath.Join(cgroupRoot, cgroupOf(name)), filepath.Join(cgroupRoot, "*", cgroupOf(name)), dir} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, fmt.Errorf("look for what is left of lab %s: %w", name, err)
+		}
+		left = append(left, found...)
+	}
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, fmt.Errorf("look for what is left of lab %s: %w", name, err)
+	}
+	for _, f := range commands {
+		line, err := os.ReadFile(f)
+		if err == nil && bytes.Contains(line, []byte(dir+"/")) { // an error: the process has ended
+			left = append(left, fmt.Sprintf("process %s: %q", filepath.Base(filepath.Dir(f)), line))
+		}
+	}
+	return left, nil
 }
 
 // killInside kills the processes whose network namespace is mounted at one of the paths, until

@@ -116,16 +116,8 @@ func makeCgroup(t *testing.T, l *lab.Lab) {
 
 func nothingLeft(t *testing.T, name string) {
 	t.Helper()
-	for _, pattern := range []string{
-		"/run/netns/vipd-" + name + "-*", filepath.Join(lab.StateRoot, name),
-		"/sys/fs/cgroup/vipd-lab-" + name, "/sys/fs/cgroup/*/vipd-lab-" + name,
-	} {
-		if left, _ := filepath.Glob(pattern); len(left) > 0 {
-			t.Errorf("left over: %v", left)
-		}
-	}
-	if left := mentioning(t, filepath.Join(lab.StateRoot, name)+"/"); len(left) > 0 {
-		t.Errorf("processes left over: %v", left)
+	if left, err := lab.Left(name); err != nil || len(left) > 0 {
+		t.Errorf("left over: %q, %v", left, err)
 	}
 }
 

@@ -66,20 +66,25 @@ func (n *Node) askForEtcdLead(ctx context.Context) error {
 	return nil
 }
 
-// callEtcd calls a method of the node's member through etcd's JSON gateway, which avoids a
-// dependency on etcd's client.
+// callEtcd calls a method of the node's member.
 func (n *Node) callEtcd(ctx context.Context, method string, in, out any) error {
+	return n.Host.callEtcd(ctx, n.PKI(), method, in, out)
+}
+
+// callEtcd calls a method of the member on the host, with the certificates in kubeadm's folder pki,
+// through etcd's JSON gateway, which avoids a dependency on etcd's client.
+func (h *Host) callEtcd(ctx context.Context, pki, method string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	config, err := n.etcdTLS()
+	config, err := etcdTLS(pki)
 	if err != nil {
-		return fmt.Errorf("read etcd's certificates on %s: %w", n.Name, err)
+		return fmt.Errorf("read etcd's certificates on %s: %w", h.Name, err)
 	}
 	client := &http.Client{
 		Timeout:   apiTimeout,
-		Transport: &http.Transport{DialContext: n.NS.Dial, TLSClientConfig: config, DisableKeepAlives: true},
+		Transport: &http.Transport{DialContext: h.NS.Dial, TLSClientConfig: config, DisableKeepAlives: true},
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://127.0.0.1:2379/v3/"+method, bytes.NewReader(body))
 	if err != nil {
@@ -87,7 +92,7 @@ func (n *Node) callEtcd(ctx context.Context, method string, in, out any) error {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("call etcd on %s: %w", n.Name, err)
+		return fmt.Errorf("call etcd on %s: %w", h.Name, err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
@@ -98,19 +103,19 @@ func (n *Node) callEtcd(ctx context.Context, method string, in, out any) error {
 		err = json.Unmarshal(answer, out)
 	}
 	if err != nil {
-		return fmt.Errorf("call etcd's %s on %s: %w", method, n.Name, err)
+		return fmt.Errorf("call etcd's %s on %s: %w", method, h.Name, err)
 	}
 	return nil
 }
 
 // etcdTLS returns the TLS configuration with the API server's certificate for etcd.
-func (n *Node) etcdTLS() (*tls.Config, error) {
-	pki := func(name string) string { return filepath.Join(n.PKI(), name) }
-	cert, err := tls.LoadX509KeyPair(pki("apiserver-etcd-client.crt"), pki("apiserver-etcd-client.key"))
+func etcdTLS(pki string) (*tls.Config, error) {
+	file := func(name string) string { return filepath.Join(pki, name) }
+	cert, err := tls.LoadX509KeyPair(file("apiserver-etcd-client.crt"), file("apiserver-etcd-client.key"))
 	if err != nil {
 		return nil, err
 	}
-	ca, err := os.ReadFile(pki("etcd/ca.crt"))
+	ca, err := os.ReadFile(file("etcd/ca.crt"))
 	if err != nil {
 		return nil, err
 	}

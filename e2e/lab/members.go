@@ -9,29 +9,31 @@ import (
 	"strings"
 )
 
-// etcdMember is a member as etcd lists it. A member that never ran has no name.
-type etcdMember struct {
+// An EtcdMember is a member as etcd lists it. A member that never ran has no name.
+type EtcdMember struct {
 	ID       string
 	Name     string
 	PeerURLs []string
 }
 
-func (n *Node) peerURL() string { return fmt.Sprintf("https://%s:2380", n.IP) }
-
-func (n *Node) etcdMembers(ctx context.Context) ([]etcdMember, error) {
-	var list struct{ Members []etcdMember }
-	err := n.callEtcd(ctx, "cluster/member/list", struct{}{}, &list)
+// EtcdMembers lists the members of etcd by a call to the member on the host, with the certificates in
+// kubeadm's folder pki.
+func (h *Host) EtcdMembers(ctx context.Context, pki string) ([]EtcdMember, error) {
+	var list struct{ Members []EtcdMember }
+	err := h.callEtcd(ctx, pki, "cluster/member/list", struct{}{}, &list)
 	return list.Members, err
 }
+
+func (n *Node) peerURL() string { return fmt.Sprintf("https://%s:2380", n.IP) }
 
 // RemoveFromEtcd removes the node's member from etcd, by a call to another node's member. The
 // process of a removed member ends by itself.
 func (n *Node) RemoveFromEtcd(ctx context.Context, via *Node) error {
-	members, err := via.etcdMembers(ctx)
+	members, err := via.EtcdMembers(ctx, via.PKI())
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(members, func(m etcdMember) bool { return slices.Contains(m.PeerURLs, n.peerURL()) })
+	i := slices.IndexFunc(members, func(m EtcdMember) bool { return slices.Contains(m.PeerURLs, n.peerURL()) })
 	if i < 0 {
 		return fmt.Errorf("remove %s from etcd: it is no member", n.Name)
 	}

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// statusPort is the port of the status server on each node.
+// statusPort is the port of the status server on each host with vipd.
 const statusPort = 2112
 
-// StatusClient returns a client of the node's vipd with persistent connections.
-func (n *Node) StatusClient() *http.Client {
+// StatusClient returns a client of the host's vipd with persistent connections.
+func (h *Host) StatusClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return n.NS.Dial(ctx, network, address)
+			return h.NS.Dial(ctx, network, address)
 		}}}
 }
 
-// Status returns the answer of the node's vipd for a path.
-func (n *Node) Status(ctx context.Context, path string) ([]byte, error) {
-	c := n.StatusClient()
+// Status returns the answer of the host's vipd for a path.
+func (h *Host) Status(ctx context.Context, path string) ([]byte, error) {
+	c := h.StatusClient()
 	defer c.CloseIdleConnections()
 	return GetStatus(ctx, c, path)
 }
