@@ -25,16 +25,21 @@ const (
 	maxInFlight = 200
 )
 
-// HTTPS requests /version from the VIP every 10 ms, whatever happened to earlier requests, each
-// time over a new connection, like a client without one.
+// HTTPS requests a path from the VIP at an interval, whatever happened to earlier requests, each time
+// over a new connection, like a client without one.
 type HTTPS struct {
 	ns     *lab.Namespace
 	target netip.AddrPort
 	config *tls.Config
+	path   string
+	every  time.Duration
 }
 
-// NewHTTPS returns a client in the namespace that trusts the CA in caFile and expects a certificate
-// for the target's address.
+// readyzInterval is longer than that of other requests: an API server asks etcd before it answers.
+const readyzInterval = 100 * time.Millisecond
+
+// NewHTTPS returns a client in the namespace that requests /version every 10 ms, trusts the CA in caFile and
+// expects a certificate for the target's address.
 func NewHTTPS(ns *lab.Namespace, target netip.AddrPort, caFile string) (*HTTPS, error) {
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
@@ -44,7 +49,7 @@ func NewHTTPS(ns *lab.Namespace, target netip.AddrPort, caFile string) (*HTTPS, 
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("read CA: no certificate in %s", caFile)
 	}
-	return &HTTPS{ns: ns, target: target, config: &tls.Config{
+	return &HTTPS{ns: ns, target: target, path: "/version", every: record.RequestInterval, config: &tls.Config{
 		RootCAs:    roots,
 		ServerName: target.Addr().String(),
 		NextProtos: []string{"http/1.1"},
@@ -52,17 +57,30 @@ func NewHTTPS(ns *lab.Namespace, target netip.AddrPort, caFile string) (*HTTPS, 
 	}}, nil
 }
 
+// Readyz returns the same client, which requests /readyz, ten times a second: only an API server that is
+// ready answers it.
+func (h *HTTPS) Readyz() *HTTPS {
+	ready := *h
+	ready.path, ready.every = "/readyz", readyzInterval
+	return &ready
+}
+
 // Run sends requests. After ctx has ended it waits for requests in flight, up to their timeout, to
 // record each outcome.
 func (h *HTTPS) Run(ctx context.Context, to *record.Recorder, ready func()) error {
+	return often(ctx, h.every, to, ready, h.request)
+}
+
+// often makes a request at an interval, whatever happened to earlier ones, until ctx ends.
+func often(ctx context.Context, every time.Duration, to *record.Recorder, ready func(), request func(start record.Time) record.Request) error {
 	ready()
 	var g errgroup.Group
 	g.SetLimit(maxInFlight)
-	ticker := time.NewTicker(record.RequestInterval)
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		start := record.Now()
-		if !g.TryGo(func() error { to.Request(h.request(start)); return nil }) {
+		if !g.TryGo(func() error { to.Request(request(start)); return nil }) {
 			to.Request(record.Request{Start: start, End: start, Err: "not tried: too many in flight"})
 		}
 		select {
@@ -116,7 +134,7 @@ func (h *HTTPS) connect(ctx context.Context) (*tls.Conn, error) {
 
 // ask sends a request with headers over a connection.
 func (h *HTTPS) ask(conn *tls.Conn, headers string) error {
-	req := "GET /version HTTP/1.1\r\nHost: " + h.target.String() + "\r\n" + headers + "\r\n"
+	req := "GET " + h.path + " HTTP/1.1\r\nHost: " + h.target.String() + "\r\n" + headers + "\r\n"
 	if _, err := io.WriteString(conn, req); err != nil {
 		return fmt.Errorf("send request: %w", err)
 	}
