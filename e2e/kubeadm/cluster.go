@@ -74,6 +74,11 @@ func WithOne(ctx context.Context, do func(*Cluster) error) error {
 	return with(ctx, lab.Beside, size{nodes: 1}, do)
 }
 
+// WithWorker is With for a cluster of one node, which a worker may join.
+func WithWorker(ctx context.Context, do func(*Cluster) error) error {
+	return with(ctx, lab.Exclusive, size{nodes: 1, worker: true}, do)
+}
+
 // WithJoined is With for a cluster without a worker, of which all nodes have joined.
 func WithJoined(ctx context.Context, do func(*Cluster) error) error {
 	return with(ctx, lab.Exclusive, size{nodes: 3}, func(c *Cluster) error {

@@ -45,6 +45,7 @@
  * named     by a vipd: holder and annotation agree
  * released  nobody, with the mark of an orderly release
  * vacant    nobody, without it: blanked, or created empty
+ * unheld    created empty, and known to be the first version that the store ever had
  * edited    somebody's name, and an annotation that speaks of another: foreign
  *           to every node
  * noteless  with NAMESAKES, where all nodes have one name: that name, and no
@@ -54,7 +55,10 @@
  * it is the newest. So a view is fresh or not, and a write that is tied to a
  * version that has been overtaken is dropped: a conflict is all it comes to.
  */
-mtype:record = { absent, vacant, released, named, edited, noteless }
+mtype:record = { absent, vacant, unheld, released, named, edited, noteless }
+#ifdef FIRST
+bit written; /* the store has had a version */
+#endif
 #if defined(NO_DELETE) || defined(RESTORED)
 mtype:record lease = vacant;
 #else
@@ -186,6 +190,9 @@ inline commit(what, who, lasts) {
 		fi
 	}
 	k = 0;
+#ifdef FIRST
+	written = 1;
+#endif
 	lease = what; holder = who; wait = lasts
 }
 
@@ -218,7 +225,7 @@ inline commit(what, who, lasts) {
 #else
 #define WAIT wait
 #endif
-#define CLAIMABLE (lease == released || OWN(me) || (lease == vacant || FOREIGN(me)) && n.age >= WAIT)
+#define CLAIMABLE (lease == released || lease == unheld || OWN(me) || (lease == vacant || FOREIGN(me)) && n.age >= WAIT)
 
 /* Elector.expire. */
 #ifdef EXPIRE_LATE
@@ -694,6 +701,15 @@ active proctype world() {
 	:: d_step { lease != absent -> printf("the Lease is deleted\n"); commit(absent, 0, 0) }
 	/* By any node that saw none, however long ago: Elector.draft for opSeed. */
 	:: d_step { lease == absent -> printf("an empty Lease is created\n"); commit(vacant, 0, L0) }
+#ifdef FIRST
+	/* The same, and the node sees that the store had no version before: KubeStore.First. */
+#ifdef BEGINNING_INVENTED
+#define NEW true
+#else
+#define NEW (!written)
+#endif
+	:: d_step { lease == absent && NEW -> printf("the first version is created\n"); commit(unheld, 0, L0) }
+#endif
 #if L1 != L0 && !defined(ADAPTIVE) || defined(SEED_SHORT)
 	:: d_step { lease == absent -> printf("an empty Lease is created, for %d ticks\n", L1); commit(vacant, 0, L1) }
 #endif

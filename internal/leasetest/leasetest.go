@@ -32,7 +32,20 @@ type Server struct {
 	watchers map[*watcher]bool
 	history  []*coordinationv1.Lease
 	times    []time.Time // of history
+	// compacted tells that the history is not delivered from its beginning any more.
+	compacted bool
 }
+
+// Compact forgets the history: a watch from the beginning gets the answer that the version is too
+// old, as after a compaction of etcd, or from an API server that has started since.
+func (s *Server) Compact() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.compacted = true
+}
+
+// beginning is the resourceVersion before the first write, as of etcd.
+const beginning = "1"
 
 // History returns all committed versions, nil for a deletion.
 func (s *Server) History() []*coordinationv1.Lease {
@@ -161,7 +174,7 @@ func (c leaseClient) Create(ctx context.Context, l *coordinationv1.Lease, _ meta
 		if c.Server.lease != nil {
 			return nil, apierrors.NewAlreadyExists(leases, l.Name)
 		}
-		l.UID = types.UID("uid-" + strconv.Itoa(c.Server.version+1))
+		l.UID = types.UID("uid-" + strconv.Itoa(max(c.Server.version, 1)+1))
 		return c.Server.commit(l), nil
 	})
 }
@@ -193,7 +206,7 @@ func (c *Client) onWallClock(l *coordinationv1.Lease) *coordinationv1.Lease {
 
 // commit stores a new version. The caller holds the lock.
 func (s *Server) commit(l *coordinationv1.Lease) *coordinationv1.Lease {
-	s.version++
+	s.version = max(s.version, 1) + 1
 	if l != nil {
 		l.ResourceVersion = strconv.Itoa(s.version)
 	}
@@ -237,7 +250,7 @@ func (s *Server) Edit(change func(*coordinationv1.Lease)) {
 func (s *Server) Put(l *coordinationv1.Lease, rv int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.version = rv - 1
+	s.version, s.compacted = rv-1, true
 	s.commit(l.DeepCopy())
 }
 
@@ -246,6 +259,7 @@ func (s *Server) Put(l *coordinationv1.Lease, rv int) {
 func (s *Server) Restore(old *coordinationv1.Lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.compacted = true
 	s.publish(old.DeepCopy())
 }
 
@@ -256,7 +270,7 @@ func (s *Server) Delete() {
 	s.commit(nil)
 }
 
-func (c leaseClient) Watch(ctx context.Context, _ metav1.ListOptions) (watch.Interface, error) {
+func (c leaseClient) Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 	f := c.drawFault("watch")
 	if f.Refuse != nil {
 		return nil, f.Refuse
@@ -271,11 +285,23 @@ func (c leaseClient) Watch(ctx context.Context, _ metav1.ListOptions) (watch.Int
 	if s.watchers == nil {
 		s.watchers = make(map[*watcher]bool)
 	}
+	switch {
+	case opts.ResourceVersion != beginning:
+		s.begin(w, f.Lag != nil)
+	case s.compacted:
+		w.send(watch.Event{Type: watch.Error, Object: &tooOld}, time.Now())
+	default:
+		for i, at := range s.times {
+			w.send(s.event(i), at)
+		}
+	}
 	s.watchers[w] = true
-	s.begin(w, f.Lag != nil)
 	go w.run(ctx)
 	return w, nil
 }
+
+// tooOld is the answer to a watch whose first events are not known any more.
+var tooOld = apierrors.NewResourceExpired("too old resource version").ErrStatus
 
 // begin sends the newest version to a new watch; from a cache, the version of its lag ago, and then
 // the later ones.

@@ -37,6 +37,7 @@ var accidentKinds = []struct {
 	{"shortened", 1, (*cluster).shortened},
 	{"stolen", 2, (*cluster).stolen},
 	{"deleted", 2, (*cluster).deleted},
+	{"forgotten", 2, (*cluster).forgotten},
 	{"restored", 2, (*cluster).restored},
 	{"muted", 3, (*cluster).muted},
 	{"clock set", 3, (*cluster).clockSet},
@@ -273,6 +274,28 @@ func (c *cluster) deletedAnyway(*node) bool {
 	c.server.Delete()
 	c.resets[len(c.server.History())] = true
 	return true
+}
+
+// forgotten deletes the Lease under a holder that cannot write, and lets the store or the API servers
+// forget the history in three of four cases. All other nodes are new: none of them ever observed the
+// holder.
+func (c *cluster) forgotten(n *node) bool {
+	if !c.rules.kills || !c.deleted(n) {
+		return false
+	}
+	if c.rng.IntN(4) > 0 {
+		c.note("store: history compacted")
+		c.server.Compact()
+	}
+	holders, _ := c.holders()
+	for _, n := range c.nodes {
+		if slices.Contains(holders, n) {
+			c.degrades(n, cut, c.most)
+		} else if n.crash() {
+			c.after(c.upTo(100*time.Millisecond), func() { c.revive(n) })
+		}
+	}
+	return len(holders) > 0
 }
 
 // restored restores an older version after an outage of the store that is longer than any lease,

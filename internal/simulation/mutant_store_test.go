@@ -134,6 +134,31 @@ func ownDuration(p *process, s *dependencies) {
 	}}
 }
 
+// beginningInvented takes a history whose beginning is lost for one in which nothing happened before.
+func beginningInvented(_ *process, s *dependencies) {
+	s.store = inventing{s.store, func(first bool, err error) (bool, error) {
+		if apierrors.IsResourceExpired(err) {
+			return true, nil
+		}
+		return first, err
+	}}
+}
+
+// alwaysFirst does not read the history.
+func alwaysFirst(_ *process, s *dependencies) {
+	s.store = inventing{s.store, func(bool, error) (bool, error) { return true, nil }}
+}
+
+// inventing changes what the elector reads of the history.
+type inventing struct {
+	election.Store
+	change func(first bool, err error) (bool, error)
+}
+
+func (i inventing) First(ctx context.Context, l *coordinationv1.Lease) (bool, error) {
+	return i.change(i.Store.First(ctx, l))
+}
+
 func annotate(l *coordinationv1.Lease, n leaseNote) {
 	b, err := json.Marshal(n)
 	if err != nil {

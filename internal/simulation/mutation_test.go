@@ -46,6 +46,8 @@ var mutations = []mutation{
 	{"candidate waits for its own duration, not for the record's", twoAnswer, changing, ownDuration},
 	{"blanked Lease claimed at once", twoAnswer, often((*cluster).blanked), blankIsFree},
 	{"deleted Lease claimed at once", twoAnswer, often((*cluster).deleted), blankIsFree},
+	{"history believed after a compaction", twoAnswer, often((*cluster).forgotten), beginningInvented},
+	{"Lease without a holder believed to be the first version", twoAnswer, often((*cluster).forgotten), alwaysFirst},
 	{"blanked Lease ends the holding", needless, ordinary, blankIsFree},
 	{"decision by the wall clock", twoAnswer, ordinary, wallClockBelieved},
 	{"claim without a higher term", staleTerm, ordinary, termStays},

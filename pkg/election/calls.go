@@ -61,8 +61,12 @@ func (e *Elector) start(ctx context.Context, o op) {
 	e.inFlight = &inFlight{op: o, timing: t, reason: reason, due: e.due(), why: e.why(),
 		claim: Claim{Replaced: e.view.verdict.String(), Seen: e.view.at, Free: e.view.from, Reported: e.view.verdict == released && e.view.record.note.Reported}, cancel: cancel}
 	base, write := e.view.lease, e.draft(o)
-	if o == opHold {
+	switch o {
+	case opHold:
 		e.shorten(e.inFlight)
+	case opFirst:
+		e.asked = base
+	default:
 	}
 	go func() { e.results <- e.call(ctx, o, t.Hold(), base, write) }()
 }
@@ -155,6 +159,8 @@ func (e *Elector) why() string {
 		return "own lease taken up again"
 	case rebooted:
 		return "own lease from before a reboot"
+	case unheld:
+		return "nobody has ever held the lease"
 	case absent, vacant:
 		return "nobody holds the lease"
 	default:
@@ -165,18 +171,23 @@ func (e *Elector) why() string {
 // call runs in its own goroutine and touches none of Run's fields.
 func (e *Elector) call(ctx context.Context, o op, hold time.Duration, base *lease, w draft) result {
 	r := result{op: o}
-	if o == opRead || o == opConfirm {
+	switch o {
+	case opRead, opConfirm:
 		r.sent = e.now()
 		r.lease, r.err = e.opts.Store.Get(ctx)
 		return r
-	}
-	if o == opHold {
+	case opFirst:
+		r.lease = base
+		r.first, r.err = e.opts.Store.First(ctx, base)
+		return r
+	case opHold:
 		// The kernel's timer starts before the send time is taken, so the timer ends no later than
 		// the lease.
 		if r.ticket, r.err = e.opts.Arm(hold); r.err != nil {
 			r.err = fmt.Errorf("%w: %w", errUnarmed, r.err)
 			return r
 		}
+	default:
 	}
 	r.sent = e.now()
 	r.lease, r.err = e.opts.Store.Write(ctx, base, w.record, w.annotations)
@@ -188,6 +199,11 @@ func (e *Elector) handleResult(r result) {
 	e.inFlight.cancel()
 	f := e.inFlight
 	e.inFlight = nil
+	if r.op == opFirst {
+		e.completedAt = e.now()
+		e.handleFirst(r)
+		return
+	}
 	e.measure(r, f)
 	w, sent := e.outcome(r, f)
 	switch {
@@ -251,6 +267,18 @@ func (e *Elector) handleRead(r result) {
 	}
 }
 
+// handleFirst handles the answer to the question whether a version is the first one that the store
+// ever had. No other answer than yes changes anything: the candidate waits as for any Lease without
+// a holder, which may have been blanked, or deleted and created again, while its holder goes on.
+func (e *Elector) handleFirst(r result) {
+	if r.err == nil && r.first {
+		e.view.isFirst(r.lease)
+		return
+	}
+	e.log.Info("lease may have been held before", zap.Error(r.err), zap.String("consequence", "the first claim waits for one lease duration"),
+		zap.Duration("wait", e.view.from.Sub(e.view.at)))
+}
+
 // outcome returns the outcome of a claim or a renewal that was sent. What was left of the lease has
 // to be computed before the result is handled.
 func (e *Elector) outcome(r result, f *inFlight) (w Write, sent bool) {
@@ -287,8 +315,11 @@ func (e *Elector) handleWrite(r result, f *inFlight) {
 		e.log.Info("lease released", zap.Int("term", parse(r.lease).term))
 		e.endRelease(nil)
 		return
-	case r.op == opCreate, e.release != nil:
-		return // an empty Lease is claimed like any other; a Lease to be released is not held
+	case r.op == opCreate:
+		e.log.Info("lease created")
+		return // an empty Lease is claimed like any other
+	case e.release != nil:
+		return // a Lease to be released is not held
 	}
 	until := r.sent.Add(f.timing.Hold())
 	if until <= e.now() {

@@ -56,7 +56,7 @@ type Status struct {
 type Claim struct {
 	// Replaced is the kind of record that the claim replaced: "released", "foreign", "mine", "rebooted"
 	// (this node's, of an earlier boot), "namesake" (this node's name, written by another machine),
-	// "vacant" (without a holder) or "absent".
+	// "vacant" (without a holder), "unheld" (without a holder, and never with one) or "absent".
 	Replaced string
 	// Seen is when that record was first observed, Free from when on the record could be claimed.
 	Seen, Free boottime.Instant
@@ -130,6 +130,7 @@ type Elector struct {
 	length      length
 	readAt      boottime.Instant // last answer to a read
 	mustRead    bool             // read before any other call
+	asked       *lease           // the version whose history was asked for last
 	confirm     bool             // ask the store whether this node still holds the Lease
 	answer      string           // to a request to move, for the next write
 	failures    int              // calls in a row without a useful answer
@@ -174,6 +175,7 @@ const (
 	opRead
 	opConfirm // a read between two renewals that delays neither
 	opCreate  // create an empty Lease where there is none
+	opFirst   // ask whether the observed version is the first one that the store ever had
 	opHold    // claim or renew
 	opRelease
 )
@@ -189,6 +191,7 @@ type result struct {
 	sent   boottime.Instant
 	ticket uint64
 	lease  *coordinationv1.Lease
+	first  bool // to opFirst: lease is the first version
 	err    error
 }
 
@@ -369,6 +372,8 @@ func (e *Elector) plan(now boottime.Instant) (op, boottime.Instant) {
 		return opConfirm, e.retryAt
 	case e.status.Held:
 		return opHold, e.renewAt()
+	case e.candidate.Eligible && e.view.mayBeFirst() && !same(e.asked, e.view.lease):
+		return opFirst, e.retryAt
 	}
 	// A stalled watch looks like a silent holder: read.
 	stale := max(e.view.at, e.readAt).Add(t.Lease * 2 / 3)
@@ -459,7 +464,7 @@ func (e *Elector) warnNamesake() {
 func (e *Elector) stillMine(term int) bool {
 	v := &e.view
 	switch v.verdict {
-	case mine, rebooted, vacant, absent:
+	case mine, rebooted, vacant, unheld, absent:
 		return true
 	case foreign:
 		// This node's name, with the annotation gone, or with the annotation as written and another

@@ -146,6 +146,7 @@ type verdict uint8
 const (
 	absent   verdict = iota // there is no Lease
 	vacant                  // no holder, and no mark of an orderly release
+	unheld                  // vacant, and the first version that the store ever had of this Lease
 	released                // no holder, and the mark: free at once
 	mine                    // this machine, this boot
 	rebooted                // this machine before its reboot
@@ -154,7 +155,7 @@ const (
 )
 
 func (v verdict) String() string {
-	return [...]string{"absent", "vacant", "released", "mine", "rebooted", "namesake", "foreign"}[v]
+	return [...]string{"absent", "vacant", "unheld", "released", "mine", "rebooted", "namesake", "foreign"}[v]
 }
 
 func (r record) verdict(self Self) verdict {

@@ -28,6 +28,9 @@ type Store interface {
 	// is not the newest version any more, nothing is written, and the error is a Conflict,
 	// AlreadyExists or NotFound of k8s.io/apimachinery/pkg/api/errors.
 	Write(ctx context.Context, base *coordinationv1.Lease, rec resourcelock.LeaderElectionRecord, annotations map[string]string) (*coordinationv1.Lease, error)
+	// First tells whether l is the first version that the store ever had of this Lease. An error
+	// means that it is not known.
+	First(ctx context.Context, l *coordinationv1.Lease) (bool, error)
 	// Watch delivers the present version and each later one, nil for a deletion. Watch returns when
 	// the stream or ctx ends.
 	Watch(ctx context.Context, deliver func(*coordinationv1.Lease)) error

@@ -24,6 +24,7 @@ type view struct {
 	lease     *coordinationv1.Lease // nil: absent
 	newest    *coordinationv1.Lease // the last version observed, even if the Lease is deleted
 	recreated bool                  // deleted and created again, and without a holder since
+	first     bool                  // the store never had an earlier version, see Store.First
 	record    record
 	verdict   verdict
 	at        boottime.Instant // when this version was first observed
@@ -54,7 +55,7 @@ func (v *view) observe(l *coordinationv1.Lease, now boottime.Instant) bool {
 	if v.known && same(v.lease, l) {
 		return false
 	}
-	v.known, v.lease, v.at = true, l, now
+	v.known, v.lease, v.at, v.first = true, l, now, false
 	v.record = parse(l)
 	v.verdict = absent
 	if l != nil {
@@ -107,7 +108,27 @@ func (v *view) judge() verdict {
 	if slices.Contains(v.macs, v.record.note.MAC) {
 		self.MAC = v.record.note.MAC
 	}
-	return v.record.verdict(self)
+	verdict := v.record.verdict(self)
+	if verdict == vacant && v.first {
+		return unheld
+	}
+	return verdict
+}
+
+// mayBeFirst tells whether the observed version may be the first one that the store ever had: it
+// names no holder, and this node never observed one. Whoever creates a Lease without having observed
+// a holder writes the term 0.
+func (v *view) mayBeFirst() bool { return v.lease != nil && v.verdict == vacant && v.term == 0 }
+
+// isFirst records that l is the first version that the store ever had. The fact holds for that
+// version only: the next one may be a blanked record of a holder.
+func (v *view) isFirst(l *coordinationv1.Lease) {
+	if !v.mayBeFirst() || !same(v.lease, l) {
+		return
+	}
+	v.first = true
+	v.verdict = v.judge()
+	v.from = v.claimable()
 }
 
 // same tells whether a and b are the same version. The resourceVersion alone does not suffice: etcd
@@ -128,7 +149,7 @@ func same(a, b *coordinationv1.Lease) bool {
 // from the record before.
 func (v *view) claimable() boottime.Instant {
 	switch v.verdict {
-	case mine, rebooted:
+	case mine, rebooted, unheld:
 		return v.at
 	case released:
 		return v.at.Add(v.releaseDelay())
