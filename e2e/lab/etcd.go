@@ -66,6 +66,15 @@ func (n *Node) askForEtcdLead(ctx context.Context) error {
 	return nil
 }
 
+// CompactEtcd removes the history of the store, as an API server does every five minutes.
+func (n *Node) CompactEtcd(ctx context.Context) error {
+	var answer struct{ Header struct{ Revision string } }
+	if err := n.callEtcd(ctx, "kv/range", map[string]any{"key": []byte("/"), "count_only": true}, &answer); err != nil {
+		return err
+	}
+	return n.callEtcd(ctx, "kv/compaction", map[string]any{"revision": answer.Header.Revision, "physical": true}, &struct{}{})
+}
+
 // callEtcd calls a method of the node's member.
 func (n *Node) callEtcd(ctx context.Context, method string, in, out any) error {
 	return n.Host.callEtcd(ctx, n.PKI(), method, in, out)

@@ -106,7 +106,7 @@ func (r *reporter) taken(n vip.Report) {
 
 // causes maps the verdict on the claimed record to the label `cause` of a metric.
 var causes = map[string]string{
-	"absent": "vacant", "vacant": "vacant", "released": "released", "mine": "restarted",
+	"absent": "vacant", "vacant": "vacant", "unheld": "vacant", "released": "released", "mine": "restarted",
 	"rebooted": "rebooted", "namesake": "expired", "foreign": "expired",
 }
 
@@ -115,7 +115,7 @@ func lastSeen(c election.Claim) string {
 	switch c.Replaced {
 	case "released":
 		return "release seen"
-	case "absent", "vacant":
+	case "absent", "vacant", "unheld":
 		return "seen without a holder"
 	case "mine", "rebooted":
 		return "own lease found"

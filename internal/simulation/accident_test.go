@@ -291,7 +291,7 @@ func (c *cluster) forgotten(n *node) bool {
 	for _, n := range c.nodes {
 		if slices.Contains(holders, n) {
 			c.degrades(n, cut, c.most)
-		} else if n.crash() {
+		} else if !n.spared() && n.crash() {
 			c.after(c.upTo(100*time.Millisecond), func() { c.revive(n) })
 		}
 	}

@@ -3,8 +3,6 @@ package lone
 import (
 	"context"
 	"net"
-	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +11,6 @@ import (
 	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/packet"
 
-	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
@@ -142,21 +139,10 @@ var fabrics = []struct {
 	}, says: answers, rival: true},
 }
 
-// leases is how long a rival delays the claim: the longest possible lease.
-const leases = 3 * time.Second
-
-// TestFirstClaimBesideProxyARP: a machine that answers ARP for every address delays the claim by the
-// second of the inquiry, and vipd says once what it is. A machine that has the VIP delays the claim
-// by a lease, whatever else answers.
-func TestFirstClaimBesideProxyARP(t *testing.T) {
-	bin, err := lab.Build(t.Context(), lab.BuildOptions{Progress: os.Stderr})
-	must(t, err)
-	release, err := lab.Exclusive(t.Context()) // measures times
-	must(t, err)
-	defer release()
-	l, err := lab.Start(t.Context(), lab.Options{Binaries: bin, Nodes: 1, VIP: netip.MustParseAddr("192.168.35.110")}) // not the default VIP
-	must(t, err)
-	defer func() { must(t, l.Close()) }()
+// besideProxyARP: a machine that answers ARP for every address delays the claim by the second of the
+// inquiry, and vipd says once what it is. A machine that has the VIP delays the claim by a lease,
+// whatever else answers.
+func besideProxyARP(t *testing.T, l *lab.Lab) {
 	claim(t, l) // leaves a Lease that was released
 	for _, f := range fabrics {
 		t.Run(f.name, func(t *testing.T) {
@@ -203,23 +189,4 @@ func askAlways(t *testing.T, l *lab.Lab) {
 			}
 		}
 	}()
-}
-
-// claim starts vipd while the Lease is free, stops it once the VIP is on the node, and returns the
-// time until then and the log.
-func claim(t *testing.T, l *lab.Lab) (took time.Duration, log string) {
-	t.Helper()
-	n := l.Nodes[0]
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	before, _ := os.ReadFile(n.Vipd.Log()) // none before the first start
-	began := record.Now()
-	must(t, n.StartVipd("--max-lease-duration", leases.String()))
-	must(t, wait.Until(ctx, 10*time.Millisecond, func() (bool, error) { return n.Has(l.VIP) }))
-	took = record.Now().Sub(began)
-	_, err := n.Vipd.Stop(10 * time.Second)
-	must(t, err)
-	after, err := os.ReadFile(n.Vipd.Log())
-	must(t, err)
-	return took, string(after[len(before):])
 }
