@@ -155,6 +155,18 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	})
 }
 
+// IsReady tells whether the node's own API server answers within a second that it is ready.
+func (n *Node) IsReady(ctx context.Context) (bool, error) {
+	client, err := n.httpClient()
+	if err != nil {
+		return false, err
+	}
+	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return getOK(ctx, client, fmt.Sprintf("https://127.0.0.1:%d/readyz", Port)) == nil, nil
+}
+
 // RestartAPIServer kills the node's API server if it runs, starts it with the flags in extra in
 // addition to the lab's, and waits until it is ready. APIServer.Start uses the same flags from then
 // on.

@@ -23,6 +23,9 @@ const (
 	adminLife = 10 * time.Minute
 	// keepRetry is the pause after an error.
 	keepRetry = time.Second
+	// allowRetry is the pause while the kubeconfig has no access to the Lease: clients of a new cluster
+	// wait for the VIP, and the VIP waits for the RBAC.
+	allowRetry = 250 * time.Millisecond
 	// keepLook is the interval between two checks of the kubeconfig: the file may be removed, and
 	// the CA may be replaced.
 	keepLook = time.Minute
@@ -70,14 +73,15 @@ func (k *Keeper) Run(ctx context.Context) error {
 	for {
 		pause := keepLook
 		err := k.renew()
-		if err == nil && !allowed {
-			allowed, err = k.allow(ctx)
-			if !allowed {
-				pause = keepRetry
+		switch {
+		case err != nil:
+			pause = keepRetry
+		case !allowed:
+			if allowed, err = k.allow(ctx); !allowed {
+				pause = allowRetry
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			pause = keepRetry
 			if text := err.Error(); text != logged {
 				k.Log.Warn("credentials not ready, retrying", zap.Error(err))
 				logged = text

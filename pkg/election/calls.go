@@ -16,6 +16,9 @@ const (
 	// retryDelay is the pause after the first failed call; the pause doubles with each further
 	// failure, up to the renew interval.
 	retryDelay = 100 * time.Millisecond
+	// eagerDelay is the longest pause before the Lease was read for the first time: clients of a new
+	// cluster wait for the VIP, and a single server refuses until the RBAC is applied.
+	eagerDelay = 200 * time.Millisecond
 	// rereadDelay is the pause after a read that may be older than the known version.
 	rereadDelay = 10 * time.Millisecond
 	// inFlightGrace is how long a release waits for a renewal in flight. Cancelling the renewal
@@ -374,7 +377,11 @@ func (e *Elector) handleWriteError(r result) {
 
 // backoff returns the pause after one more failure than the given number.
 func (e *Elector) backoff(failures int) time.Duration {
-	return min(retryDelay<<min(failures, 6), e.opts.Timing.Renew)
+	longest := e.opts.Timing.Renew
+	if !e.view.known {
+		longest = min(longest, eagerDelay)
+	}
+	return min(retryDelay<<min(failures, 6), longest)
 }
 
 // failed records a call without a useful answer.
