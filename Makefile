@@ -74,7 +74,7 @@ test: deps-all ## what CI runs: style, units, model, lab; ends with a table of m
 
 .PHONY: nightly
 nightly: deps-all ## what takes longer: all searches, faults, mutations and scenarios; hours (root)
-	@hack/test model-all simulation chaos chaos-kubelet undone test-recovery test-kubernetes test-capi test-capi-loop
+	@hack/test model-all simulation chaos chaos-kubelet undone test-recovery test-lone test-kubernetes test-capi test-capi-loop
 
 .PHONY: deps
 deps: ## install the missing packages that the tests need besides Go
@@ -121,6 +121,10 @@ test-measures: bin/gotest ## only the part of test-lab that measures times (root
 .PHONY: test-recovery
 test-recovery: deps-test-recovery ## a control plane that is lost, repaired or rebuilt, watched over minutes; seven minutes (root)
 	hack/lab build && cd e2e && go test -v -count=1 -timeout 40m ./suites/recovery -all
+
+.PHONY: test-lone
+test-lone: deps-test-lone ## a control plane of one node whose processors and disk are busy for three minutes; part of nightly (root)
+	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/lone -run TestUnderLoad -load 3m
 
 .PHONY: test-kubeadm
 test-kubeadm: deps-test-kubeadm ## kubeadm init and join with vipd as a static pod, and all faults of that pod; K8S=1.36 for another version (root)
