@@ -278,8 +278,7 @@ func (e *Elector) handleFirst(r result) {
 		e.view.isFirst(r.lease)
 		return
 	}
-	e.log.Info("lease may have been held before", zap.Error(r.err), zap.String("consequence", "the first claim waits for one lease duration"),
-		zap.Duration("wait", e.view.from.Sub(e.view.at)))
+	e.log.Info("lease may have been held before", zap.Error(r.err), zap.String("consequence", "the first claim waits for one lease duration"))
 }
 
 // outcome returns the outcome of a claim or a renewal that was sent. What was left of the lease has

@@ -100,22 +100,19 @@ func (r *readyz) String() string {
 // watch asks every 100 ms until ctx ends.
 func (r *readyz) watch(ctx context.Context, n *lab.Node) error {
 	last := record.Now()
-	err := wait.Until(ctx, 100*time.Millisecond, func() (bool, error) {
+	for wait.For(ctx, 100*time.Millisecond) == nil {
 		ok, err := n.IsReady(ctx)
-		if err != nil || ctx.Err() != nil {
-			return true, err
+		if err != nil {
+			return err
 		}
-		if !ok {
+		switch now := record.Now(); {
+		case ok:
+			r.good++
+			r.longest, last = max(r.longest, now.Sub(last)), now
+		case ctx.Err() == nil:
 			r.bad++
-			return false, nil
+			r.longest = max(r.longest, now.Sub(last))
 		}
-		now := record.Now()
-		r.good++
-		r.longest, last = max(r.longest, now.Sub(last)), now
-		return false, nil
-	})
-	if ctx.Err() != nil {
-		return nil
 	}
-	return err
+	return nil
 }
