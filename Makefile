@@ -124,7 +124,7 @@ test-recovery: deps-test-recovery ## a control plane that is lost, repaired or r
 
 .PHONY: test-lone
 test-lone: deps-test-lone ## a control plane of one node whose processors and disk are busy for three minutes; part of nightly (root)
-	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/lone -run TestUnderLoad -load 3m
+	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/lone -run TestBusyForMinutes -load 3m
 
 .PHONY: test-kubeadm
 test-kubeadm: deps-test-kubeadm ## kubeadm init and join with vipd as a static pod, and all faults of that pod; K8S=1.36 for another version (root)

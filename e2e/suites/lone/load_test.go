@@ -19,11 +19,11 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-var flagLoad = flag.Duration("load", 0, "for how long TestUnderLoad loads the only node (make nightly)")
+var flagLoad = flag.Duration("load", 0, "for how long TestBusyForMinutes loads the only node (make nightly)")
 
-// TestUnderLoad: while the processors and the disk of the only control-plane node are busy for
+// TestBusyForMinutes: while the processors and the disk of the only control-plane node are busy for
 // minutes, the VIP never leaves the node, and never falls silent.
-func TestUnderLoad(t *testing.T) {
+func TestBusyForMinutes(t *testing.T) {
 	if *flagLoad == 0 {
 		t.Skip("takes minutes: make nightly")
 	}
