@@ -138,12 +138,16 @@ func (ns *NS) Down(name string) {
 	}
 }
 
-// AddAddr adds an address such as 192.168.35.11/24 to a link, without a lifetime.
+// AddAddr adds an address such as 192.168.35.11/24 to a link, without a lifetime. An IPv6 address can
+// be used at once: nobody else has it.
 func (ns *NS) AddAddr(name, prefix string) {
 	ns.t.Helper()
 	a, err := netlink.ParseAddr(prefix)
 	if err != nil {
 		ns.t.Fatal(err)
+	}
+	if a.IP.To4() == nil {
+		a.Flags = unix.IFA_F_NODAD
 	}
 	if err := ns.Links.AddrAdd(ns.Link(name), a); err != nil {
 		ns.t.Fatalf("add %s to %s: %v", prefix, name, err)
@@ -185,8 +189,11 @@ func (ns *NS) Frames(name string, etherType int) *packet.Conn {
 	return c
 }
 
-// EtherTypeARP is the EtherType of ARP frames.
-const EtherTypeARP = unix.ETH_P_ARP
+// The EtherTypes of ARP and IPv6 frames.
+const (
+	EtherTypeARP  = unix.ETH_P_ARP
+	EtherTypeIPv6 = unix.ETH_P_IPV6
+)
 
 // onOwnThread runs f on a new thread that ends with f, so that f cannot leave other goroutines in
 // another namespace.
@@ -202,7 +209,7 @@ func onOwnThread(f func() error) error {
 // SetNeighbour adds a neighbour entry for addr with mac, as after a recent exchange.
 func (ns *NS) SetNeighbour(name string, addr netip.Addr, mac net.HardwareAddr) {
 	ns.t.Helper()
-	n := &netlink.Neigh{LinkIndex: ns.Link(name).Attrs().Index, Family: netlink.FAMILY_V4,
+	n := &netlink.Neigh{LinkIndex: ns.Link(name).Attrs().Index, Family: family(addr),
 		State: netlink.NUD_REACHABLE, IP: addr.AsSlice(), HardwareAddr: mac}
 	if err := ns.Links.NeighSet(n); err != nil {
 		ns.t.Fatalf("set neighbour %s: %v", addr, err)
@@ -212,7 +219,7 @@ func (ns *NS) SetNeighbour(name string, addr netip.Addr, mac net.HardwareAddr) {
 // Neighbour returns the MAC of the neighbour entry for addr, nil for none.
 func (ns *NS) Neighbour(name string, addr netip.Addr) net.HardwareAddr {
 	ns.t.Helper()
-	list, err := ns.Links.NeighList(ns.Link(name).Attrs().Index, netlink.FAMILY_V4)
+	list, err := ns.Links.NeighList(ns.Link(name).Attrs().Index, family(addr))
 	if err != nil {
 		ns.t.Fatalf("list neighbours: %v", err)
 	}
@@ -222,4 +229,11 @@ func (ns *NS) Neighbour(name string, addr netip.Addr) net.HardwareAddr {
 		}
 	}
 	return nil
+}
+
+func family(addr netip.Addr) int {
+	if addr.Is4() {
+		return netlink.FAMILY_V4
+	}
+	return netlink.FAMILY_V6
 }

@@ -22,6 +22,9 @@ type Target struct {
 	Index     int
 	MAC       net.HardwareAddr
 	Addresses []netip.Addr
+	// Own is an address of this host on the interface, from which a question is sent. Not every
+	// protocol needs one.
+	Own netip.Addr
 }
 
 // Options configures an Announcer.
@@ -190,7 +193,7 @@ func (a *Announcer) probe(t Target) error {
 		return fmt.Errorf("bound the time of a probe: %w", err)
 	}
 	for _, addr := range t.Addresses {
-		f, err := a.opts.Protocol.Question(addr, t.MAC)
+		f, err := a.opts.Protocol.Question(t, addr)
 		if err != nil {
 			return err
 		}

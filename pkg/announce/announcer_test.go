@@ -39,7 +39,7 @@ func (p text) Announcements(addr netip.Addr, mac net.HardwareAddr) ([][]byte, er
 	return [][]byte{[]byte(addr.String() + " is at " + mac.String()), []byte(addr.String() + " is still at " + mac.String())}, nil
 }
 
-func (p text) Question(addr netip.Addr, _ net.HardwareAddr) ([]byte, error) {
+func (p text) Question(_ Target, addr netip.Addr) ([]byte, error) {
 	return []byte("who has " + addr.String()), nil
 }
 

@@ -12,8 +12,8 @@ type Protocol interface {
 	Open(index int) (Conn, error)
 	// Announcements returns what announces addr at mac, in the order in which it is sent.
 	Announcements(addr netip.Addr, mac net.HardwareAddr) ([][]byte, error)
-	// Question returns what asks who has addr, from a machine with mac, and claims nothing.
-	Question(addr netip.Addr, mac net.HardwareAddr) ([]byte, error)
+	// Question returns what asks who has addr, from the machine of the target, and claims nothing.
+	Question(t Target, addr netip.Addr) ([]byte, error)
 	// Listen opens a socket that reads the frames on an interface in which machines may claim the
 	// addresses. Frames that this host sends are not read.
 	Listen(index int, addresses []netip.Addr) (ReadConn, error)

@@ -40,8 +40,8 @@ func (Protocol) Announcements(addr netip.Addr, mac net.HardwareAddr) ([][]byte, 
 }
 
 // Question returns a probe for addr.
-func (Protocol) Question(addr netip.Addr, mac net.HardwareAddr) ([]byte, error) {
-	return probe(addr, mac)
+func (Protocol) Question(t announce.Target, addr netip.Addr) ([]byte, error) {
+	return probe(addr, t.MAC)
 }
 
 // Listen opens a socket that reads ARP frames whose sender has one of the addresses.
