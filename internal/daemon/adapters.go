@@ -2,9 +2,7 @@ package daemon
 
 import (
 	"context"
-	"net"
 
-	"github.com/vipd-io/vipd/pkg/announce"
 	"github.com/vipd-io/vipd/pkg/election"
 	"github.com/vipd-io/vipd/pkg/vip"
 )
@@ -30,35 +28,3 @@ func (e elector) GiveBack(ctx context.Context, a vip.GiveBack) error {
 }
 
 func (e elector) Refuse(ctx context.Context, why string) { e.Answer(ctx, why) }
-
-// announcer announces a group of addresses.
-type announcer struct {
-	*announce.Announcer
-	inquiry *inquiry
-}
-
-func (a announcer) Announce(p vip.Places) {
-	if t, ok := target(p); ok {
-		a.Announcer.Announce(t)
-	}
-}
-
-func (a announcer) Probe(p vip.Places) {
-	if t, ok := target(p); ok {
-		a.Announcer.Probe(t)
-	}
-}
-
-func (a announcer) Inquire(p vip.Places) { a.inquiry.start(p) }
-
-// target returns what to announce. All places are on one link, see network.Look. ok is false for a
-// link without a MAC, which is not usable.
-func target(p vip.Places) (t announce.Target, ok bool) {
-	l := p.First()
-	mac, err := net.ParseMAC(l.MAC)
-	t = announce.Target{Index: l.Index, MAC: mac}
-	for _, at := range p {
-		t.Addresses = append(t.Addresses, at.Addr)
-	}
-	return t, err == nil
-}

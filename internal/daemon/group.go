@@ -10,7 +10,6 @@ import (
 	"github.com/vipd-io/vipd/internal/reach"
 	"github.com/vipd-io/vipd/internal/status"
 	"github.com/vipd-io/vipd/pkg/announce"
-	"github.com/vipd-io/vipd/pkg/arp"
 	"github.com/vipd-io/vipd/pkg/boottime"
 	"github.com/vipd-io/vipd/pkg/election"
 	"github.com/vipd-io/vipd/pkg/kubeapi"
@@ -18,8 +17,8 @@ import (
 )
 
 // group is a set of addresses that one node holds together or not at all: the Lease that grants
-// them, the Manager that adds and removes them, the fence in the kernel, and the announcer and
-// listener of ARP.
+// them, the Manager that adds and removes them, the fence in the kernel, and what announces them and
+// hears the claims of others.
 type group struct {
 	node      *node
 	log       *zap.Logger
@@ -29,9 +28,7 @@ type group struct {
 	alarm     *boottime.Alarm
 	elector   *election.Elector
 	manager   *vip.Manager
-	announcer *announce.Announcer
-	listener  *announce.Listener
-	inquiry   *inquiry
+	announces *announcing
 	events    *kubeapi.Events
 	prober    *reach.Prober // nil for none
 	unreached *unreached
@@ -53,9 +50,10 @@ func newGroup(n *node, s GroupSpec, network *network, fence fence, board *status
 	longest := max(n.timing.Lease, most)
 	g := &group{node: n, log: log, network: network, fence: fence, alarm: alarm, server: netip.AddrPortFrom(s.Addresses[0], c.Port).String(),
 		report: &reporter{node: c.Node, board: board, metrics: n.report.metrics}}
-	g.announcer = announce.NewAnnouncer(announce.Options{Protocol: arp.Protocol{}, Holds: func() bool { return g.manager.Holds() }, RepeatFor: longest, Observe: as[announce.Event](g.observe), Log: log.Named("arp")})
-	g.listener = announce.NewListener(announce.ListenerOptions{Protocol: arp.Protocol{}, Addresses: s.Addresses, Observe: as[announce.Event](g.observe), Log: log.Named("arp")})
-	g.inquiry = newInquiry(n.local.observer.Snapshot, c.Port, func(proxy bool) { g.manager.Inquired(proxy) }, log.Named("arp"))
+	g.announces = newAnnouncing(announcingOptions{
+		addresses: s.Addresses, holds: func() bool { return g.manager.Holds() }, repeatFor: longest, observe: as[announce.Event](g.observe),
+		inquiry: newInquiry(n.local.observer.Snapshot, c.Port, func(proxy bool) { g.manager.Inquired(proxy) }, log.Named("arp")), snapshot: n.local.observer.Snapshot, log: log,
+	})
 	store := &election.KubeStore{API: n.api, Namespace: s.Namespace, Name: s.Lease, Establish: n.timing.Attempt}
 	g.events = n.api.Events(kubeapi.EventOptions{Namespace: s.Namespace, Lease: s.Lease, UID: store.UID, Node: c.Node})
 	g.report.say = g.events.Record
@@ -69,12 +67,12 @@ func newGroup(n *node, s GroupSpec, network *network, fence fence, board *status
 		Log:     log.Named("election"),
 	})
 	g.manager = vip.New(vip.Options{
-		Node: c.Node, Longest: longest, Network: network, Fence: fence, Announcer: announcer{g.announcer, g.inquiry}, Election: elector{g.elector, as[vip.Campaign](g.observe)},
+		Node: c.Node, Longest: longest, Network: network, Fence: fence, Announcer: g.announces, Election: elector{g.elector, as[vip.Campaign](g.observe)},
 		Observe: as[vip.Report](g.observe), Slack: fence.slack(), Alarm: alarm.Set, Log: log.Named("vip"),
 	})
 	g.unreached = &unreached{node: c.Node, serverOf: n.servers.serverOf, ready: n.api.Readyz, write: store.ReportUnreached, wrote: g.manager.Unreached,
 		sameWay: network.sameWay, lastFailed: func() boottime.Instant { return 0 }, log: log.Named("reach"), now: boottime.Now, due: make(chan struct{}, 1)}
-	network.nudge, network.listen = g.manager.Changed, g.listener.Watch
+	network.nudge, network.listen = g.manager.Changed, g.announces.watch
 	if c.ProbeInterval > 0 {
 		g.prober = reach.New(reach.Options{Ask: g.ask, Every: c.ProbeInterval, Idle: g.manager.Holds, Expected: g.report.heldByAnother, Observe: as[reach.Outage](g.observe)})
 		g.unreached.lastFailed = g.prober.Failed
@@ -99,9 +97,9 @@ func (g *group) probe() {
 
 // parts returns what has to run until the Manager has ended.
 func (g *group) parts() []func(context.Context) error {
-	out := []func(context.Context) error{g.elector.Run, g.announcer.Run, g.listener.Run, g.inquiry.run, g.events.Run,
+	out := append(g.announces.parts(), g.elector.Run, g.events.Run,
 		func(ctx context.Context) error { return g.alarm.Run(ctx, g.manager.Wake) },
-		func(ctx context.Context) error { return g.fence.watch(ctx, g.log.Named("fence"), g.manager.Changed) }}
+		func(ctx context.Context) error { return g.fence.watch(ctx, g.log.Named("fence"), g.manager.Changed) })
 	if g.prober != nil {
 		out = append(out, g.prober.Run, g.unreached.run)
 	}

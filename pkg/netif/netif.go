@@ -309,11 +309,14 @@ func (h *Handle) Put(s *Snapshot, at Place, valid time.Duration) error {
 }
 
 // toNetlink describes an address of vipd's to the kernel. Without a prefix route, the kernel never
-// chooses the address as the source for its subnet.
+// chooses the address as the source for its subnet. IPv6 also chooses a source by the address alone,
+// and takes one that is deprecated last (RFC 6724 section 5, rule 3). The kernel does not look for
+// duplicates: it would delete an address with a lifetime that another holder still answers for
+// (net/ipv6/addrconf.c, addrconf_dad_stop).
 func toNetlink(index int, addr netip.Addr, valid time.Duration) *netlink.Addr {
 	seconds := max(1, int((valid+time.Second-1)/time.Second))
 	bits := addr.BitLen()
-	return &netlink.Addr{
+	a := &netlink.Addr{
 		IPNet:       &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, bits)},
 		LinkIndex:   index,
 		Flags:       unix.IFA_F_NOPREFIXROUTE,
@@ -321,6 +324,11 @@ func toNetlink(index int, addr netip.Addr, valid time.Duration) *netlink.Addr {
 		PreferedLft: seconds,
 		Protocol:    Protocol,
 	}
+	if addr.Is6() {
+		a.Flags |= unix.IFA_F_NODAD
+		a.PreferedLft = 0
+	}
+	return a
 }
 
 // Remove removes vipd's copies of an address from all interfaces, and confirms that they are gone.

@@ -34,9 +34,12 @@ type Retired struct {
 // this is the case now. Put undoes Divert, and so does the kernel when the interface goes down and
 // up. The error is ErrShared if the address also has another owner on this node: on the same
 // interface, the route is theirs as well and stays; on another interface, theirs still takes
-// packets here.
+// packets here. For an IPv6 address the error is ErrNotDiverted.
 func (h *Handle) Divert(s *Snapshot, at Place) error {
 	addr, present := at.Addr, s.Presence(at)
+	if addr.Is6() {
+		return fmt.Errorf("divert %s: %w", addr, ErrNotDiverted)
+	}
 	ours := slices.DeleteFunc(present.Ours, func(a Address) bool {
 		_, foreign := present.foreign(a.Index)
 		return foreign
@@ -88,6 +91,10 @@ func (h *Handle) Retire(s *Snapshot, at Place) (Retired, error) {
 	n, err := h.DestroySockets(at.Addr)
 	return Retired{Connections: n, Err: err}, h.Remove(s, at)
 }
+
+// ErrNotDiverted means that the kernel answers solicitations for an address as long as it has the
+// address, whatever its routes are (net/ipv6/ndisc.c, ndisc_recv_ns).
+var ErrNotDiverted = errors.New("an IPv6 address is not diverted by its route")
 
 // ErrShared means that routes and connections stay, because the address has another owner on this
 // node.
