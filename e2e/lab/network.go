@@ -201,7 +201,7 @@ func (h *Host) onAddress(op func(*netlink.Handle, netlink.Link, *netlink.Addr) e
 	})
 }
 
-// Addresses returns the IPv4 addresses on eth0.
+// Addresses returns the addresses on eth0, without link-local ones.
 func (h *Host) Addresses() ([]netip.Addr, error) {
 	var found []netip.Addr
 	err := withHandle(h.NS, func(in *netlink.Handle) error {
@@ -209,10 +209,11 @@ func (h *Host) Addresses() ([]netip.Addr, error) {
 		if err != nil {
 			return err
 		}
-		list, err := in.AddrList(link, unix.AF_INET)
+		list, err := in.AddrList(link, netlink.FAMILY_ALL)
 		for _, a := range list {
-			ip, _ := netip.AddrFromSlice(a.IP.To4())
-			found = append(found, ip)
+			if ip, _ := netip.AddrFromSlice(a.IP); !ip.IsLinkLocalUnicast() {
+				found = append(found, ip.Unmap())
+			}
 		}
 		return err
 	})

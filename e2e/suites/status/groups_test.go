@@ -14,7 +14,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// groups are two groups beside the VIP of the lab, in one process on each node.
+// groups are groups beside the VIP of the lab, in one process on each node.
 type groups struct {
 	t         *testing.T
 	binary    string
@@ -29,7 +29,7 @@ var (
 
 const movingLease, stayingLease = "group-moving", "group-staying"
 
-func startGroups(t *testing.T) *groups {
+func startGroups(t *testing.T, specs ...string) *groups {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "manygroups")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-C", "../../..", "-trimpath", "-buildvcs=false", "-o", binary, "./internal/daemon/manygroups").CombinedOutput()
@@ -38,7 +38,7 @@ func startGroups(t *testing.T) *groups {
 	}
 	g := &groups{t: t, binary: binary, processes: make(map[*lab.Node]*lab.Process)}
 	for _, n := range shared.Nodes {
-		g.processes[n] = g.start(n, "groups", moving.String()+"="+movingLease, staying.String()+"="+stayingLease)
+		g.processes[n] = g.start(n, "groups", specs...)
 	}
 	return g
 }
@@ -99,7 +99,7 @@ func (g *groups) holders(of netip.Addr) (have []*lab.Node) {
 // moves does not affect another group, a process that is killed loses all of its groups, and a
 // process that ends leaves nothing behind.
 func TestGroups(t *testing.T) {
-	g := startGroups(t)
+	g := startGroups(t, moving.String()+"="+movingLease, staying.String()+"="+stayingLease)
 	first, stays := g.holder(moving, nil), g.holder(staying, nil)
 	asked := other(first)
 	_, err := asked.Run(t.Context(), asked.VipdBinary(), "move", "--kubeconfig", asked.Kubeconfig(), "--lease-name", movingLease, "--to", asked.Name)

@@ -1,7 +1,7 @@
 // Manygroups is `vipd run` for several groups of addresses, each with a Lease of its own.
 // The flags of vipd cannot ask for that yet. The test of it is in e2e/suites/status.
 //
-//	manygroups NODE KUBECONFIG ADDRESS=LEASE ...
+//	manygroups NODE KUBECONFIG ADDRESS[,ADDRESS...]=LEASE ...
 package main
 
 import (
@@ -29,12 +29,16 @@ func main() {
 func run(node, kubeconfig string, groups []string) error {
 	var specs []daemon.GroupSpec
 	for _, g := range groups {
-		address, lease, _ := strings.Cut(g, "=")
-		a, err := netip.ParseAddr(address)
-		if err != nil {
-			return err
+		addresses, lease, _ := strings.Cut(g, "=")
+		spec := daemon.GroupSpec{Namespace: "kube-system", Lease: lease}
+		for address := range strings.SplitSeq(addresses, ",") {
+			a, err := netip.ParseAddr(address)
+			if err != nil {
+				return err
+			}
+			spec.Addresses = append(spec.Addresses, a)
 		}
-		specs = append(specs, daemon.GroupSpec{Addresses: []netip.Addr{a}, Namespace: "kube-system", Lease: lease})
+		specs = append(specs, spec)
 	}
 	c, err := config.Parse(config.Values{"address": {specs[0].Addresses[0].String()}, "node-name": {node}, "kubeconfig": {kubeconfig}, "status-address": {":2113"}})
 	if err != nil {
