@@ -180,7 +180,7 @@ var mutations = []mutation{
 		name: "the VIP is not defended against another machine",
 		edits: []edit{{"pkg/vip/rival.go", "return s, []Action{Defend{MAC: r.MAC}}", "return s, nil"},
 			// A new holder announces itself each second anyway, for as long as the longest lease.
-			{"internal/daemon/group.go", "RepeatFor: longest,", "RepeatFor: n.timing.Lease,"}},
+			{"internal/daemon/group.go", "repeatFor: longest,", "repeatFor: n.timing.Lease,"}},
 		fault: "conflict", rule: analyse.Reachable,
 	},
 	{
