@@ -12,7 +12,7 @@ import (
 )
 
 func main() {
-	// The first signal ends vipd in order, the second one at once.
+	// The first signal ends vipd in order. A later one has its default action, unless the command takes it.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	os.Exit(cli.Execute(ctx, os.Args[1:], os.Stdout, os.Stderr))

@@ -48,7 +48,9 @@ also work, so that vipd's image can replace the image of kube-vip.`,
 		for _, w := range warnings {
 			log.Warn("kube-vip setting has no effect", zap.String("setting", w))
 		}
-		return daemon.Run(cmd.Context(), c, log)
+		again, release := nextSignal(cmd.Context())
+		defer release()
+		return daemon.Run(cmd.Context(), daemon.Ends{Now: again}, c, log)
 	}
 	return cmd
 }

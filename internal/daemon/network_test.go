@@ -148,6 +148,7 @@ func (noCollaborators) Campaign(context.Context, vip.Campaign)       {}
 func (noCollaborators) GiveBack(context.Context, vip.GiveBack) error { return nil }
 func (noCollaborators) Confirm(context.Context)                      {}
 func (noCollaborators) Refuse(context.Context, string)               {}
+func (noCollaborators) Offer(context.Context)                        {}
 
 // countedFence reports each renewal.
 type countedFence struct {

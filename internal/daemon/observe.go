@@ -65,6 +65,8 @@ func (g *group) observe(event any) {
 		g.manager.MoveTo(e.To)
 	case election.Unreached:
 		g.manager.Unreached(e.By)
+	case election.Accepted:
+		g.manager.Accepted(e.By)
 	case vip.Campaign:
 		g.candidacy.campaignChanged(e)
 		g.report.campaignChanged(e)

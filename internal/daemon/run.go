@@ -17,18 +17,18 @@ import (
 	"github.com/vipd-io/vipd/pkg/vip"
 )
 
-// Run runs the group of the control plane until ctx ends, see RunGroups.
-func Run(ctx context.Context, c config.Config, log *zap.Logger) error {
-	return RunGroups(ctx, c, []GroupSpec{controlPlane(c)}, log)
+// Run runs the group of the control plane, see RunGroups.
+func Run(ctx context.Context, ends Ends, c config.Config, log *zap.Logger) error {
+	return RunGroups(ctx, ends, c, []GroupSpec{controlPlane(c)}, log)
 }
 
 // RunGroups runs at least one group with the rest of the configuration, until ctx ends or a part
 // fails. The error is a config.UsageError for a configuration that cannot work. The parts end in
 // this order:
 //
-//	signal -> the Manager of each group withdraws, confirms, gives back -> all other parts
-//	end -> the fences are removed
-func RunGroups(ctx context.Context, c config.Config, groups []GroupSpec, log *zap.Logger) (err error) {
+//	signal -> the Manager of each group waits for the next holder (see Ends), withdraws, confirms,
+//	gives back -> all other parts end -> the fences are removed
+func RunGroups(ctx context.Context, ends Ends, c config.Config, groups []GroupSpec, log *zap.Logger) (err error) {
 	if err := checkGroups(groups); err != nil {
 		return config.UsageError{Err: err}
 	}
@@ -78,22 +78,13 @@ func RunGroups(ctx context.Context, c config.Config, groups []GroupSpec, log *za
 		return err
 	}
 	defer n.close()
-	if err = n.run(ctx); withdrawn(err) {
+	if err = n.run(ctx, ends); withdrawn(err) {
 		err = errors.Join(err, removeFences(fences))
 	}
 	if err == nil {
 		log.Info("stopped")
 	}
 	return err
-}
-
-// run runs until ctx ends or a part fails.
-func (n *node) run(ctx context.Context) error {
-	var managers []func(context.Context) error
-	for _, g := range n.groups {
-		managers = append(managers, g.manager.Run)
-	}
-	return inOrder(ctx, n.parts(), managers)
 }
 
 // inOrder runs all functions. The managers end when ctx ends, or when any function fails. The

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"time"
 )
 
 // Pod configures the static pod. All values are strings and are written unchanged, so that
@@ -47,6 +48,9 @@ const (
 	LockDir = "/run/vipd"
 )
 
+// GracePeriod is how long kubelet waits for the pod to end.
+const GracePeriod = 10 * time.Second
+
 //go:embed pod.yaml.tmpl
 var podText string
 
@@ -71,7 +75,7 @@ func (p Pod) data() map[string]any {
 	return map[string]any{
 		"Name": cmp.Or(p.Name, "vipd"), "Image": p.Image, "Address": p.Address, "Env": p.environment(), "Probe": p.probe(),
 		"Own": len(p.Kubeconfigs) == 0, "Mounts": p.mounts(), "PKI": cmp.Or(p.PKI, p.distribution().PKI), "DefaultPKI": DefaultPKI,
-		"Manifests": p.distribution().Manifests, "State": StateDir, "Locks": LockDir,
+		"Manifests": p.distribution().Manifests, "State": StateDir, "Locks": LockDir, "GracePeriod": int(GracePeriod / time.Second),
 	}
 }
 

@@ -42,7 +42,7 @@ const (
 // expected returns the events that have to occur in a run of ordinary scenarios.
 func expected() []string {
 	all := []string{byRelease, byExpiry, byBlank, "paused at a call", "kernel call fails", "kernel call hangs", "request late", "answer late", "answer lost", "request refused",
-		"one request hangs", "watch is behind", "candidates appear while the holder cannot write"}
+		"one request hangs", "watch is behind", "candidates appear while the holder cannot write", "restarted everywhere"}
 	for _, k := range accidentKinds {
 		all = append(all, k.name)
 	}

@@ -38,6 +38,7 @@ const (
 	drawLength
 	drawEvent
 	drawMutation
+	drawEnd
 )
 
 // Further random numbers for the same name at the same time.

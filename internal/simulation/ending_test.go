@@ -65,7 +65,7 @@ func (c *cluster) end() {
 		c.nodes[i].stop()
 		c.until(c.upTo(150 * time.Millisecond))
 	}
-	c.until(2 * time.Second)
+	c.until(waitForNext + 2*time.Second)
 	for _, n := range c.nodes {
 		for _, p := range n.all {
 			if !p.ended() {

@@ -172,6 +172,15 @@ func clockStandsStill(p *process, s *dependencies) {
 	}
 }
 
+// pledgeForgotten ends a process although it accepted what the holder offers.
+func pledgeForgotten(_ *process, s *dependencies) {
+	notify := s.notify
+	s.notify = func(stand election.Status) {
+		stand.Pledged = false
+		notify(stand)
+	}
+}
+
 // skipRemove reports the address as removed.
 type skipRemove struct{ vip.Network }
 

@@ -57,6 +57,8 @@ var mutations = []mutation{
 	{"Lease never released", leftBehind, ordinary, func(_ *process, s *dependencies) { s.election = neverReleasing{s.election} }},
 	{"release without a timeout", slowExit, often((*cluster).cutOff), func(_ *process, s *dependencies) { s.election = unboundedRelease{s.election} }},
 	{"Lease read only once", stranded, ordinary, func(_ *process, s *dependencies) { s.store = &once{Store: s.store} }},
+	{"ends without the next holder", dark, ordinary, func(p *process, s *dependencies) { s.end = func() { p.stop() } }},
+	{"acceptance not kept", dark, ordinary, pledgeForgotten},
 	{"announces without asking for permission", staleFrame, ordinary, func(_ *process, s *dependencies) { s.mine = func() bool { return true } }},
 }
 

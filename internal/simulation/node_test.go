@@ -108,8 +108,11 @@ func (n *node) crash() bool {
 	return true
 }
 
-// stop terminates the process, and checks what it left.
-func (n *node) stop() bool {
+// stop terminates the process, with one signal or with two, and checks what it left.
+func (n *node) stop() bool { return n.terminate(n.oneIn(2, drawEnd)) }
+
+// terminate sends the signals that RunGroups of internal/daemon takes.
+func (n *node) terminate(twice bool) bool {
 	p := n.running()
 	if p == nil {
 		return false
@@ -117,16 +120,22 @@ func (n *node) stop() bool {
 	n.mu.Lock()
 	n.asking = true
 	n.mu.Unlock()
-	n.c.note("%s: told to end", n.name)
+	n.c.note("%s: told to end, twice: %t", n.name, twice)
 	ran, before := p.steady()
 	asked, hangs, hung := n.c.now(), p.hangs.Load(), p.hanging.Load() > 0
-	p.stop()
+	within := exitWithin
+	p.tell()
+	if twice {
+		p.stop()
+	} else {
+		within += waitForNext
+		time.AfterFunc(waitForNext, p.stop)
+	}
 	go func() {
 		<-p.done
 		took := n.c.now() - asked
 		n.c.note("%s: ended after %s: %v", n.name, took, p.err)
 		runs, pauses := p.steady()
-		within := exitWithin
 		if hung || p.hangs.Load() > hangs {
 			within += hungExit
 		}
@@ -139,6 +148,9 @@ func (n *node) stop() bool {
 	}()
 	return true
 }
+
+// waitForNext is that of internal/daemon.
+const waitForNext = 8 * time.Second
 
 // exitWithin is the promise of docs/guarantees.md, without external delays.
 const exitWithin = time.Second

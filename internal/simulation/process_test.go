@@ -30,7 +30,8 @@ type process struct {
 	hangs     atomic.Int32         // all calls that ever hung
 	alarm     *time.Timer          // of the Manager
 	alone     atomic.Pointer[bool] // nil while not known
-	stop      context.CancelFunc   // requests the end
+	tell      func()               // requests the end, see vip.Manager.End
+	stop      context.CancelFunc   // requests the end at once
 	end       context.CancelFunc   // ends the parts that the Manager needs for its end
 	done      chan struct{}        // closed when everything has ended
 	err       error                // of the Manager, valid after done

@@ -27,6 +27,9 @@ func (c *cluster) scenario() {
 	c.heal()
 	if c.settle() && !c.rules.lifetime {
 		c.quiet() // a lifetime alone does not prevent needless moves
+		if c.rng.IntN(2) == 0 && c.settle() {
+			c.restartEverywhere()
+		}
 	}
 	c.end()
 }

@@ -28,13 +28,14 @@ const (
 	slowExit     kind = "exits too slowly"                                 // G9
 	stranded     kind = "no node answers"                                  // G15
 	needless     kind = "moves without a reason"                           // G5, G6, G14
+	dark         kind = "is away while all processes restart"              // G26
 	touched      kind = "removes foreign state"                            // G10
 	staleFrame   kind = "announces without the right to"                   // docs/architecture.md
 	staleTerm    kind = "claims without a higher term"                     // docs/architecture.md
 	staleRefresh kind = "adds or refreshes the address after the deadline" // docs/guarantees.md
 )
 
-var kinds = []kind{twoAnswer, lateEnd, lateSend, earlyRelease, overwritten, ignored, leftBehind, slowExit, stranded, needless, touched, staleFrame, staleTerm, staleRefresh}
+var kinds = []kind{twoAnswer, lateEnd, lateSend, earlyRelease, overwritten, ignored, leftBehind, slowExit, stranded, needless, dark, touched, staleFrame, staleTerm, staleRefresh}
 
 // wrong is an instance of a broken promise.
 type wrong struct {

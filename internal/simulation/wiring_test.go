@@ -24,6 +24,7 @@ type dependencies struct {
 	network  vip.Network
 	election vip.Election
 	mine     func() bool // checked before each announcement
+	end      func()      // tells the Manager to end
 }
 
 // newProcess wires the parts as newGroup of internal/daemon does.
@@ -36,12 +37,12 @@ func (n *node) newProcess(t election.Timing) *process {
 		timing: t, mine: func() bool { return p.manager.Holds() },
 		store: store{p, &election.KubeStore{API: api{p, client}, Namespace: "kube-system", Name: "plndr-cp-lock", Establish: t.Attempt}},
 		clock: p.clock(drawElector), raw: p.raw, now: p.clock(drawManager), alarm: p.setAlarm, notify: func(s election.Status) { p.manager.Granted(toGrant(s)) },
-		fence: n.c.newFence(p), network: network{p}, election: elector{p},
+		fence: n.c.newFence(p), network: network{p}, election: elector{p}, end: func() { p.manager.End() },
 	}
 	if n.c.rules.change != nil {
 		n.c.rules.change(p, &s)
 	}
-	p.fence, p.announcer.mine = s.fence, s.mine
+	p.fence, p.announcer.mine, p.tell = s.fence, s.mine, s.end
 	p.elector = election.New(election.Options{
 		Self: election.Self{Node: n.self, Machine: n.machine(), BootID: n.bootID(), Version: "simulated"}, Timing: s.timing, MaxLease: n.c.most, Alone: p.isAlone, Store: s.store,
 		Arm: s.fence.Arm, Now: s.clock, Raw: s.raw, Log: n.c.log(n.name),
@@ -54,6 +55,8 @@ func (n *node) newProcess(t election.Timing) *process {
 				p.manager.MoveTo(e.To)
 			case election.Unreached:
 				p.manager.Unreached(e.By)
+			case election.Accepted:
+				p.manager.Accepted(e.By)
 			}
 		},
 	})
@@ -114,14 +117,14 @@ func (p *process) setAlarm(at boottime.Instant) error {
 
 // toGrant is that of internal/daemon.
 func toGrant(s election.Status) vip.Grant {
-	return vip.Grant{Held: s.Held, Term: s.Term, Until: s.Until, Ticket: s.Ticket, Holder: s.Holder, Known: s.Known, Why: s.Why, Confirmed: s.Confirmed, Reported: s.Claim.Reported}
+	return vip.Grant{Held: s.Held, Term: s.Term, Until: s.Until, Ticket: s.Ticket, Holder: s.Holder, Known: s.Known, Why: s.Why, Confirmed: s.Confirmed, Reported: s.Claim.Reported, Pledged: s.Pledged}
 }
 
 // elector is internal/daemon's adapter.
 type elector struct{ p *process }
 
 func (e elector) Campaign(ctx context.Context, c vip.Campaign) {
-	e.p.elector.SetCandidate(ctx, election.Candidate{Eligible: c.Eligible, MAC: c.MAC, HoldBack: c.HoldBack, Yield: c.Yield, NotBefore: c.NotBefore})
+	e.p.elector.SetCandidate(ctx, election.Candidate{Eligible: c.Eligible, MAC: c.MAC, HoldBack: c.HoldBack, Yield: c.Yield, NotBefore: c.NotBefore, Ending: c.Ending})
 }
 
 func (e elector) GiveBack(ctx context.Context, a vip.GiveBack) error {
@@ -130,6 +133,7 @@ func (e elector) GiveBack(ctx context.Context, a vip.GiveBack) error {
 
 func (e elector) Confirm(ctx context.Context)            { e.p.elector.Confirm(ctx) }
 func (e elector) Refuse(ctx context.Context, why string) { e.p.elector.Answer(ctx, why) }
+func (e elector) Offer(ctx context.Context)              { e.p.elector.Offer(ctx) }
 
 // network implements vip.Network on the modelled kernel.
 type network struct{ p *process }

@@ -193,6 +193,10 @@ func (e *Elector) call(ctx context.Context, o op, hold time.Duration, base *leas
 	default:
 	}
 	r.sent = e.now()
+	if o == opAccept {
+		r.lease, r.err = e.opts.Store.Annotate(ctx, base, w.annotations)
+		return r
+	}
 	r.lease, r.err = e.opts.Store.Write(ctx, base, w.record, w.annotations)
 	return r
 }
@@ -214,6 +218,8 @@ func (e *Elector) handleResult(r result) {
 		e.log.Debug("lease not confirmed", zap.Error(r.err))
 	case r.op == opRead || r.op == opConfirm:
 		e.handleRead(r)
+	case r.op == opAccept:
+		e.handleAcceptance(r)
 	case r.err == nil:
 		e.failures, e.conflicts = 0, 0
 		e.handleWrite(r, f)
@@ -328,8 +334,11 @@ func (e *Elector) handleWrite(r result, f *inFlight) {
 		e.log.Warn("lease write ignored", zap.Error(errLate))
 		return
 	}
-	e.writtenRV, e.sentAt = r.lease.ResourceVersion, r.sent
+	e.writtenRV, e.sentAt, e.bid.pledge = r.lease.ResourceVersion, r.sent, offer{}
 	e.adoptTiming(f)
+	if e.offering && !parse(r.lease).note.Offered {
+		e.writtenRV = "" // Offer was called while this write was in flight
+	}
 	if e.answer != "" && e.answer != r.lease.Annotations[MoveAnnotation] {
 		e.writtenRV = "" // the answer was set while this write was in flight
 	} else {

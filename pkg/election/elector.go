@@ -50,6 +50,9 @@ type Status struct {
 	Confirmed boottime.Instant
 	// Claim describes the claim that began the holding, if Held.
 	Claim Claim
+	// Pledged: this node accepted, or may have accepted, what the holder offers, and may get the Lease
+	// at any moment.
+	Pledged bool
 }
 
 // Claim describes how a holding began.
@@ -77,6 +80,8 @@ type Candidate struct {
 	Yield time.Duration
 	// NotBefore is the earliest instant of a claim.
 	NotBefore boottime.Instant
+	// Ending: this node is about to end, and accepts no offer.
+	Ending bool
 }
 
 // Options configures an Elector.
@@ -138,6 +143,8 @@ type Elector struct {
 	retryAt     boottime.Instant // no call is sent before
 	unarmed     bool             // the last Arm failed, and the failure was logged
 	namesake    string           // the MAC that was logged last
+	offering    bool             // this node is about to end, see Offer
+	bid         bid
 	inFlight    *inFlight
 	release     *release
 }
@@ -178,6 +185,7 @@ const (
 	opFirst   // ask whether the observed version is the first one that the store ever had
 	opHold    // claim or renew
 	opRelease
+	opAccept // accept the offer of another holder
 )
 
 // watchEvent is a version of the Lease that the watch delivered; nil means deleted.
@@ -377,8 +385,12 @@ func (e *Elector) plan(now boottime.Instant) (op, boottime.Instant) {
 	}
 	// A stalled watch looks like a silent holder: read.
 	stale := max(e.view.at, e.readAt).Add(t.Lease * 2 / 3)
-	if from := e.claimFrom(now); e.view.lease != nil && e.candidate.Eligible && from <= max(now, stale) {
-		return opHold, max(e.retryAt, from)
+	claim := e.claimFrom(now)
+	if from, may := e.acceptFrom(); may && from < claim && from <= max(now, stale) {
+		return opAccept, max(e.retryAt, from)
+	}
+	if e.view.lease != nil && e.candidate.Eligible && claim <= max(now, stale) {
+		return opHold, max(e.retryAt, claim)
 	}
 	return opRead, max(e.retryAt, stale)
 }
@@ -436,7 +448,7 @@ func (e *Elector) observe(l *coordinationv1.Lease) {
 		return
 	}
 	s := e.status
-	s.Known, s.Holder = true, v.holder()
+	s.Known, s.Holder, s.Pledged = true, v.holder(), e.bid.pledge != offer{}
 	e.notify(s)
 	if to := request(l); to != "" && e.status.Held {
 		e.opts.Observe(MoveRequest{To: to})
@@ -444,6 +456,7 @@ func (e *Elector) observe(l *coordinationv1.Lease) {
 	if by := unreachedBy(l, v.self.Node, e.status.Term); by != "" && e.status.Held {
 		e.opts.Observe(Unreached{By: by})
 	}
+	e.observeAcceptance(l)
 }
 
 // warnNamesake logs each MAC that campaigns under this node's name, once.
@@ -499,7 +512,7 @@ func (e *Elector) expire() {
 
 func (e *Elector) lose(why string) {
 	e.log.Info("lease lost", zap.String("reason", why), zap.Int("term", e.status.Term), zap.String("holder", e.view.holder()))
-	e.confirm, e.answer = false, ""
+	e.confirm, e.answer, e.offering = false, "", false
 	e.notify(Status{Known: true, Term: e.view.term, Holder: e.view.holder(), Why: why})
 }
 

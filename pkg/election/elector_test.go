@@ -69,13 +69,14 @@ type node struct {
 	done    chan struct{}
 	err     error // of Run, once done is closed
 
-	asked   []string // the requested moves
-	reports []string // of nodes that do not reach this one
-	writes  map[Outcome][]Write
-	status  Status // the newest
-	quiet   bool   // withdrawn: does not answer, whatever the status
-	arms    int
-	unarm   error
+	asked    []string // the requested moves
+	reports  []string // of nodes that do not reach this one
+	accepted []string // the candidates that accepted an offer
+	writes   map[Outcome][]Write
+	status   Status // the newest
+	quiet    bool   // withdrawn: does not answer, whatever the status
+	arms     int
+	unarm    error
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -136,6 +137,8 @@ func (n *node) observe(e Event) {
 		n.asked = append(n.asked, e.To)
 	case Unreached:
 		n.reports = append(n.reports, e.By)
+	case Accepted:
+		n.accepted = append(n.accepted, e.By)
 	case Write:
 		n.writes[e.Outcome] = append(n.writes[e.Outcome], e)
 	}

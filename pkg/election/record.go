@@ -51,12 +51,14 @@ type note struct {
 	Successor string `json:"successor,omitempty"`
 	// Reported: released because other nodes did not reach the holder.
 	Reported bool `json:"reported,omitempty"`
+	// Offered: the holder is about to end, and goes on until a candidate accepts.
+	Offered bool `json:"offered,omitempty"`
 }
 
 // sameTerm tells whether two notes name the same holder in the same term, whatever the length of
-// the lease.
+// the lease, and whether the lease is offered.
 func (n note) sameTerm(by note) bool {
-	n.Seconds, n.Reason = by.Seconds, by.Reason
+	n.Seconds, n.Reason, n.Offered = by.Seconds, by.Reason, by.Offered
 	return n == by
 }
 

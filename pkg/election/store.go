@@ -31,6 +31,8 @@ type Store interface {
 	// First tells whether l is the first version that the store ever had of this Lease. An error
 	// means that it is not known.
 	First(ctx context.Context, l *coordinationv1.Lease) (bool, error)
+	// Annotate sets annotations of base, and changes nothing else. Otherwise, Annotate is like Write.
+	Annotate(ctx context.Context, base *coordinationv1.Lease, annotations map[string]string) (*coordinationv1.Lease, error)
 	// Watch delivers the present version and each later one, nil for a deletion. Watch returns when
 	// the stream or ctx ends.
 	Watch(ctx context.Context, deliver func(*coordinationv1.Lease)) error
@@ -126,6 +128,15 @@ func (k *KubeStore) Write(ctx context.Context, base *coordinationv1.Lease, rec r
 	}
 	k.note(out)
 	return out, nil
+}
+
+// Annotate writes a copy of base.
+func (k *KubeStore) Annotate(ctx context.Context, base *coordinationv1.Lease, annotations map[string]string) (*coordinationv1.Lease, error) {
+	l := base.DeepCopy()
+	for key, value := range annotations {
+		metav1.SetMetaDataAnnotation(&l.ObjectMeta, key, value)
+	}
+	return k.update(ctx, l)
 }
 
 // pinned makes a LeaseLock write over one known version, with vipd's annotations.
@@ -239,12 +250,15 @@ func (e *Elector) draft(o op) draft {
 	case opCreate:
 		rec.LeaderTransitions, rec.LeaseDurationSeconds = v.term, int(e.emptyLeaseDuration()/time.Second)
 		return draft{record: rec}
+	case opAccept:
+		return draft{annotations: e.accept()}
 	case opHold, opRelease:
 	default:
 		return draft{}
 	}
 	n := e.note(e.termFor())
 	n.Seconds, n.Reason = seconds, e.inFlight.reason
+	n.Offered = o == opHold && e.offering
 	if o == opRelease {
 		n.Released, n.Successor, n.Reported = true, e.release.to.Successor, e.release.to.Reported
 	}
@@ -261,7 +275,7 @@ func (e *Elector) draft(o op) draft {
 	if err != nil {
 		panic("encode annotation: " + err.Error()) // strings and ints
 	}
-	return draft{record: rec, annotations: map[string]string{Annotation: string(b), MoveAnnotation: e.answer, UnreachedAnnotation: ""}}
+	return draft{record: rec, annotations: map[string]string{Annotation: string(b), MoveAnnotation: e.answer, UnreachedAnnotation: "", AcceptedAnnotation: ""}}
 }
 
 // emptyLeaseDuration is how long the candidates wait out an empty Lease that this node creates. A

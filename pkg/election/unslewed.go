@@ -16,6 +16,7 @@ func (e *Elector) observeNow(l *lease) bool {
 		return false
 	}
 	e.view.raw = e.raw() // read after the first clock, so the wait is no shorter
+	e.observeOffer()
 	return true
 }
 

@@ -63,6 +63,8 @@ type Election interface {
 	Confirm(ctx context.Context)
 	// Refuse answers a request to move with the reason why the VIP does not move.
 	Refuse(ctx context.Context, why string)
+	// Offer offers the grant to all candidates. The first acceptance is passed to Manager.Accepted.
+	Offer(ctx context.Context)
 }
 
 // Options configures a Manager.
@@ -124,6 +126,8 @@ type Manager struct {
 	reporting  atomic.Bool                        // this node reported another holder
 	heard      atomic.Pointer[ForeignClaim]       // since the last one was taken, see Claimed
 	inquiry    atomic.Pointer[Inquired]           // newest, nil once taken
+	accepted   atomic.Pointer[Accepted]           // newest, nil once taken
+	ending     atomic.Bool                        // End was called, false once taken
 	cancelWait atomic.Pointer[context.CancelFunc] // ends the wait for a call, nil without a wait
 	look       atomic.Bool                        // read the kernel's state again
 	until      atomic.Int64                       // deadline for Holds
@@ -239,8 +243,8 @@ func (m *Manager) Holds() bool {
 // Turns counts the iterations of Run: after a Wake, a healthy Run makes one more soon.
 func (m *Manager) Turns() uint64 { return m.turns.Load() }
 
-// Run runs until ctx ends, and then withdraws the addresses, confirms that they are gone, and gives
-// the grant back, in this order. The Election must run until Run has returned.
+// Run runs until ctx ends, or after End until another node can take the addresses over. Run then
+// withdraws the addresses, confirms that they are gone, and gives the grant back, in this order. The Election must run until Run has returned.
 func (m *Manager) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -269,6 +273,9 @@ func (m *Manager) Run(ctx context.Context) error {
 		m.turns.Add(1)
 		m.handle(ctx, Tick{}) // the deadline before anything else
 		m.takeInputs(ctx)
+		if m.ending.Swap(false) {
+			m.end(ctx)
+		}
 		if m.look.Swap(false) || m.now().Sub(looked) >= m.state.lookInterval() {
 			m.observe(ctx)
 			looked = m.now()
@@ -341,6 +348,9 @@ func (m *Manager) takeInputs(ctx context.Context) {
 	}
 	if u := m.unreached.Swap(nil); u != nil {
 		m.handle(ctx, *u)
+	}
+	if a := m.accepted.Swap(nil); a != nil {
+		m.handle(ctx, *a)
 	}
 }
 
@@ -430,6 +440,8 @@ func (m *Manager) do(ctx context.Context, a Action) Event {
 		m.log.Warn("move refused", zap.String("reason", a.Why))
 		m.record(Refused, a.Why)
 		m.withElection(ctx, func(ctx context.Context) { m.opts.Election.Refuse(ctx, a.Why) })
+	case Offer:
+		m.withElection(ctx, m.opts.Election.Offer)
 	case Probe:
 		m.opts.Announcer.Probe(a.Places)
 	case Inquire:

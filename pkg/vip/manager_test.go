@@ -276,6 +276,7 @@ func (w *world) Repair() error {
 
 func (w *world) Confirm(context.Context)              { w.call("confirm") }
 func (w *world) Refuse(_ context.Context, why string) { w.call("refuse: %s", why) }
+func (w *world) Offer(context.Context)                { w.call("offer") }
 
 func (w *world) GiveBack(ctx context.Context, a GiveBack) error {
 	w.call("%s", strings.TrimSpace("give back "+a.Successor))
@@ -293,6 +294,9 @@ func manner(c Campaign) string {
 	}
 	if c.Yield > 0 {
 		out += fmt.Sprintf("yielding %s", c.Yield)
+	}
+	if c.Ending {
+		out += "ending"
 	}
 	return out
 }

@@ -150,7 +150,7 @@ func (v Serving) troubles() string {
 
 // campaign returns how this node asks for the next grant.
 func (s State) campaign(now boottime.Instant) Campaign {
-	c := Campaign{Eligible: s.Places.Up() && s.Own == "" && !s.Stopping && now >= s.ServeAt, MAC: s.Places.First().MAC, NotBefore: s.notBefore()}
+	c := Campaign{Eligible: s.Places.Up() && s.Own == "" && !s.Stopping && now >= s.ServeAt, MAC: s.Places.First().MAC, NotBefore: s.notBefore(), Ending: s.Ending}
 	_, c.HoldBack = s.Serving.unwilling()
 	if s.Serving.Yields {
 		c.Yield = yieldDelay

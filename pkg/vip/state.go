@@ -43,6 +43,8 @@ type Grant struct {
 	Confirmed boottime.Instant
 	// Reported: the holder before gave the grant back because of reports.
 	Reported bool
+	// Pledged: this node accepted what another holder offers, and may get the grant at any moment.
+	Pledged bool
 }
 
 // State is the whole input of step beside the event. The zero State is a node that has just
@@ -79,8 +81,9 @@ type State struct {
 	Unfenced bool
 	// Broken describes what a holder has to repair, "" for nothing.
 	Broken string
-	// Stopping: the process is to end. Done: nothing of the process is left on this node.
-	Stopping, Done bool
+	// Ending: the process is to end once another node can take the addresses over. Stopping: the
+	// process is to end now. Done: nothing of the process is left on this node.
+	Ending, Stopping, Done bool
 	// GiveBack: the grant is to be given back once the addresses are gone, to Successor, "" for any
 	// candidate.
 	GiveBack  bool
@@ -171,7 +174,7 @@ type Withdrawn struct {
 // Tick is the passing of time.
 type Tick struct{}
 
-// Stop is the request to end the process.
+// Stop is the request to end the process at once.
 type Stop struct{}
 
 func (Granted) event()      {}
@@ -238,6 +241,8 @@ type Campaign struct {
 	HoldBack, Yield time.Duration
 	// NotBefore is the earliest instant of a claim.
 	NotBefore boottime.Instant
+	// Ending: this node accepts no offer.
+	Ending bool
 }
 
 // Confirm asks the election whether this node still has the grant. The answer is a Granted.

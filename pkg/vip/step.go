@@ -28,7 +28,8 @@ const (
 //   - a grant that is lost or over leads to Withdraw in the same step
 //   - GiveBack only after a Withdrawn without an error, with no Raise in between: the addresses
 //     are gone, or closed off in two independent ways (Withdrawn.Diverted)
-//   - no Raise after Stop
+//   - no Raise after Stop, or after the Withdraw that follows End
+//   - End ends no holding for as long as other nodes are known, before one of them accepts
 func step(s State, now boottime.Instant, e Event) (State, []Action) {
 	switch e := e.(type) {
 	case Granted:
@@ -82,12 +83,11 @@ func step(s State, now boottime.Instant, e Event) (State, []Action) {
 	case Withdrawn:
 		return withdrawn(s, now, e)
 	case Stop:
-		s.Stopping = true
-		if s.Phase == Standby && s.Clean {
-			s.Done = true
-			return s, []Action{s.campaign(now), GiveBack{}}
-		}
-		return handOver(s, "stopping", s.Serving.successor())
+		return stop(s, now)
+	case End:
+		return ended(s, now)
+	case Accepted:
+		return accepted(s, now, e.By)
 	}
 	return reconcile(s, now)
 }
@@ -139,6 +139,8 @@ func reconcileHolding(s State, now boottime.Instant) (State, []Action) {
 		return handOver(s, "the interface cannot serve: "+s.Places.why(), s.Serving.successor())
 	case !s.keeps() && to != "" && now >= s.LeaveAt:
 		return handOver(s, why, to)
+	case s.Ending && !s.worthWaiting(now):
+		return handOver(s, "stopping", s.Serving.successor())
 	case s.Broken != "" && s.Places.Up() && now >= s.RepairAt:
 		return repair(s, now)
 	}
@@ -153,6 +155,8 @@ func reconcileStandby(s State, now boottime.Instant) (State, []Action) {
 		return s, nil
 	case g.Held && now < g.Until && s.Places.Up() && s.Own == "" && now >= s.ServeAt:
 		return serve(s, now)
+	case s.Ending && !g.Pledged && (!g.Held || now >= g.Until):
+		return stop(s, now)
 	case g.Held && now < g.Until && s.Own != "":
 		return handOver(s, "granted, but the VIP is an address of this node itself: "+s.Own, s.Serving.successor())
 	case g.Held && now < g.Until:
@@ -175,12 +179,20 @@ func serve(s State, now boottime.Instant) (State, []Action) {
 		s.LeaveAt = now.Add(stay << min(s.Stays, maxStays))
 		s.Stays++
 	}
-	return s, []Action{Raise{Grant: s.Grant, Places: s.Places}, s.campaign(now)}
+	actions := []Action{Raise{Grant: s.Grant, Places: s.Places}, s.campaign(now)}
+	if s.Ending {
+		actions = append(actions, Offer{})
+	}
+	return s, actions
 }
 
 func withdraw(s State, why string) (State, []Action) {
+	gently := s.GiveBack
+	if s.Ending && !s.Stopping {
+		s.Stopping, s.GiveBack = true, true // at its end, a process releases what may still be its own
+	}
 	s.Phase, s.Cause, s.Broken = Withdrawing, why, ""
-	return s, []Action{Withdraw{Gently: s.GiveBack}}
+	return s, []Action{Withdraw{Gently: gently}}
 }
 
 // keeps tells whether a holder that could hand over keeps the grant: while the VIP is an address of

@@ -33,8 +33,15 @@ func (k *kernel) handle(t *rapid.T, e Event) {
 		if before.Phase == Holding && before.Own != "" && k.state.Own != "" && k.state.GiveBack && !k.state.Stopping {
 			t.Fatalf("hands over what stays here as an address of the node itself: %s", k.state.Cause)
 		}
-		if before.Stopping && !k.state.Stopping {
+		if before.Stopping && !k.state.Stopping || before.Ending && !k.state.Ending {
 			t.Fatal("a wish to end was forgotten")
+		}
+		if k.state.Ending && !k.state.Stopping && k.state.Phase == Withdrawing {
+			t.Fatal("withdraws, and would not end")
+		}
+		_, told := e.(End)
+		if told && before.worthWaiting(k.now) && before.DownSince == 0 && k.state.Phase != Holding {
+			t.Fatalf("ends although it may wait: %s", k.state.Cause)
 		}
 		e = nil
 		for _, a := range actions {
@@ -88,6 +95,10 @@ func (k *kernel) do(t *rapid.T, before State, a Action) Event {
 		if a.Remove {
 			k.present = k.present && k.withdrawErr != nil
 			return Withdrawn{Err: k.withdrawErr}
+		}
+	case Offer:
+		if k.state.Phase != Holding || !k.state.Ending || k.state.Stopping {
+			t.Fatalf("offers what it does not hold, or does not give: %+v", k.state)
 		}
 	case Defend, Confirm, Refuse:
 		if k.state.Phase != Holding || k.now >= k.state.Grant.Until {
@@ -152,7 +163,7 @@ func TestStepFromAnyHistory(t *testing.T) {
 				k.handle(t, Granted{Grant{Held: true, Known: true, Term: 1, Until: until, Holder: "n1", Why: "lease taken", Confirmed: k.now}})
 			},
 			"lost": func(t *rapid.T) {
-				k.handle(t, Granted{Grant{Known: true, Holder: rapid.SampledFrom([]string{"", "n1", "n2"}).Draw(t, "holder"), Why: "lost"}})
+				k.handle(t, Granted{Grant{Known: true, Holder: rapid.SampledFrom([]string{"", "n1", "n2"}).Draw(t, "holder"), Why: "lost", Pledged: rapid.Bool().Draw(t, "pledged")}})
 			},
 			"looked": func(t *rapid.T) {
 				k.handle(t, Observation{Places: places(t), Present: present(t), Removable: rapid.Bool().Draw(t, "removable"), Marked: k.present,
@@ -202,6 +213,18 @@ func TestStepFromAnyHistory(t *testing.T) {
 			"stop": func(t *rapid.T) {
 				if rapid.IntRange(0, 9).Draw(t, "really") == 0 {
 					k.handle(t, Stop{})
+				}
+			},
+			"end": func(t *rapid.T) {
+				if rapid.IntRange(0, 4).Draw(t, "really") == 0 {
+					k.handle(t, End{})
+				}
+			},
+			"accepted": func(t *rapid.T) {
+				before := k.state
+				k.handle(t, Accepted{By: "n2"})
+				if before.Phase == Holding && !before.Ending && k.state.Phase != Holding && k.now < before.Grant.Until && before.DownSince == 0 && before.Broken == "" {
+					t.Fatalf("hands over what it did not offer: %+v", before)
 				}
 			},
 		})

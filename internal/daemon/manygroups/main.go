@@ -50,5 +50,5 @@ func run(node, kubeconfig string, groups []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
-	return daemon.RunGroups(ctx, c, specs, log)
+	return daemon.RunGroups(ctx, daemon.Ends{}, c, specs, log)
 }

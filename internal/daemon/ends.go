@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"github.com/vipd-io/vipd/internal/manifest"
+)
+
+// Ends says how a process ends after its context has ended: each Manager waits for the next holder, but
+// for no longer than waitForNext, and no longer once Now is closed (docs/adr/0020).
+type Ends struct {
+	// Now is closed to end without the next holder; nil is never closed.
+	Now <-chan struct{}
+}
+
+// waitForNext is how long a holder that is told to end keeps the VIP for the next holder. The rest of
+// the pod's grace period is for the end itself, which takes a second, and two while the kernel hangs.
+const waitForNext = manifest.GracePeriod - 2*time.Second
+
+// run runs until ctx ends or a part fails.
+func (n *node) run(ctx context.Context, ends Ends) error {
+	manage, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var managers []func(context.Context) error
+	for _, g := range n.groups {
+		managers = append(managers, g.manager.Run)
+	}
+	defer context.AfterFunc(ctx, func() {
+		for _, g := range n.groups {
+			g.manager.End()
+		}
+		last := time.NewTimer(waitForNext)
+		defer last.Stop()
+		select {
+		case <-last.C:
+		case <-ends.Now:
+		case <-manage.Done():
+		}
+		stop()
+	})()
+	return inOrder(manage, n.parts(), managers)
+}
