@@ -21,7 +21,7 @@ var regressions = []Fault{
 		inject: func(ctx context.Context, r *run) (record.Time, error) {
 			at := record.Now()
 			for _, n := range r.lab.Nodes {
-				if _, err := n.Vipd.Stop(5 * time.Second); err != nil {
+				if _, err := lab.StopNow(n.Vipd, 5*time.Second); err != nil {
 					return at, err
 				}
 			}

@@ -60,7 +60,7 @@ func boot(ctx context.Context, r *run) error {
 			return err
 		}
 	}
-	if _, err := r.holder.Vipd.Stop(5 * time.Second); err != nil {
+	if _, err := lab.StopNow(r.holder.Vipd, 5*time.Second); err != nil { // nobody is left who could follow
 		return err
 	}
 	if _, err := r.holder.APIServer.Kill(); err != nil {

@@ -24,9 +24,6 @@ const (
 	ranOut     = 4500 * time.Millisecond
 )
 
-// restarted bounds the time in which kubelets end and start all pods of vipd.
-const restarted = 10 * time.Second
-
 // podTimeout bounds the wait for a kubelet to make a pod anew: several syncFrequency.
 const podTimeout = time.Minute
 
@@ -55,9 +52,9 @@ func (c *Cluster) Faults() []failover.Fault {
 		// Kubelet starts it again, which may be in time to go on.
 		c.fault(record.Promise{Name: "containerkilled", Title: "SIGKILL to vipd's container", MayMove: true, Crippled: true, Within: ranOut}, killContainer, nil),
 		c.fault(record.Promise{Name: "manifestedited", Title: "manifest edited in place", Moves: true, Within: handedOver}, editManifest, nil),
-		// As an in-place update of a KubeadmControlPlane's files does at worst: for a moment, no node
-		// runs vipd.
-		c.fault(record.Promise{Name: "manifestseverywhere", Title: "manifest edited in place on all nodes at once", MayMove: true, Within: restarted}, c.editManifests, nil),
+		// As an in-place update of a KubeadmControlPlane's files does at worst: all vipds are told to end
+		// at the same time, and the one with the VIP waits for another one to start.
+		c.fault(record.Promise{Name: "manifestseverywhere", Title: "manifest edited in place on all nodes at once", MayMove: true, Within: handedOver}, c.editManifests, nil),
 		// It removes the etcd member before the pods. While etcd elects a new leader nothing can
 		// be released.
 		c.fault(record.Promise{Name: "reset", Title: "kubeadm reset", Moves: true, Crippled: true, Within: ranOut}, reset, c.joinAgain),

@@ -50,6 +50,17 @@ func Restart(d Daemon, grace time.Duration) error {
 	return d.Start()
 }
 
+// askedAgain is how long after the first SIGTERM StopNow sends the second one: a vipd has noticed the first
+// by then.
+const askedAgain = 300 * time.Millisecond
+
+// StopNow is Stop for a vipd that is not to wait for the next holder: it sends a second SIGTERM.
+func StopNow(vipd Daemon, grace time.Duration) (record.Time, error) {
+	again := time.AfterFunc(askedAgain, func() { _, _ = vipd.Signal(syscall.SIGTERM) }) // it may have ended
+	defer again.Stop()
+	return vipd.Stop(grace)
+}
+
 // A Machine runs the daemons of a node that has a kubelet.
 type Machine interface {
 	// Daemon finds a daemon by the name of its static pod.

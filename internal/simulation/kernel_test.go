@@ -26,6 +26,7 @@ type kernel struct {
 	copies   copies
 	planted  copies // copies that others added; copies is what is left of them
 	tables   tables
+	ended    bool
 	open     *interval // since when the node answers
 	answered []interval
 	grants   []grant
@@ -139,7 +140,7 @@ func (k *kernel) advance(now time.Duration) {
 
 // note begins or ends an interval in which the node answers.
 func (k *kernel) note() {
-	answers := !k.asleep && k.address.here && !k.address.diverted && k.tables.pass(k.at)
+	answers := !k.ended && !k.asleep && k.address.here && !k.address.diverted && k.tables.pass(k.at)
 	switch {
 	case answers && k.open == nil:
 		k.open = &interval{node: k.n.name, from: k.moment}
@@ -338,10 +339,10 @@ func (k *kernel) leftovers() (what []string) {
 	return what
 }
 
-// off ends this boot.
+// off ends this boot. A call that hangs has no effect afterwards.
 func (k *kernel) off() {
 	k.do(func() {
-		k.address, k.tables = address{}, tables{}
+		k.address, k.tables, k.ended = address{}, tables{}, true
 		if k.expiry != nil {
 			k.expiry.Stop()
 		}

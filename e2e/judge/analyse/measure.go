@@ -10,6 +10,9 @@ import (
 type Measures struct {
 	// Unreachable is the longest time in which no new HTTPS connection got an answer from the VIP.
 	Unreachable time.Duration
+	// Unanswered is the longest time in which no node answered a query for the VIP, by ARP or by
+	// accepting a packet.
+	Unanswered time.Duration
 	// Failed counts the requests that failed.
 	Failed int
 	// Answered counts the ARP answers by node, Twice is evidence of two nodes that answered at
@@ -35,6 +38,8 @@ func Measure(e record.Episode) Measures {
 		Unreachable: Outage(h.Requests, e.At, e.End), Twice: Overlap(h.Probes, answers, claims(e)),
 		Answered: Answering(answers, e.At, e.End), StrangerAnswered: strange,
 	}
+	from, to := span(e)
+	m.Unanswered = longestSilence(e, Unobserved(h, from, to)).length
 	for _, q := range h.Requests {
 		if q.Start >= e.At && q.End <= e.End && !q.OK() {
 			m.Failed++

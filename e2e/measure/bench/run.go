@@ -141,7 +141,7 @@ func (b *bench) stopAll(ctx context.Context) error {
 		g.Go(func() error {
 			if n.Vipd.Running() {
 				_, resumed := n.Vipd.Resume() // a stopped process does not handle SIGTERM
-				_, stopped := n.Vipd.Stop(stopGrace)
+				_, stopped := lab.StopNow(n.Vipd, stopGrace)
 				if err := errors.Join(notRunning(resumed), notRunning(stopped)); err != nil {
 					return fmt.Errorf("%s: %w", n.Name, err)
 				}

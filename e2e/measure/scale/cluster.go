@@ -175,7 +175,7 @@ func (c *cluster) stop(machines []*machine) error {
 				continue
 			}
 			g.Go(func() error {
-				_, err := p.Stop(stopGrace)
+				_, err := lab.StopNow(p, stopGrace)
 				return err
 			})
 		}

@@ -147,7 +147,7 @@ func inside(ctx context.Context, n *lab.Node) (files, goroutines int, err error)
 
 // end ends vipd in an orderly way.
 func end(ctx context.Context, n *lab.Node) error {
-	if _, err := n.Vipd.Stop(5 * time.Second); err != nil {
+	if _, err := lab.StopNow(n.Vipd, 5*time.Second); err != nil {
 		return err
 	}
 	state, err := n.Vipd.Wait(ctx)

@@ -62,11 +62,11 @@ func dropIn(n *lab.Node) error {
 // When the holder releases the Lease, another node takes it, and two nodes never answer.
 func TestMixedFleet(t *testing.T) {
 	for _, n := range shared.Nodes {
-		_, err := n.Vipd.Stop(5 * time.Second)
+		_, err := lab.StopNow(n.Vipd, 5*time.Second)
 		must(t, err)
 	}
 	defer func() {
-		_, err := shared.Nodes[2].Vipd.Stop(5 * time.Second)
+		_, err := lab.StopNow(shared.Nodes[2].Vipd, 5*time.Second)
 		must(t, err)
 		must(t, failover.Start(shared))
 	}()
@@ -98,7 +98,7 @@ func passAround(ctx context.Context, t *testing.T) {
 		t.Fatalf("%s took the lease of a vipd that lives", k.node.Name)
 	default:
 	}
-	_, err := vipd.Vipd.Stop(5 * time.Second)
+	_, err := lab.StopNow(vipd.Vipd, 5*time.Second) // a kube-vip accepts nothing
 	must(t, err)
 	first := next(ctx, t, led)
 	must(t, dropIn(vipd))

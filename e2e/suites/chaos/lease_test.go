@@ -77,7 +77,7 @@ func takeTurns(ctx context.Context, le *leaderelection.LeaderElector, led <-chan
 	}
 	// All vipds release the Lease; then client-go's elector can claim it.
 	for _, n := range shared.Nodes {
-		if _, err := n.Vipd.Stop(5 * time.Second); err != nil {
+		if _, err := lab.StopNow(n.Vipd, 5*time.Second); err != nil {
 			return 0, 0, err
 		}
 	}

@@ -159,7 +159,7 @@ var staleLease = Fault{
 	Make: func(ctx context.Context, s *Site) (func(context.Context) error, *lab.Host, []string, error) {
 		n := s.Nodes[0]
 		for _, m := range s.Nodes {
-			if _, err := m.Vipd.Stop(5 * time.Second); err != nil {
+			if _, err := lab.StopNow(m.Vipd, 5*time.Second); err != nil {
 				return nil, nil, nil, err
 			}
 		}

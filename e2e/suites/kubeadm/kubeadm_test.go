@@ -18,7 +18,11 @@ import (
 	"github.com/vipd-io/vipd/e2e/lab"
 )
 
-var flagAll = flag.Bool("all", false, "try the faults, too, that package chaos tries on nodes without a kubelet (make nightly)")
+var (
+	flagAll   = flag.Bool("all", false, "try the faults, too, that package chaos tries on nodes without a kubelet (make nightly)")
+	flagFault = flag.String("fault", "", "the one fault to inject into the complete cluster, for a measurement")
+	flagTimes = flag.Int("times", 1, "how often -fault is injected")
+)
 
 // TestKubeadm creates a cluster and injects one fault after the other. The sysctls are those that
 // kubelet sets.
@@ -81,9 +85,17 @@ func steps(t *testing.T, c *kubeadm.Cluster) []failover.Fault {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(slices.Concat(c.Joins(), c.Faults(), []failover.Fault{off}), func(f failover.Fault) bool {
+	all := slices.DeleteFunc(slices.Concat(c.Joins(), c.Faults(), []failover.Fault{off}), func(f failover.Fault) bool {
 		return slices.Contains(ofChaos, f.Name) && !*flagAll
 	})
+	if *flagFault == "" {
+		return all
+	}
+	i := slices.IndexFunc(all, func(f failover.Fault) bool { return f.Name == *flagFault })
+	if i < 0 {
+		t.Fatalf("-fault %s: there is no such fault", *flagFault)
+	}
+	return slices.Concat(c.Joins(), slices.Repeat(all[i:i+1], *flagTimes))
 }
 
 // testName sends a request to the VIP by its name.
@@ -125,7 +137,8 @@ func testFault(t *testing.T, c *kubeadm.Cluster, f failover.Fault) bool {
 	if len(o.Gaps) > 0 {
 		t.Logf("not observed: %s", analyse.Sum(o.Gaps))
 	}
-	t.Logf("%s: %s to %s, unreachable for %v, %d requests failed", f.Title, o.Holder, o.Next, o.Unreachable.Round(time.Millisecond), o.Failed)
+	t.Logf("%s: %s to %s, unanswered for %v, unreachable for %v, %d requests failed", f.Title, o.Holder, o.Next,
+		o.Unanswered.Round(time.Millisecond), o.Unreachable.Round(time.Millisecond), o.Failed)
 	return true
 }
 

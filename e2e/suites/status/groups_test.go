@@ -140,7 +140,7 @@ func TestGroups(t *testing.T) {
 		t.Errorf("%s took the address back from %s", now.Name, taken.Name)
 	}
 	for n, p := range g.processes {
-		_, err := p.Stop(5 * time.Second)
+		_, err := lab.StopNow(p, 5*time.Second)
 		must(t, err)
 		rules, err := n.Run(t.Context(), "nft", "list", "tables")
 		must(t, err)

@@ -130,7 +130,7 @@ func restore(t *testing.T, l *lab.Lab) {
 	for _, n := range l.Nodes {
 		if n.Vipd.Running() {
 			// A vipd that does not end is killed; that is expected.
-			if _, err := n.Vipd.Stop(3 * time.Second); err != nil {
+			if _, err := lab.StopNow(n.Vipd, 3*time.Second); err != nil {
 				t.Log(err)
 			}
 		}

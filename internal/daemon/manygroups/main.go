@@ -48,7 +48,15 @@ func run(node, kubeconfig string, groups []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
-	defer stop()
-	return daemon.RunGroups(ctx, daemon.Ends{}, c, specs, log)
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	now, signals := make(chan struct{}), make(chan os.Signal, 2)
+	signal.Notify(signals, unix.SIGTERM)
+	go func() {
+		<-signals
+		end()
+		<-signals
+		close(now)
+	}()
+	return daemon.RunGroups(ctx, daemon.Ends{Now: now}, c, specs, log)
 }
