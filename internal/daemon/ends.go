@@ -18,6 +18,22 @@ type Ends struct {
 // the pod's grace period is for the end itself, which takes a second, and two while the kernel hangs.
 const waitForNext = manifest.GracePeriod - 2*time.Second
 
+// after calls end when ctx ends, and stop when there is nothing to wait for any more. Cancel manage, which
+// stop may do, to end what after started.
+func (e Ends) after(ctx, manage context.Context, end, stop func()) {
+	context.AfterFunc(ctx, func() {
+		end()
+		last := time.NewTimer(waitForNext)
+		defer last.Stop()
+		select {
+		case <-last.C:
+		case <-e.Now:
+		case <-manage.Done():
+		}
+		stop()
+	})
+}
+
 // run runs until ctx ends or a part fails.
 func (n *node) run(ctx context.Context, ends Ends) error {
 	manage, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -26,18 +42,10 @@ func (n *node) run(ctx context.Context, ends Ends) error {
 	for _, g := range n.groups {
 		managers = append(managers, g.manager.Run)
 	}
-	defer context.AfterFunc(ctx, func() {
+	ends.after(ctx, manage, func() {
 		for _, g := range n.groups {
 			g.manager.End()
 		}
-		last := time.NewTimer(waitForNext)
-		defer last.Stop()
-		select {
-		case <-last.C:
-		case <-ends.Now:
-		case <-manage.Done():
-		}
-		stop()
-	})()
+	}, stop)
 	return inOrder(manage, n.parts(), managers)
 }

@@ -384,7 +384,7 @@ func (e *Elector) plan(now boottime.Instant) (op, boottime.Instant) {
 		return opFirst, e.retryAt
 	}
 	// A stalled watch looks like a silent holder: read.
-	stale := max(e.view.at, e.readAt).Add(t.Lease * 2 / 3)
+	stale := max(e.view.at, e.readAt).Add(e.staleAfter())
 	claim := e.claimFrom(now)
 	if from, may := e.acceptFrom(); may && from < claim && from <= max(now, stale) {
 		return opAccept, max(e.retryAt, from)

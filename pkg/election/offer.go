@@ -3,6 +3,7 @@ package election
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"go.uber.org/zap"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -112,6 +113,18 @@ func (e *Elector) acceptFrom() (from boottime.Instant, may bool) {
 		from = max(from, b.sent.Add(e.opts.Timing.Renew))
 	}
 	return from, true
+}
+
+// pledgedRead is the time between two reads of a candidate that accepted: the holder answers at once, and
+// while the watch is silent, no node has what the Lease is for.
+const pledgedRead = 50 * time.Millisecond
+
+// staleAfter returns after how long without news a candidate reads the Lease.
+func (e *Elector) staleAfter() time.Duration {
+	if e.bid.pledge != (offer{}) {
+		return pledgedRead
+	}
+	return e.opts.Timing.Lease * 2 / 3
 }
 
 // requested tells whether somebody has asked the holder for anything since the holder's last write.

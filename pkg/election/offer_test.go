@@ -56,6 +56,26 @@ func TestOffer(t *testing.T) {
 	})
 }
 
+// TestSilentWatch: a candidate that accepted claims soon after the release, also while its watch delivers
+// nothing.
+func TestSilentWatch(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n1, n2, n3 := three(c)
+		n3.crash()
+		c.server.Mute()
+		n1.elector.Offer(c.t.Context())
+		for !n2.latest().Pledged {
+			time.Sleep(time.Millisecond)
+		}
+		if err := n1.releaseFor("n2"); err != nil {
+			t.Fatal(err)
+		}
+		if _, took := c.awaitHolder("n1", 5*time.Second); took > 2*pledgedRead {
+			t.Errorf("taken after %s", took)
+		}
+	})
+}
+
 // TestOfferWithoutAnAnswer: the holder goes on while no candidate accepts, and a candidate that starts
 // later accepts then.
 func TestOfferWithoutAnAnswer(t *testing.T) {
