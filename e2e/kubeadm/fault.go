@@ -185,9 +185,9 @@ func editManifest(_ context.Context, n *Node) error {
 	if err != nil {
 		return err
 	}
-	edited := bytes.Replace(text, []byte("terminationGracePeriodSeconds: 10"), []byte("terminationGracePeriodSeconds: 11"), 1)
+	edited := bytes.Replace(text, []byte("terminationGracePeriodSeconds: 30"), []byte("terminationGracePeriodSeconds: 31"), 1)
 	if bytes.Equal(edited, text) { // it was edited before
-		edited = bytes.Replace(text, []byte("terminationGracePeriodSeconds: 11"), []byte("terminationGracePeriodSeconds: 10"), 1)
+		edited = bytes.Replace(text, []byte("terminationGracePeriodSeconds: 31"), []byte("terminationGracePeriodSeconds: 30"), 1)
 	}
 	if bytes.Equal(edited, text) {
 		return errors.New("nothing to edit in the manifest")

@@ -48,8 +48,9 @@ const (
 	LockDir = "/run/vipd"
 )
 
-// GracePeriod is how long kubelet waits for the pod to end.
-const GracePeriod = 10 * time.Second
+// GracePeriod is how long kubelet waits for the pod to end. It is long enough for another node's kubelet to
+// replace its own pod meanwhile, see daemon.Ends.
+const GracePeriod = 30 * time.Second
 
 //go:embed pod.yaml.tmpl
 var podText string

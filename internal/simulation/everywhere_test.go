@@ -29,7 +29,7 @@ func (c *cluster) restartEverywhere() {
 	for _, n := range c.nodes {
 		c.after(c.upTo(last), func() {
 			n.terminate(false)
-			c.after(500*time.Millisecond+c.upTo(2*time.Second), func() { c.revive(n) })
+			c.after(500*time.Millisecond+c.upTo(15*time.Second), func() { c.revive(n) })
 		})
 	}
 	c.until(spread + waitForNext + 5*time.Second)

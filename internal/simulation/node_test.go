@@ -150,7 +150,7 @@ func (n *node) terminate(twice bool) bool {
 }
 
 // waitForNext is that of internal/daemon.
-const waitForNext = 8 * time.Second
+const waitForNext = 28 * time.Second
 
 // exitWithin is the promise of docs/guarantees.md, without external delays.
 const exitWithin = time.Second
