@@ -245,7 +245,7 @@ var foreign = []struct {
 	{"loopback", "lo", testVIP + "/32", leadsNowhere},
 	{"of another VIP manager, nobody is known to hold the lease", "eth0", testVIP + "/32", ""},
 	{"of another VIP manager, with the prefix of the subnet", "eth0", testVIP + "/24", ""},
-	{"with a subnet of its own", "eth0", testVIP + "/27", notCampaigning},
+	{"of another VIP manager, with a subnet of its own", "eth0", testVIP + "/27", ""},
 }
 
 const (

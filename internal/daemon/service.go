@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/vipd-io/vipd/pkg/boottime"
 	"github.com/vipd-io/vipd/pkg/netif"
 )
 
@@ -17,6 +18,7 @@ type service struct {
 	outside bool         // the VIP is in no subnet of the interface, which was logged
 	follows string       // the interface in use in place of a port, which was logged
 	unasked bool         // the last look-up of the route failed, which was logged
+	renumbering
 }
 
 // serves returns the interface that serves the addresses, which for a port is its master, and why
@@ -43,6 +45,12 @@ func (n *network) serves(now *netif.Snapshot, link netif.Link) (in netif.Link, w
 	switch {
 	case !inside && s.inside && n.leads(now, link):
 		return link, "" // as in clouds: a single address, and a route to the subnet
+	case !inside && s.inside && n.configured != "" && s.renumbered(now.On(link.Index), boottime.Now()):
+		n.log.Warn("the interface has another network in place of the VIP's", zap.String("interface", link.Name), zap.Stringer("before", s.subnet),
+			zap.String("consequence", "the VIP is held outside of its subnet, as after a restart of vipd"))
+		n.service = service{}
+		n.warnOutside(link)
+		return link, ""
 	case !inside && s.inside:
 		return link, link.Name + " has no address in a subnet of the VIP any more"
 	case !inside:
@@ -50,6 +58,7 @@ func (n *network) serves(now *netif.Snapshot, link netif.Link) (in netif.Link, w
 		return link, ""
 	}
 	s.inside, s.subnet, s.outside = true, subnet, false
+	s.had(now.On(link.Index))
 	return link, n.routed(now, link, subnet)
 }
 

@@ -3,6 +3,7 @@ package netif
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -46,10 +47,11 @@ func (s *Snapshot) Presence(at Place) Presence {
 }
 
 // left tells whether an address without a mark has the form that other VIP managers leave behind: a
-// single address beside other addresses; or, of kube-vip with vip_subnet 24 and of keepalived with
-// VIP/24, an address for ever, as no address from DHCP is, that is secondary to the node's own in one
-// subnet. An address with a subnet of its own may be what the node is reached by, whatever is beside
-// it, and its removal removes the addresses that are secondary to it.
+// single address beside other addresses; or, of kube-vip with vip_subnet and of keepalived with a
+// prefix, an address for ever, as no address from DHCP is, that was added after the node's own address
+// in its subnet. With the same prefix length, the address is secondary to the node's own; with another
+// one, it has a subnet of its own. An address may be what the node is reached by if no address before
+// it has the VIP's subnet, or if others are secondary to it, which its removal would remove.
 //
 // If the node's own address goes away, the kernel removes its secondary addresses, or promotes them
 // (promote_secondaries, which systemd sets). An address that was left before stays left when it was
@@ -62,7 +64,22 @@ func (s *Snapshot) left(a Address, at Place) bool {
 	if a.Prefix.IsSingleIP() {
 		return !s.alone(a)
 	}
-	return (a.Secondary || a.Prefix == at.Left) && a.Valid == forEver && !a.Peer.IsValid()
+	return (a.Secondary || a.Prefix == at.Left || s.beside(a)) && a.Valid == forEver && !a.Peer.IsValid()
+}
+
+// beside tells whether an address was added beside an earlier address of the node in a subnet of another
+// length, and no other address is secondary to it.
+func (s *Snapshot) beside(a Address) bool {
+	after := false
+	for _, b := range s.On(a.Index) {
+		switch {
+		case b.same(a):
+			return after && !slices.ContainsFunc(s.On(a.Index), func(c Address) bool { return !c.same(a) && c.Prefix.Masked() == a.Prefix.Masked() })
+		case b.Global && !b.Ours && !b.Prefix.IsSingleIP() && b.Prefix.Addr() != a.Prefix.Addr() && b.Prefix.Contains(a.Prefix.Addr()):
+			after = true
+		}
+	}
+	return false
 }
 
 // Left returns the address with the prefix length of the subnet with which another VIP manager left

@@ -28,7 +28,25 @@ var copies = []struct {
 	{"marked on the loopback", func(t *testing.T, ns *nstest.NS) { marked(t, ns, "lo") }, true, false},
 	{"lone /32 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/32") }, true, false},
 	{"/24 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/24") }, true, false},
-	{"/27 on the chosen link", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/27") }, false, false},
+	{"/27 beside the node's own /24", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/27") }, true, false},
+	{"/16 beside the node's own /24", func(_ *testing.T, ns *nstest.NS) { ns.AddAddr("eth0", "192.168.35.100/16") }, true, false},
+	{"/27 before the node's own /24", func(t *testing.T, ns *nstest.NS) {
+		run(t, ns, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
+		ns.AddAddr("eth0", "192.168.35.100/27")
+		ns.AddAddr("eth0", "192.168.35.11/24")
+	}, false, false},
+	{"/27 to which another address is secondary", func(_ *testing.T, ns *nstest.NS) {
+		ns.AddAddr("eth0", "192.168.35.100/27")
+		ns.AddAddr("eth0", "192.168.35.101/27")
+	}, false, false},
+	{"/27 from DHCP beside the node's own /24", func(t *testing.T, ns *nstest.NS) {
+		run(t, ns, "ip", "address", "add", "192.168.35.100/27", "dev", "eth0", "valid_lft", "3600", "preferred_lft", "3600")
+	}, false, false},
+	{"/27 beside a network without the VIP", func(t *testing.T, ns *nstest.NS) {
+		run(t, ns, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
+		ns.AddAddr("eth0", "10.9.0.1/24")
+		ns.AddAddr("eth0", "192.168.35.100/27")
+	}, false, false},
 	{"the only /24, beside the /32 of a Service", func(t *testing.T, ns *nstest.NS) {
 		run(t, ns, "ip", "address", "delete", "192.168.35.11/24", "dev", "eth0")
 		ns.AddAddr("eth0", "192.168.35.100/24")
@@ -206,7 +224,12 @@ func TestPresence(t *testing.T) {
 		"marked on the loopback":                    "ours on lo",
 		"lone /32 on the chosen link":               "ours on eth0",
 		"/24 on the chosen link":                    "ours on eth0",
-		"/27 on the chosen link":                    "own on eth0",
+		"/27 beside the node's own /24":             "ours on eth0",
+		"/16 beside the node's own /24":             "ours on eth0",
+		"/27 before the node's own /24":             "own on eth0",
+		"/27 to which another address is secondary": "own on eth0",
+		"/27 from DHCP beside the node's own /24":   "own on eth0",
+		"/27 beside a network without the VIP":      "own on eth0",
 		"the only /24, beside the /32 of a Service": "own on eth0",
 		"the only /24, within a /16":                "own on eth0",
 		"/24 from DHCP on the chosen link":          "own on eth0",
