@@ -46,7 +46,7 @@ func (n *network) serves(now *netif.Snapshot, link netif.Link) (in netif.Link, w
 	case !inside && s.inside && n.leads(now, link):
 		return link, "" // as in clouds: a single address, and a route to the subnet
 	case !inside && s.inside && n.configured != "" && s.renumbered(now.On(link.Index), boottime.Now()):
-		n.log.Warn("the interface has another network in place of the VIP's", zap.String("interface", link.Name), zap.Stringer("before", s.subnet),
+		n.log.Warn("the interface has another network in place of the VIP's", zap.String("interface", link.Name), zap.String("reason", "for "+renumberedAfter.String()+", it had no address in "+s.subnet.String()),
 			zap.String("consequence", "the VIP is held outside of its subnet, as after a restart of vipd"))
 		n.service = service{}
 		n.warnOutside(link)
