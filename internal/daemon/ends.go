@@ -16,7 +16,7 @@ type Ends struct {
 
 // waitForNext is how long a holder that is told to end keeps the VIP for the next holder. A kubelet that
 // replaces a static pod starts the new one 10 to 15 s after the old one was told to end (backOffPeriod
-// in pkg/kubelet), and 19 s after it on the busy machine of the lab. The rest of the pod's grace period is for the
+// in pkg/kubelet), and up to 18 s after it on the busy machine of the lab. The rest of the pod's grace period is for the
 // end itself, which takes a second, and two while the kernel hangs.
 const waitForNext = manifest.GracePeriod - 2*time.Second
 
