@@ -32,6 +32,8 @@ type FirewallRule struct {
 	Reject bool
 	// Reply: the rule blocks the answers to clients, and not their packets.
 	Reply bool
+	// ARP: the rule blocks clients' ARP requests for the VIP, or with Reply the answers.
+	ARP bool
 	// UFW: ufw created the rule.
 	UFW bool
 }
@@ -122,8 +124,30 @@ func (in *Input) closedByKeepalived(r FirewallRule) Finding {
 			"then, if the table is still there: nft delete table " + table, "on every control-plane node"}}
 }
 
+// closedARP reports a rule, or the policy of a chain, that keeps clients from finding the VIP by ARP.
+func (in *Input) closedARP(l Link, r FirewallRule) Finding {
+	f := Finding{Severity: Error, Kind: "arp rule", Seen: in.seenRule(l, r),
+		Why: "hosts on this network do not learn this node's MAC for the VIP, or only from announcements: vipd holds the VIP here, and clients see no answer (\"no route to host\" after some seconds)"}
+	if r.Handle == 0 {
+		f.Kind = "arp policy"
+	}
+	chain, match := r.chain(), fmt.Sprintf("arp daddr ip %s", in.Facts.VIP)
+	if r.Reply {
+		match = fmt.Sprintf("arp saddr ip %s", in.Facts.VIP)
+	}
+	now := "now: nft add rule " + chain + " " + match + " accept"
+	if r.Handle != 0 {
+		now = fmt.Sprintf("now: nft insert rule %s handle %d %s accept", chain, r.Handle, match)
+	}
+	f.Remedy = []string{"the rules, with handles: nft -a list chain " + chain, now, "permanently, in the source of those rules (/etc/nftables.conf, /etc/sysconfig/nftables.conf, arptables)"}
+	return f
+}
+
 // closedByRule reports a rule, or the policy of a chain, of a program that is not known.
 func (in *Input) closedByRule(l Link, r FirewallRule) Finding {
+	if r.ARP {
+		return in.closedARP(l, r)
+	}
 	f := Finding{Severity: Error, Kind: "rule", Why: clientsKeptOut + ": they see " + r.effect(), Seen: in.seenRule(l, r)}
 	if r.Handle == 0 {
 		f.Kind = "policy"
@@ -166,7 +190,12 @@ func (r FirewallRule) effect() string {
 
 func (in *Input) seenRule(l Link, r FirewallRule) string {
 	port := fmt.Sprintf("packets to %d/tcp on %s", in.Facts.Port, l.Name)
-	if r.Reply {
+	switch {
+	case r.ARP && r.Reply:
+		port = fmt.Sprintf("this node's ARP answers for the VIP %s by %s", in.Facts.VIP, l.Name)
+	case r.ARP:
+		port = fmt.Sprintf("ARP requests for the VIP %s on %s", in.Facts.VIP, l.Name)
+	case r.Reply:
 		port = fmt.Sprintf("the answers of %d/tcp by %s", in.Facts.Port, l.Name)
 	}
 	what := "drops"

@@ -8,8 +8,11 @@
 // port that is open to some clients is not reported, and neither is a result that depends on
 // expressions which this package does not know.
 //
-// Judge does not see iptables-legacy, eBPF (Cilium's host firewall), tables of the families netdev
-// and bridge, and filters outside of this machine.
+// Judge evaluates the same rules, and those of the families arp and netdev, for a client's ARP request
+// and the answer to it.
+//
+// Judge does not see iptables-legacy, eBPF (Cilium's host firewall), tables of the family bridge, and
+// filters outside of this machine.
 //
 // ZoneOf asks firewalld over D-Bus for the zone of an interface.
 package firewall
@@ -45,6 +48,8 @@ type Block struct {
 	Reject bool
 	// Reply tells that the reply is blocked, and not the first packet.
 	Reply bool
+	// ARP tells that clients' ARP requests for the address are blocked, or with Reply the answers.
+	ARP bool
 	// UFW tells that ufw created the table.
 	UFW bool
 }
@@ -88,7 +93,7 @@ func Judge(c Connection, opts Options) (out Judgement, err error) {
 		return opts.Ignore != "" && strings.HasPrefix(c.Table.Name, opts.Ignore)
 	})
 	if out.Blocks, err = r.judge(c, chains); err == nil {
-		out.Outgoing, _, err = r.blocksOf(outgoingPacket(c), toVIP, chains)
+		out.Outgoing, _, err = r.blocksOf(outgoingPacket(c), toVIP, c.Interface, chains)
 	}
 	if errors.Is(err, errTooMuch) {
 		out.Blocks, out.Outgoing, err = nil, nil, nil // too many rules to evaluate
@@ -97,12 +102,27 @@ func Judge(c Connection, opts Options) (out Judgement, err error) {
 }
 
 func (r *ruleset) judge(c Connection, chains []*nftables.Chain) ([]Block, error) {
-	out, changed, err := r.blocksOf(firstPacket(c), toPort, chains)
+	out, err := r.judgeARP(c, chains)
+	if err != nil {
+		return out, err
+	}
+	first, changed, err := r.blocksOf(firstPacket(c), toPort, c.Interface, chains)
+	out = append(out, first...)
 	if err != nil || changed.rewritten { // another socket, or another machine, may reply
 		return out, err
 	}
-	replies, _, err := r.blocksOf(replyPacket(c).after(changed), fromPort, chains)
+	replies, _, err := r.blocksOf(replyPacket(c).after(changed), fromPort, c.Interface, chains)
 	return append(out, replies...), err
+}
+
+// judgeARP returns what blocks a client's question for the address, and what blocks the answer.
+func (r *ruleset) judgeARP(c Connection, chains []*nftables.Chain) ([]Block, error) {
+	out, _, err := r.blocksOf(question(c), asked, c.Interface, chains)
+	if err != nil {
+		return out, err
+	}
+	answers, _, err := r.blocksOf(answer(c), answered, c.Interface, chains)
+	return append(out, answers...), err
 }
 
 // unsupported returns nil for the errors of a kernel without nftables, which has no rules.

@@ -209,6 +209,9 @@ func (b Block) String() string {
 		how = "reject"
 	}
 	words := []string{b.Family, b.Table, b.Chain, what, how}
+	if b.ARP {
+		words = append(words, "arp")
+	}
 	if b.Reply {
 		words = append(words, "reply")
 	}

@@ -32,6 +32,8 @@ const (
 	toPort   way = iota // the first packet of a client's connection
 	fromPort            // the reply to that packet
 	toVIP               // the first packet of a connection from this machine to the address
+	asked               // a client's ARP request for the address
+	answered            // the answer to that request
 )
 
 // evaluator evaluates the ruleset for one packet.
@@ -40,7 +42,8 @@ type evaluator struct {
 	all     []*nftables.Chain
 	packet  packet
 	way     way
-	changes // by rules of any chain
+	device  string // the interface of the packet
+	changes        // by rules of any chain
 
 	steps   int
 	early   bool  // before conntrack
@@ -52,8 +55,8 @@ type evaluator struct {
 const ctPriority = -200
 
 // blocksOf evaluates all base chains for a packet, and again if a rule may have changed the packet.
-func (r *ruleset) blocksOf(p packet, w way, chains []*nftables.Chain) (out []Block, c changes, err error) {
-	j := &evaluator{ruleset: r, all: chains, packet: p, way: w}
+func (r *ruleset) blocksOf(p packet, w way, device string, chains []*nftables.Chain) (out []Block, c changes, err error) {
+	j := &evaluator{ruleset: r, all: chains, packet: p, way: w, device: device}
 	out, err = j.blocks()
 	if err == nil && j.changes != (changes{}) {
 		j.packet = j.packet.after(j.changes)
@@ -67,6 +70,12 @@ func (r *ruleset) blocksOf(p packet, w way, chains []*nftables.Chain) (out []Blo
 func (j *evaluator) passes(c *nftables.Chain) bool {
 	switch {
 	case c.Hooknum == nil:
+		return false
+	case c.Table.Family == nftables.TableFamilyARP:
+		return (j.way == asked || j.way == answered) && ofARP(c, j.way == asked)
+	case c.Table.Family == nftables.TableFamilyNetdev:
+		return j.ofDevice(c, j.way == asked || j.way == toPort)
+	case j.way == asked || j.way == answered:
 		return false
 	case j.way == toPort:
 		return *c.Hooknum == *nftables.ChainHookPrerouting || *c.Hooknum == *nftables.ChainHookInput
@@ -82,7 +91,7 @@ func (j *evaluator) blocks() (out []Block, err error) {
 		if !j.passes(c) {
 			continue
 		}
-		j.early = (*c.Hooknum == *nftables.ChainHookPrerouting || *c.Hooknum == *nftables.ChainHookOutput) && c.Priority != nil && *c.Priority <= ctPriority
+		j.early = c.Table.Family == nftables.TableFamilyNetdev || c.Table.Family == nftables.TableFamilyARP || (*c.Hooknum == *nftables.ChainHookPrerouting || *c.Hooknum == *nftables.ChainHookOutput) && c.Priority != nil && *c.Priority <= ctPriority
 		j.routes = c.Type == nftables.ChainTypeRoute
 		j.blocker = Block{}
 		e, err := j.walk(keyOf(c), 0)
@@ -108,9 +117,16 @@ func (j *evaluator) blocks() (out []Block, err error) {
 func keyOf(c *nftables.Chain) chainKey { return chainKey{c.Table.Family, c.Table.Name, c.Name} }
 
 func (j *evaluator) block(k chainKey, handle uint64, reject bool) Block {
-	b := Block{Family: "inet", Table: k.table, Chain: k.name, Handle: handle, Reject: reject && j.way != fromPort, Reply: j.way == fromPort}
-	if k.family == nftables.TableFamilyIPv4 {
+	b := Block{Family: "inet", Table: k.table, Chain: k.name, Handle: handle, Reject: reject && j.way != fromPort, Reply: j.way == fromPort || j.way == answered,
+		ARP: j.way == asked || j.way == answered}
+	switch k.family {
+	case nftables.TableFamilyIPv4:
 		b.Family = "ip"
+	case nftables.TableFamilyARP:
+		b.Family = "arp"
+	case nftables.TableFamilyNetdev:
+		b.Family = "netdev"
+	default:
 	}
 	for _, c := range j.all {
 		b.UFW = b.UFW || c.Table.Name == k.table && c.Table.Family == k.family && c.Name == "ufw-user-input"

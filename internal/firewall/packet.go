@@ -93,7 +93,12 @@ func (b bits) less(than []byte) truth {
 
 // packet is a packet of an incoming connection as rules see it: the first one, a SYN, or the reply.
 type packet struct {
-	network, transport bits
+	// link is the Ethernet header, of which chains of the families ip and inet see nothing on the way out.
+	link, network, transport bits
+	// nfproto is the family as meta sees it outside of netdev, protocol the one in the Ethernet header.
+	nfproto  byte
+	protocol [2]byte
+	tcp      bool
 	// iif and oif are the indices, iifname and oifname the names of the interfaces.
 	iif, oif, iifname, oifname bits
 	// state and status are conntrack's.
@@ -121,7 +126,7 @@ const (
 )
 
 func anyPacket() packet {
-	return packet{network: unknown(20), transport: unknown(20), iif: unknown(4), oif: unknown(4), iifname: unknown(unix.IFNAMSIZ), oifname: unknown(unix.IFNAMSIZ)}
+	return packet{nfproto: unix.NFPROTO_IPV4, protocol: [2]byte{0x08, 0x00}, tcp: true, link: unknown(etherLength), network: unknown(20), transport: unknown(20), iif: unknown(4), oif: unknown(4), iifname: unknown(unix.IFNAMSIZ), oifname: unknown(unix.IFNAMSIZ)}
 }
 
 // greater tells whether the value comes after another.
@@ -207,8 +212,10 @@ type changes struct {
 // after returns what is known of the packet after changes.
 func (p packet) after(c changes) packet {
 	if c.rewritten {
-		p.network, p.transport, p.toLocal, p.fromLocal = unknown(20), unknown(20), false, false
-		p.network.know(9, unix.IPPROTO_TCP)
+		p.network, p.transport, p.toLocal, p.fromLocal = unknown(uint32(len(p.network.value))), unknown(uint32(len(p.transport.value))), false, false
+		if p.tcp {
+			p.network.know(9, unix.IPPROTO_TCP)
+		}
 	}
 	if c.untracked || c.rewritten {
 		p.state, p.status = unknown(4), unknown(4)
@@ -227,6 +234,7 @@ func (p packet) load(e *expr.Payload) bits {
 	case expr.PayloadBaseTransportHeader:
 		header = p.transport
 	case expr.PayloadBaseLLHeader:
+		header = p.link
 	}
 	if end := uint64(e.Offset) + uint64(e.Len); end <= uint64(len(header.value)) {
 		return bits{header.value[e.Offset:end], header.known[e.Offset:end]}
@@ -244,15 +252,30 @@ func (p packet) meta(key expr.MetaKey) bits {
 		return p.iifname
 	case expr.MetaKeyOIFNAME:
 		return p.oifname
+	case expr.MetaKeyIIFTYPE:
+		return ethernet(p.iif)
+	case expr.MetaKeyOIFTYPE:
+		return ethernet(p.oif)
 	case expr.MetaKeyNFPROTO:
-		return certain([]byte{unix.NFPROTO_IPV4})
+		return certain([]byte{p.nfproto})
 	case expr.MetaKeyL4PROTO:
+		if !p.tcp {
+			return unknown(16)
+		}
 		return certain([]byte{unix.IPPROTO_TCP})
 	case expr.MetaKeyPROTOCOL:
-		return certain([]byte{0x08, 0x00})
+		return certain(p.protocol[:])
 	default:
 		return unknown(16)
 	}
+}
+
+// ethernet returns the type of an interface that is known: vipd uses Ethernet only.
+func ethernet(index bits) bits {
+	if !index.allKnown() {
+		return unknown(2)
+	}
+	return certain(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER))
 }
 
 func (p packet) conntrack(key expr.CtKey) bits {

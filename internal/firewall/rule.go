@@ -50,6 +50,10 @@ func (m *evaluation) one(e any) (t truth, end ends, err error) {
 			m.rerouted = m.rerouted || m.routes
 			break
 		}
+		if m.key.family == nftables.TableFamilyNetdev && e.Key == expr.MetaKeyNFPROTO {
+			m.put(e.Register, certain([]byte{unix.NFPROTO_NETDEV}))
+			break
+		}
 		m.put(e.Register, m.packet.meta(e.Key))
 	case *expr.Payload:
 		if e.OperationType == expr.PayloadWrite {

@@ -20,6 +20,8 @@ type ruleset struct {
 	raw   *netlink.Conn
 	rules map[chainKey][]rule
 	sets  map[chainKey]*set
+	// devices are the interfaces whose frames pass a chain of the family netdev.
+	devices map[chainKey][]string
 }
 
 // chainKey identifies a chain, or a set.
@@ -48,7 +50,7 @@ func openRuleset(netNS int) (*ruleset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	return &ruleset{conn: &nftables.Conn{NetNS: netNS}, raw: raw, rules: map[chainKey][]rule{}, sets: map[chainKey]*set{}}, nil
+	return &ruleset{conn: &nftables.Conn{NetNS: netNS}, raw: raw, rules: map[chainKey][]rule{}, sets: map[chainKey]*set{}, devices: map[chainKey][]string{}}, nil
 }
 
 func (r *ruleset) close() { _ = r.raw.Close() }
@@ -56,7 +58,10 @@ func (r *ruleset) close() { _ = r.raw.Close() }
 // dormant is NFT_TABLE_F_DORMANT: the kernel ignores such a table.
 const dormant = 1
 
-// chains returns the chains that IPv4 packets may pass.
+// families are those whose chains IPv4 packets and their ARP may pass.
+var families = []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyNetdev}
+
+// chains returns the chains of these families.
 func (r *ruleset) chains() ([]*nftables.Chain, error) {
 	tables, err := r.conn.ListTables()
 	if err != nil {
@@ -66,8 +71,15 @@ func (r *ruleset) chains() ([]*nftables.Chain, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range all {
+		if c.Table.Family == nftables.TableFamilyNetdev && c.Hooknum != nil {
+			if r.devices[keyOf(c)], err = r.devicesOf(keyOf(c)); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return slices.DeleteFunc(all, func(c *nftables.Chain) bool {
-		return c.Table.Family != nftables.TableFamilyIPv4 && c.Table.Family != nftables.TableFamilyINet ||
+		return !slices.Contains(families, c.Table.Family) ||
 			slices.ContainsFunc(tables, func(t *nftables.Table) bool {
 				return t.Name == c.Table.Name && t.Family == c.Table.Family && bigEndian(t.Flags)&dormant != 0
 			})
