@@ -28,7 +28,7 @@ const (
 	slowExit     kind = "exits too slowly"                                 // G9
 	stranded     kind = "no node answers"                                  // G15
 	needless     kind = "moves without a reason"                           // G5, G6, G14
-	dark         kind = "is away while all processes restart"              // G26
+	dark         kind = "is away while all processes restart"              // G27
 	touched      kind = "removes foreign state"                            // G10
 	staleFrame   kind = "announces without the right to"                   // docs/architecture.md
 	staleTerm    kind = "claims without a higher term"                     // docs/architecture.md
