@@ -395,3 +395,22 @@ func TestClock(t *testing.T) {
 		}
 	}
 }
+
+// TestARPOff: the interface of the VIP has no ARP, which is another finding than no carrier.
+func TestARPOff(t *testing.T) {
+	for name, c := range map[string]struct {
+		link Link
+		want string
+	}{
+		"ARP":     {Link{Name: "eth0", Index: 2, Up: true}, ""},
+		"no ARP":  {Link{Name: "eth0", Index: 2, Up: true, Local: true}, "arp off"},
+		"down":    {Link{Name: "eth0", Index: 2, Local: true}, "carrier"},
+		"another": {Link{Name: "eth1", Index: 3, Up: true, Local: true}, ""},
+	} {
+		in := &Input{Facts: Facts{VIP: netip.MustParseAddr("192.168.35.100"), Links: []Link{c.link}, Addresses: onLinkTwo("192.168.35.11/24")}}
+		got, err := noCarrier.Run(t.Context(), in)
+		if err != nil || (len(got) > 0) != (c.want != "") || len(got) > 0 && !strings.Contains(got[0].Kind+" "+got[0].Seen, c.want) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}

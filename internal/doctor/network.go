@@ -100,6 +100,9 @@ var noCarrier = Check{ID: "D06", Title: "carrier", Modes: everywhere, Cheap: tru
 	if ok && l.PortOf != "" {
 		return []Finding{portFinding(in.Facts, l)}, nil
 	}
+	if ok && l.Up && l.Local && !l.Loopback {
+		return []Finding{arpOff(l)}, nil
+	}
 	if !ok || l.Up {
 		return nil, nil
 	}
@@ -107,6 +110,14 @@ var noCarrier = Check{ID: "D06", Title: "carrier", Modes: everywhere, Cheap: tru
 		Remedy: []string{"see the state: ip -brief link show " + l.Name + " (NO-CARRIER: the cause is outside of the node)",
 			"outside, in vSphere: check that the network adapter is \"Connected\", and that its port group exists on the VM's host", "on the node: ip link set " + l.Name + " up"}}}, nil
 }}
+
+// arpOff is about an interface without ARP: a dummy, or one on which somebody switched ARP off.
+func arpOff(l Link) Finding {
+	return Finding{Severity: Error, Kind: "arp off", Seen: "ARP is off on " + l.Name + " (NOARP)",
+		Why: "the kernel neither asks for MACs nor answers for the VIP there: hosts that do not know this node's MAC yet do not reach the VIP or this node",
+		Remedy: []string{"now: ip link set " + l.Name + " arp on", "permanently, in what switched ARP off: systemd-networkd: ARP=yes in [Link]; ifupdown and scripts: ip link set " + l.Name + " arp off",
+			"a dummy interface (ip -details link show " + l.Name + ") leads nowhere: name another one with --interface, and give that one the subnet of the VIP"}}
+}
 
 // portFinding is about an interface that was made a port of another one, which vipd cannot follow.
 func portFinding(f Facts, l Link) Finding {

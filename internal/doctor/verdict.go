@@ -95,9 +95,14 @@ func (e evidence) ownerVerdict() []string {
 // replies are the kinds of D19 for answers that do not leave.
 var replies = []string{"reply rule", "reply policy"}
 
+// arpRules are the kinds of D19 for ARP.
+var arpRules = []string{"arp rule", "arp policy"}
+
 // networkVerdict explains errors of this machine's network and of the path to the VIP.
 func (e evidence) networkVerdict() []string {
 	switch {
+	case e.hasError("D06", "arp off"):
+		return []string{"ARP is off on the interface of the VIP. Switch ARP on first: the other findings may be consequences."}
 	case e.hasError("D05"), e.hasError("D06"):
 		return []string{"The interface of the VIP does not exist or has no carrier. Fix the interface first: the other findings may be consequences."}
 	case e.hasError("D01", "no gateway delivered"):
@@ -110,6 +115,8 @@ func (e evidence) networkVerdict() []string {
 		return e.withSubnetNote("This is neither Cluster API nor vipd: the way out of this node's subnet is broken (the gateway).")
 	case e.hasError("D19", "keepalived"):
 		return []string{"keepalived's rules on this node (vrrp_strict) drop packets to or from the VIP. ARP and vipd work; remove keepalived and its table from this node."}
+	case e.hasError("D19", arpRules...):
+		return []string{"The firewall of this node drops ARP for the VIP: while this node holds the VIP, hosts on this network do not find the VIP."}
 	case e.hasError("D19", replies...) && e.Facts.Holder:
 		return []string{"This node holds the VIP, and the firewall of this node drops the answers of port " + e.port() + ". ARP works, and clients wait in vain."}
 	case e.hasError("D19", replies...):
