@@ -29,12 +29,15 @@ type Milestone struct {
 // pollEvery is how often an API server is asked during a start.
 const pollEvery = 20 * time.Millisecond
 
-// Events of a start that are seen from outside.
+// Events of a start.
 const (
 	APIAnswers = "the API server answers"
 	APIReady   = "/readyz of the API server is 200"
 	VIPInARP   = "the VIP answers by ARP"
 	VIPAnswers = "the API server answers at the VIP"
+	// From the log of vipd.
+	LeaseCreated = "vipd: Lease created"
+	LeaseTaken   = "vipd: Lease taken"
 )
 
 // logged are events of a start in the logs of the pod.
@@ -42,8 +45,8 @@ var logged = []struct{ container, text, name string }{
 	{"credentials", "kubeconfig written", "credentials: kubeconfig written"},
 	{"credentials", "RBAC applied", "credentials: RBAC applied"},
 	{"vipd", "API server answers", "vipd: the API server answers"},
-	{"vipd", "lease created", "vipd: Lease created"},
-	{"vipd", "lease taken", "vipd: Lease taken"},
+	{"vipd", "lease created", LeaseCreated},
+	{"vipd", "lease taken", LeaseTaken},
 }
 
 // Start makes the first node while it observes the start, and returns the milestones in order.
@@ -73,6 +76,7 @@ func (c *Cluster) Start(ctx context.Context) ([]Milestone, error) {
 			stop()
 		}
 		reached("kubeadm init ended")
+		defer time.AfterFunc(wholeTimeout, stop).Stop()
 		polls.Wait() // the VIP may answer later
 		return err
 	})
