@@ -59,7 +59,7 @@ func (c *Cluster) Start(ctx context.Context) ([]Milestone, error) {
 		defer mu.Unlock()
 		out = append(out, Milestone{name, record.Now()})
 	}
-	seen, err := observe.ARPs(c.Lab).During(ctx, func(ctx context.Context, _ *record.Recorder) error {
+	seen, err := observe.ARPs(c.Lab).During(ctx, func(ctx context.Context, rec *record.Recorder) error {
 		watch, stop := context.WithCancel(ctx)
 		defer stop()
 		var polls sync.WaitGroup
@@ -78,6 +78,7 @@ func (c *Cluster) Start(ctx context.Context) ([]Milestone, error) {
 		reached("kubeadm init ended")
 		defer time.AfterFunc(wholeTimeout, stop).Stop()
 		polls.Wait() // the VIP may answer later
+		_ = wait.Until(watch, pollEvery, func() (bool, error) { return len(rec.History().Answers) > 0, nil })
 		return err
 	})
 	if len(seen.Answers) > 0 {
