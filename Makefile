@@ -74,7 +74,7 @@ test: deps-all ## what CI runs: style, units, model, lab; ends with a table of m
 
 .PHONY: nightly
 nightly: deps-all ## what takes longer: all searches, faults, mutations and scenarios; hours (root)
-	@hack/test model-all simulation chaos chaos-kubelet undone test-recovery test-lone test-kubernetes test-capi test-capi-loop
+	@hack/test model-all simulation chaos chaos-kubelet undone test-recovery test-lone test-kubernetes test-capi test-capi-loop test-capi-upgrade
 
 .PHONY: deps
 deps: ## install the missing packages that the tests need besides Go
@@ -139,8 +139,12 @@ test-capi: deps-test-capi ## only the part of test-lab with the controllers of C
 	hack/lab build && cd e2e && go test -v -count=1 -timeout 20m ./suites/capi
 
 .PHONY: test-capi-loop
-test-capi-loop: deps-test-capi-loop ## the life of a cluster that these controllers make: workers, a rollout, 1 to 3 nodes and back; a quarter of an hour (root)
-	hack/lab build && cd e2e && go test -v -count=1 -timeout 60m ./suites/capi -run TestLoop -loop
+test-capi-loop: deps-test-capi-loop ## the life of a cluster that these controllers make: workers, a rollout, 1 to 3 nodes and back, a missing record, kube-vip to vipd; half an hour (root)
+	hack/lab build && cd e2e && go test -v -count=1 -timeout 90m ./suites/capi -run TestLoop -loop
+
+.PHONY: test-capi-upgrade
+test-capi-upgrade: deps-test-capi-loop ## another version of Kubernetes in such a cluster; builds the version before, the first time (root)
+	hack/lab build && cd e2e && go test -v -count=1 -timeout 60m ./suites/capi -run TestLoopUpgrade -upgrade
 
 .PHONY: fuzz
 fuzz: ## fuzz each parser for FUZZTIME=30s

@@ -19,6 +19,11 @@ type Binaries struct {
 // Kubectl is the path of kubectl.
 func (b Binaries) Kubectl() string { return b.programs["kubectl"] }
 
+// CAPVTemplate is the path of a file in the templates of CAPV's module.
+func (b Binaries) CAPVTemplate(name string) string {
+	return filepath.Join(b.sources[capvModule], "templates", name)
+}
+
 // Modules of this repository that require the programs: no version of Kubernetes suits all.
 const (
 	clusterAPI = "e2e/capi/providers"
@@ -27,7 +32,7 @@ const (
 
 // Build builds the programs once, and vipd each time.
 func Build(ctx context.Context) (Binaries, error) {
-	opts := lab.BuildOptions{Progress: os.Stderr, Kubelet: true}
+	opts := lab.BuildOptions{Progress: os.Stderr, Kubelet: true, KubeVip: true}
 	b := Binaries{programs: make(map[string]string), sources: make(map[string]string)}
 	var err error
 	if b.Lab, err = lab.Build(ctx, opts); err != nil {

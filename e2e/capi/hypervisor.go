@@ -6,8 +6,10 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/kubeadm"
 )
 
@@ -17,8 +19,9 @@ const pollInterval = 300 * time.Millisecond
 // A Hypervisor stands in for the hosts of a vCenter: for each machine that is on there, a machine of
 // the lab runs, which boots from what CAPV wrote for the guest.
 type Hypervisor struct {
-	VCenter  VCenter
-	Template *kubeadm.Template
+	VCenter VCenter
+	// Templates are what machines boot from, by the names of the vCenter's templates.
+	Templates map[string]*kubeadm.Template
 	// Mine tells which machines it runs.
 	Mine func(VM) bool
 	// Log is told what happens to the guests.
@@ -31,22 +34,31 @@ type Hypervisor struct {
 
 // A Guest is what runs in a machine of the vCenter.
 type Guest struct {
-	VM      VM
-	Machine *kubeadm.Machine // nil until it is made
+	VM     VM
+	Booted record.Time // when the vCenter was first seen to have it on
 
 	// Once Applied is closed: the output and the error of the user data.
 	Applied chan struct{}
 	Output  string
 	Err     error
 
-	off bool
+	machine atomic.Pointer[kubeadm.Machine]
+	lastOn  atomic.Int64 // a record.Time
+	off     bool
 }
+
+// Machine is the machine of the lab, nil until it is made.
+func (g *Guest) Machine() *kubeadm.Machine { return g.machine.Load() }
+
+// LastOn is the start of the last look at the vCenter that found the machine on: its power was cut later.
+func (g *Guest) LastOn() record.Time { return record.Time(g.lastOn.Load()) }
 
 // Run follows the vCenter until ctx ends.
 func (h *Hypervisor) Run(ctx context.Context) error {
 	var boots sync.WaitGroup
 	defer boots.Wait()
 	for {
+		at := record.Now()
 		all, err := h.VCenter.Machines(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -59,7 +71,7 @@ func (h *Hypervisor) Run(ctx context.Context) error {
 				boots.Go(func() { h.boot(ctx, g) })
 			}
 		}
-		if err := h.powerOff(all); err != nil {
+		if err := h.powerOff(all, at); err != nil {
 			return err
 		}
 		select {
@@ -95,7 +107,7 @@ func (h *Hypervisor) Break(name string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	on[i].off = true
-	return on[i].Machine.PowerOff()
+	return on[i].Machine().PowerOff()
 }
 
 // added returns the guest of a machine that is on for the first time, nil for any other one.
@@ -108,23 +120,26 @@ func (h *Hypervisor) added(vm VM) *Guest {
 	if h.guests == nil {
 		h.guests = make(map[string]*Guest)
 	}
-	g := &Guest{VM: vm, Applied: make(chan struct{})}
+	g := &Guest{VM: vm, Booted: record.Now(), Applied: make(chan struct{})}
 	h.guests[vm.UUID] = g
 	return g
 }
 
-// powerOff ends the guests of the machines that are not on any more.
-func (h *Hypervisor) powerOff(all []VM) error {
+// powerOff ends the guests of the machines that are not on any more, by a look at a time.
+func (h *Hypervisor) powerOff(all []VM, at record.Time) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for uuid, g := range h.guests {
 		on := slices.ContainsFunc(all, func(vm VM) bool { return vm.UUID == uuid && vm.On })
-		if on || g.off || g.Machine == nil {
+		if on {
+			g.lastOn.Store(int64(at))
+		}
+		if on || g.off || g.Machine() == nil {
 			continue
 		}
 		g.off = true
 		h.Log("%s is off", g.VM.Name)
-		if err := g.Machine.PowerOff(); err != nil {
+		if err := g.Machine().PowerOff(); err != nil {
 			return err
 		}
 	}
@@ -145,10 +160,12 @@ func (h *Hypervisor) apply(ctx context.Context, g *Guest) (string, error) {
 		return "", fmt.Errorf("boot %s: %w", g.VM.Name, err)
 	}
 	h.Log("%s is on: %+v", g.VM.Name, config)
-	m, err := h.Template.Boot(ctx, config)
-	h.mu.Lock()
-	g.Machine = m
-	h.mu.Unlock()
+	template, ok := h.Templates[g.VM.Template]
+	if !ok {
+		return "", fmt.Errorf("boot %s: no template %q", g.VM.Name, g.VM.Template)
+	}
+	m, err := template.Boot(ctx, config)
+	g.machine.Store(m) // of a machine that could not boot, too: it is to be powered off
 	if err != nil {
 		return "", err
 	}
@@ -182,7 +199,7 @@ func (g *Guest) installTools(ctx context.Context) error {
 		{Path: "/run/guestinfo.metadata", Owner: "root:root", Permissions: "0600", Content: g.VM.Guestinfo["metadata"]},
 		{Path: "/usr/local/bin/vmtoolsd", Owner: "root:root", Permissions: "0755", Content: vmtoolsd},
 	} {
-		if err := f.write(ctx, g.Machine); err != nil {
+		if err := f.write(ctx, g.Machine()); err != nil {
 			return err
 		}
 	}

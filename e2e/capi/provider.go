@@ -31,6 +31,8 @@ const (
 
 	core = "sigs.k8s.io/cluster-api"
 	capv = "capv"
+
+	capvModule = "sigs.k8s.io/cluster-api-provider-vsphere"
 )
 
 var providers = []provider{
@@ -44,7 +46,7 @@ var providers = []provider{
 	},
 	{
 		name: capv, title: "Cluster API's provider for vSphere; a first build takes about 5 minutes on 2 cores, cached afterwards",
-		from: vSphere, module: "sigs.k8s.io/cluster-api-provider-vsphere",
+		from: vSphere, module: capvModule,
 		crds: "config/default/crd/bases", webhooks: "config/govmomi/webhook/manifests.yaml",
 		contracts: map[string]string{"v1beta1": "v1beta1"},
 		args:      []string{"--leader-elect=false", "--diagnostics-address=127.0.0.1:0", "--health-addr=127.0.0.1:0", "-v=4"},

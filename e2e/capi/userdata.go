@@ -74,6 +74,22 @@ type Node interface {
 // success is the file that Cluster API's command writes when kubeadm has succeeded.
 const success = "/run/cluster-api/bootstrap-success.complete"
 
+// output is where cloud-init writes what the commands print.
+
+// output is where cloud-init writes what the commands print.
+const output = "/var/log/cloud-init-output.log"
+
+// stages is a script around the commands: what cloud-init records of its last stage, in the fields that
+// its readers use, and where it writes the output of the commands.
+const stages = `mkdir -p /run/cloud-init
+stage() { printf '{"v1": {"stage": %s, "modules-final": {"start": %s, "finished": %s}}}' "$1" "$begin" "$2" >/run/cloud-init/status.json; }
+begin=$(date +%s)
+stage '"modules-final"' null
+sh -c "$1" >` + output + ` 2>&1
+status=$?
+stage null "$(date +%s)"
+exit $status`
+
 // Apply does on a node what cloud-init would do: it writes the files, then runs the commands as one
 // script, which continues after a command that fails. It returns the output of the script. The
 // error means that kubeadm did not succeed.
@@ -83,7 +99,11 @@ func (u *UserData) Apply(ctx context.Context, n Node) (string, error) {
 			return "", err
 		}
 	}
-	out, err := n.Run(ctx, "sh", "-c", "exec 2>&1\n"+strings.Join(u.RunCmd, "\n"))
+	_, err := n.Run(ctx, "sh", "-c", stages, "sh", strings.Join(u.RunCmd, "\n"))
+	out, unread := n.Run(ctx, "cat", output)
+	if unread != nil {
+		return out, errors.Join(fmt.Errorf("apply user data: %w", unread), err)
+	}
 	if _, missing := n.Run(ctx, "test", "-e", success); missing != nil {
 		return out, errors.Join(errors.New("apply user data: kubeadm did not succeed"), err)
 	}

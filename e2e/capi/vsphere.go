@@ -31,6 +31,8 @@ type VM struct {
 	MACs      []string
 	// Address is what the guest reported, "" for nothing.
 	Address string
+	// Template is the name of what it was cloned from.
+	Template string
 }
 
 // credentials are CAPV's for the vCenter, which accepts any.

@@ -137,7 +137,7 @@ func newCluster(ctx context.Context, l *lab.Lab, bin lab.Binaries, withWorker bo
 	if err != nil {
 		return nil, err
 	}
-	if c.images, err = writeImages(l, all); err != nil {
+	if c.images, err = writeImages(l, "image", all); err != nil {
 		return nil, err
 	}
 	for _, n := range l.Nodes {

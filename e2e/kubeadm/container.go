@@ -151,8 +151,13 @@ func (c *container) Done() <-chan struct{} { return nil }
 
 // Log is the log of the newest run.
 func (c *container) Log() string {
-	logs, _ := filepath.Glob(c.machine.disk(fmt.Sprintf("var/log/pods/*_%s-*_*/%s/*.log", c.name, c.name)))
+	logs, _ := c.machine.Logs(c.name)
 	return newest(logs)
+}
+
+// Logs are the logs of all runs of a container in a static pod of the same name.
+func (m *Machine) Logs(container string) ([]string, error) {
+	return filepath.Glob(m.disk(fmt.Sprintf("var/log/pods/*_%s-*_*/%s/*.log", container, container)))
 }
 
 // newest is the file that was written to last, "" of none.

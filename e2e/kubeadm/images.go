@@ -20,6 +20,8 @@ const (
 	// pauseImage is what containerd takes for a pod's sandbox, whatever kubeadm's version asks for.
 	pauseImage = registry + "pause:3.10.2"
 	vipdImage  = "vipd:lab"
+	// kubeVipImage is the image in CAPV's templates, in which a stand-in runs (kubevip).
+	kubeVipImage = "ghcr.io/kube-vip/kube-vip:v0.6.4"
 )
 
 // images are of what a cluster runs, by the names that kubeadm asks for.
@@ -31,7 +33,7 @@ func images(ctx context.Context, l *lab.Lab, bin lab.Binaries) ([]oci.Image, err
 		"etcd":                    bin.Etcd,
 		"pause":                   bin.Pause,
 	}
-	names, err := l.Nodes[0].Run(ctx, bin.Kubeadm, "config", "images", "list", "--kubernetes-version", lab.KubernetesVersion())
+	names, err := l.Nodes[0].Run(ctx, bin.Kubeadm, "config", "images", "list", "--kubernetes-version", bin.Version)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
@@ -52,6 +54,9 @@ func images(ctx context.Context, l *lab.Lab, bin lab.Binaries) ([]oci.Image, err
 	vipd := oci.Vipd(vipdImage, "lab", oci.Architecture, bin.Vipd, "")
 	vipd.Files = vipd.Files[:1] // the license is no matter here
 	vipd.Plain = true
+	if bin.KubeVip != "" {
+		all = append(all, component(kubeVipImage, "kube-vip", bin.KubeVip))
+	}
 	return append(all, vipd), nil
 }
 
@@ -66,10 +71,10 @@ func component(name, program, from string) oci.Image {
 	}
 }
 
-// writeImages writes archives into the lab's folder, and returns their paths.
-func writeImages(l *lab.Lab, all []oci.Image) (paths []string, err error) {
+// writeImages writes archives with a prefix in their names into the lab's folder, and returns their paths.
+func writeImages(l *lab.Lab, prefix string, all []oci.Image) (paths []string, err error) {
 	for i, image := range all {
-		archive := filepath.Join(l.Dir, fmt.Sprintf("image-%d.tar", i))
+		archive := filepath.Join(l.Dir, fmt.Sprintf("%s-%d.tar", prefix, i))
 		f, err := os.Create(archive)
 		if err != nil {
 			return nil, err

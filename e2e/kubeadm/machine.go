@@ -177,6 +177,9 @@ func (m *Machine) ctr(ctx context.Context, args ...string) (string, error) {
 // folders that boot.sh keeps on the disk.
 func (m *Machine) disk(path string) string { return filepath.Join(m.Dir, "disk", path) }
 
+// PKI is where kubeadm's certificates are seen from outside.
+func (m *Machine) PKI() string { return m.disk("etc/kubernetes/pki") }
+
 // write writes a file of the machine, as one that is whole at once.
 func (m *Machine) write(path string, content []byte) error {
 	path = m.disk(path)

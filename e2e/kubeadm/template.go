@@ -12,6 +12,7 @@ import (
 
 // A Template is what virtual machines boot from: the programs and the images of a node.
 type Template struct {
+	name     string // of its machines' hosts, before a number
 	lab      *lab.Lab
 	binaries lab.Binaries
 	archives []string
@@ -20,17 +21,18 @@ type Template struct {
 	count int
 }
 
-// NewTemplate writes the images of a node into the lab's folder.
-func NewTemplate(ctx context.Context, l *lab.Lab, bin lab.Binaries) (*Template, error) {
+// NewTemplate writes the images of a node into the lab's folder. The hosts of its machines have the name
+// and a number.
+func NewTemplate(ctx context.Context, l *lab.Lab, bin lab.Binaries, name string) (*Template, error) {
 	all, err := images(ctx, l, bin)
 	if err != nil {
 		return nil, err
 	}
-	archives, err := writeImages(l, all)
+	archives, err := writeImages(l, name, all)
 	if err != nil {
 		return nil, err
 	}
-	return &Template{lab: l, binaries: bin, archives: archives}, nil
+	return &Template{name: name, lab: l, binaries: bin, archives: archives}, nil
 }
 
 // A VM is the configuration of a virtual machine.
@@ -69,7 +71,7 @@ func (t *Template) machine(vm VM) (*Machine, error) {
 	if !vm.Address.Is4() || !lab.Subnet.Contains(vm.Address) {
 		return nil, fmt.Errorf("the address %s is not in the lab's network", vm.Address)
 	}
-	h, err := t.lab.AddHost(fmt.Sprintf("v%d", t.count), vm.Address.As4()[3])
+	h, err := t.lab.AddHost(fmt.Sprintf("%s%d", t.name, t.count), vm.Address.As4()[3])
 	if err != nil {
 		return nil, err
 	}

@@ -20,9 +20,13 @@ type Binaries struct {
 	Kubeadm   string
 	APIServer string
 	Vipd      string // "" with ControlPlaneOnly
+	// Version is that of Kubernetes.
+	Version string
 
 	// For nodes with a kubelet; "" without BuildOptions.Kubelet.
 	Kubelet, ControllerManager, Scheduler, Pause string
+
+	KubeVip string // a stand-in; "" without BuildOptions.KubeVip
 }
 
 // BuildOptions configures Build.
@@ -37,8 +41,12 @@ type BuildOptions struct {
 	Progress *os.File
 	// ControlPlaneOnly leaves vipd out.
 	ControlPlaneOnly bool
+	// Minor is the minor version of Kubernetes. Default: the one that K8S chooses.
+	Minor string
 	// Kubelet adds the programs of nodes with a kubelet.
 	Kubelet bool
+	// KubeVip adds a stand-in for kube-vip.
+	KubeVip bool
 }
 
 // ldflags returns the flags that set the real version, which kubeadm checks, and omit 40 MB of symbols
@@ -85,6 +93,9 @@ func kubernetesTargets(version string, kubelet bool) []target {
 // pauseTarget is the process that holds a pod's namespaces.
 var pauseTarget = target{"pause", "./kubeadm/pause", "-s -w", "pause"}
 
+// kubeVipTarget is a program in place of kube-vip's image.
+var kubeVipTarget = target{"kube-vip", "./kubeadm/kubevip", "-s -w", "a stand-in for kube-vip"}
+
 var vipdTarget = target{"vipd", "./cmd/vipd", "-s -w", "vipd"}
 
 // Build builds the programs of a lab from source, with the Go toolchain only. The control plane
@@ -94,24 +105,25 @@ func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
 	if err := opts.setDefaults(); err != nil {
 		return Binaries{}, err
 	}
-	minor, err := kubernetesMinor()
-	if err != nil {
-		return Binaries{}, err
-	}
-	source, version := filepath.Join(opts.Root, "e2e", "binaries", minor), kubernetes[minor]
+	source, version := filepath.Join(opts.Root, "e2e", "binaries", opts.Minor), kubernetes[opts.Minor]
 	key, err := cacheKey(ctx, source, ldflags(version))
 	if err != nil {
 		return Binaries{}, err
 	}
 	dir := filepath.Join(opts.Cache, key)
 	vipd := filepath.Join(opts.Cache, "vipd-"+shortHash([]byte(opts.Root)))
-	pause := filepath.Join(dir, "pause")
+	pause, kubeVip := filepath.Join(dir, "pause"), filepath.Join(dir, "kube-vip")
 	err = withLock(ctx, opts.Cache, func() error {
 		if err := buildMissing(ctx, source, dir, kubernetesTargets(version, opts.Kubelet), opts); err != nil {
 			return err
 		}
 		if opts.Kubelet {
 			if err := goBuild(ctx, filepath.Join(opts.Root, "e2e"), pause, pauseTarget, opts.Progress); err != nil {
+				return err
+			}
+		}
+		if opts.KubeVip {
+			if err := goBuild(ctx, filepath.Join(opts.Root, "e2e"), kubeVip, kubeVipTarget, opts.Progress); err != nil {
 				return err
 			}
 		}
@@ -131,6 +143,7 @@ func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
 		Etcd:      filepath.Join(dir, "etcd"),
 		Kubeadm:   filepath.Join(dir, "kubeadm"),
 		APIServer: filepath.Join(dir, "kube-apiserver"),
+		Version:   version,
 		Vipd:      vipd,
 	}
 	if opts.Kubelet {
@@ -138,6 +151,9 @@ func Build(ctx context.Context, opts BuildOptions) (Binaries, error) {
 		bin.ControllerManager = filepath.Join(dir, "kube-controller-manager")
 		bin.Scheduler = filepath.Join(dir, "kube-scheduler")
 		bin.Pause = pause
+	}
+	if opts.KubeVip {
+		bin.KubeVip = kubeVip
 	}
 	return bin, nil
 }
@@ -164,6 +180,13 @@ func buildMissing(ctx context.Context, source, dir string, targets []target, opt
 }
 
 func (o *BuildOptions) setDefaults() error {
+	if o.Minor == "" {
+		minor, err := kubernetesMinor()
+		if err != nil {
+			return err
+		}
+		o.Minor = minor
+	}
 	if o.Root == "" {
 		root, err := findRoot()
 		if err != nil {

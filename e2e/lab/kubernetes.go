@@ -35,6 +35,19 @@ func kubernetesMinor() (string, error) {
 	return minor, nil
 }
 
+// OlderKubernetes returns the minor version before that of the lab, "" if the lab cannot run one.
+func OlderKubernetes() string {
+	minor, err := kubernetesMinor()
+	if err != nil {
+		return ""
+	}
+	all := slices.Sorted(maps.Keys(kubernetes))
+	if i := slices.Index(all, minor); i > 0 {
+		return all[i-1]
+	}
+	return ""
+}
+
 // KubernetesVersion returns the version of the lab's Kubernetes, "" if the lab cannot run the chosen
 // one, which Build refuses.
 func KubernetesVersion() string {

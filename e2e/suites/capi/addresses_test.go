@@ -22,8 +22,9 @@ func device(t *testing.T, objects map[string]*unstructured.Unstructured) object 
 	return devices.([]any)[0].(object)
 }
 
-// apply runs the commands of a remedy as they are, but for the gateway, which the doctor cannot know.
-func apply(t *testing.T, remedy []string) {
+// apply runs the commands of a remedy as they are, but for words in capitals, which the doctor cannot
+// know: the gateway, and those that are given with their values.
+func apply(t *testing.T, remedy []string, known ...string) {
 	t.Helper()
 	ran := 0
 	for _, line := range remedy {
@@ -32,7 +33,7 @@ func apply(t *testing.T, remedy []string) {
 			continue
 		}
 		ran++
-		command := strings.ReplaceAll(strings.ReplaceAll(line[at:], "GATEWAY", "192.168.35.1"), "kubectl ", kubectl+" ")
+		command := strings.NewReplacer(append(known, "GATEWAY", "192.168.35.1", "kubectl ", kubectl+" ")...).Replace(line[at:])
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
 		cmd.Env = append(os.Environ(), "KUBECONFIG="+management.Kubeconfig())
 		out, err := cmd.CombinedOutput()

@@ -98,7 +98,14 @@ type diagnosis struct {
 // diagnose runs the doctor on the management side.
 func diagnose(t *testing.T, kubeconfig, namespace, name string) diagnosis {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), vipd, "doctor", "--management-kubeconfig", kubeconfig, "--cluster", namespace+"/"+uat, "--name", name, "--skip", "D13", "-o", "json") // D13: this machine has its own name servers
+	return runDoctor(t, nil, "--management-kubeconfig", kubeconfig, "--cluster", namespace+"/"+uat, "--name", name, "--skip", "D13") // D13: this machine has its own name servers
+}
+
+// runDoctor runs the doctor in the network of the management cluster, with a command before it.
+func runDoctor(t *testing.T, before []string, args ...string) diagnosis {
+	t.Helper()
+	argv := slices.Concat(before, []string{vipd, "doctor", "-o", "json"}, args)
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	// vipd must not read the settings of the lab.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "VIPD_") })
 	out, err := cmd.Output()

@@ -1,14 +1,11 @@
 package capi_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,69 +13,69 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/vipd-io/vipd/e2e/judge/analyse"
 	"github.com/vipd-io/vipd/e2e/judge/record"
 	"github.com/vipd-io/vipd/e2e/observe"
+	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
-// step does something, waits for its end, and judges what the observers saw of the VIP.
-func (l *loop) step(t *testing.T, what string, limit time.Duration, act func(), done func() error) {
+// baselineTime is how long the idle cluster is observed.
+const baselineTime = 20 * time.Second
+
+// An observation is what was seen of the VIP in a step.
+type observation struct {
+	what     string
+	from, to record.Time
+	// vip has the ARP answers and the requests for /readyz, tcp the connections.
+	vip, tcp      record.History
+	before, after holding
+	// changes are told by the histories of the nodes.
+	changes []nodeChange
+}
+
+// baseline observes the idle cluster: its gaps are those of this machine.
+func (l *loop) baseline(t *testing.T) {
+	t.Helper()
+	o := l.observe(t, "nothing happens", func() {
+		if err := wait.For(t.Context(), baselineTime); err != nil {
+			t.Fatal(err)
+		}
+	})
+	l.idle = o.gaps()
+	l.judge(t, o, stays)
+}
+
+// step does something, waits for its end, and judges what was seen of the VIP.
+func (l *loop) step(t *testing.T, what string, limit time.Duration, want expectation, act func(), done func() error) {
+	t.Helper()
+	l.judge(t, l.observe(t, what, func() {
+		act()
+		l.await(t, what, limit, done)
+	}), want)
+}
+
+// observe records what is seen of the VIP while a function runs.
+func (l *loop) observe(t *testing.T, what string, run func()) observation {
 	t.Helper()
 	https, err := observe.NewHTTPS(l.lab.Clients[0].NS, l.lab.Endpoint(), l.caFile(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := l.lease(t)
-	var from, to record.Time
-	h, err := append(observe.Observers{https}, observe.ARPs(l.lab)...).During(t.Context(), func(context.Context, *record.Recorder) error {
-		from = record.Now()
-		act()
-		l.await(t, what, limit, done)
-		to = record.Now()
+	var tcp record.Recorder
+	observers := append(observe.ARPs(l.lab), https.Readyz(), observe.Apart{Observer: observe.NewTCP(l.lab.Clients[0].NS, l.lab.Endpoint()), To: &tcp})
+	o := observation{what: what, before: l.lease(t)}
+	histories := l.readHistories(t)
+	o.vip, err = observers.During(t.Context(), func(context.Context, *record.Recorder) error {
+		o.from = record.Now()
+		run()
+		o.to = record.Now()
+		o.after = l.lease(t)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	after := l.lease(t)
-	holders := l.answering(h.Answers)
-	t.Logf("STEP %s: %.0f s; by ARP answered %q, silent for %v at most; lease %s to %s; HTTPS failed %d of %d requests, for %v at most", what, to.Sub(from).Seconds(), holders,
-		analyse.Silence(h.Answers, from, to).Round(time.Millisecond), before, after, failed(h.Requests), len(h.Requests), analyse.Outage(h.Requests, from, to).Round(time.Millisecond))
-	if len(h.Answers) == 0 {
-		t.Errorf("%s: nobody answered by ARP", what)
-	}
-	if moves, want := len(holders)-1, after.term-before.term; moves > want {
-		t.Errorf("%s: %d moves by ARP, %d in the Lease: %q", what, moves, want, holders)
-	}
-}
-
-// answering returns the machines that answered by ARP, in the order of their answers: each change is a
-// move. Two machines that answer at the same time change again and again.
-func (l *loop) answering(answers []record.Answer) (names []string) {
-	slices.SortFunc(answers, func(a, b record.Answer) int { return cmp.Compare(a.At, b.At) })
-	byMAC := make(map[string]string)
-	for _, g := range l.hypervisor.All() {
-		if g.Machine != nil { // a machine may get the address, and so the MAC, of one that is gone
-			mac := g.Machine.MAC.String()
-			byMAC[mac] = strings.TrimPrefix(byMAC[mac]+" or "+g.VM.Name, " or ")
-		}
-	}
-	for _, a := range answers {
-		name := cmp.Or(byMAC[a.MAC], a.MAC)
-		if len(names) == 0 || names[len(names)-1] != name {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-func failed(requests []record.Request) (n int) {
-	for _, r := range requests {
-		if !r.OK() {
-			n++
-		}
-	}
-	return n
+	o.tcp, o.changes = tcp.History(), histories.end(o.from)
+	return o
 }
 
 // A holding is what the Lease says.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -30,6 +29,8 @@ type loop struct {
 	ns         string
 	lab        *lab.Lab
 	hypervisor *capi.Hypervisor
+	names      *lab.NameServer
+	idle       gaps // when nothing happens
 }
 
 // TestLoop walks a cluster through its life, and observes the VIP in each step.
@@ -38,18 +39,19 @@ func TestLoop(t *testing.T) {
 		return
 	}
 	l := newLoop(t)
-	l.firstNode(t)
-	l.step(t, "two workers join through the VIP", 5*time.Minute, func() { create(t, testdata(t, "workers.yaml", l.ns)...) },
-		func() error { return l.ready(t, "cluster.x-k8s.io", "MachineDeployment", "uat-workers", 2) })
-	l.step(t, "a change of files replaces the only control-plane node", 10*time.Minute, func() { l.changeFiles(t) },
+	l.create(t)
+	l.baseline(t)
+	l.step(t, "two workers join, one by the VIP's address and one by its name", 5*time.Minute, stays, func() { l.addWorkers(t) }, func() error { return l.workers(t, 2) })
+	l.step(t, "a change of files replaces the only control-plane node", 10*time.Minute, drainsOne, func() { l.changeFiles(t) },
 		func() error { return errors.Join(l.controlPlane(t, 1), l.upToDate(t)) })
-	l.step(t, "1 to 3 control-plane nodes", 10*time.Minute, func() { l.scale(t, 3) }, func() error { return l.controlPlane(t, 3) })
-	l.step(t, "the holder's Machine is deleted", 10*time.Minute, func() { l.deleteHolder(t) }, func() error { return l.controlPlane(t, 3) })
-	l.step(t, "the holder breaks, and a MachineHealthCheck replaces it", 15*time.Minute, func() { l.breakHolder(t) }, func() error { return l.controlPlane(t, 3) })
-	l.step(t, "3 to 1 control-plane nodes", 10*time.Minute, func() { l.scale(t, 1) }, func() error { return l.controlPlane(t, 1) })
+	l.step(t, "1 to 3 control-plane nodes", 10*time.Minute, stays, func() { l.scale(t, 3) }, func() error { return l.controlPlane(t, 3) })
+	l.step(t, "the holder's Machine is deleted", 10*time.Minute, drainsOne, func() { l.deleteHolder(t) }, func() error { return l.controlPlane(t, 3) })
+	l.step(t, "the holder breaks, and a MachineHealthCheck replaces it", 15*time.Minute, breaks, func() { l.breakHolder(t) }, func() error { return l.controlPlane(t, 3) })
+	l.step(t, "3 to 1 control-plane nodes", 10*time.Minute, drainsTwo, func() { l.scale(t, 1) }, func() error { return l.controlPlane(t, 1) })
 	l.deleteCluster(t)
 }
 
+// newLoop makes what a cluster needs: a network with a name server, which has no record yet.
 func newLoop(t *testing.T) *loop {
 	t.Helper()
 	l := &loop{ns: newNamespace(t)}
@@ -57,9 +59,10 @@ func newLoop(t *testing.T) *loop {
 	if err := l.lab.PlugSelf(250); err != nil {
 		t.Fatal(err)
 	}
-	objects := clusterOf(t, l.ns)
-	objects["KubeadmControlPlane"].Object["spec"].(object)["replicas"] = int64(1)
-	createCluster(t, objects)
+	var err error
+	if l.names, err = l.lab.StartNameServer(t.Context(), nameServer); err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan struct{})
 	cloud := capi.CloudController{VCenter: management.VCenter, Client: func(ctx context.Context) (kubernetes.Interface, error) { return l.client(ctx) }}
@@ -82,9 +85,20 @@ func (l *loop) client(ctx context.Context) (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(config)
 }
 
-// firstNode waits for the first node.
-func (l *loop) firstNode(t *testing.T) {
+// nameServer is the last byte of the address of the name server in testdata/cluster.yaml.
+const nameServer = 60
+
+// create makes the cluster, and waits for its first node.
+func (l *loop) create(t *testing.T) {
 	t.Helper()
+	l.createFrom(t, clusterOf(t, l.ns))
+}
+
+// createFrom makes the cluster from objects, with one control-plane node, and waits for that.
+func (l *loop) createFrom(t *testing.T, objects map[string]*unstructured.Unstructured) {
+	t.Helper()
+	objects["KubeadmControlPlane"].Object["spec"].(object)["replicas"] = int64(1)
+	createCluster(t, objects)
 	began := time.Now()
 	l.await(t, "the first control-plane node", 5*time.Minute, func() error { return l.controlPlane(t, 1) })
 	t.Logf("the first control-plane node: %.0f s", time.Since(began).Seconds())
@@ -132,9 +146,25 @@ func (l *loop) ready(t *testing.T, group, kind, name string, n int64) error {
 
 const controlPlaneGroup = "controlplane.cluster.x-k8s.io"
 
+// controlPlane returns an error unless the control plane has n replicas, and etcd as many members.
 func (l *loop) controlPlane(t *testing.T, n int64) error {
 	t.Helper()
-	return l.ready(t, controlPlaneGroup, "KubeadmControlPlane", "uat", n)
+	return errors.Join(l.ready(t, controlPlaneGroup, "KubeadmControlPlane", "uat", n), l.members(t))
+}
+
+// addWorkers creates a worker that joins by the address of the VIP, and one that joins by its name.
+func (l *loop) addWorkers(t *testing.T) {
+	t.Helper()
+	if err := l.names.SetRecord(dnsName, l.lab.VIP); err != nil {
+		t.Fatal(err)
+	}
+	create(t, append(testdata(t, "workers.yaml", l.ns), testdata(t, "workers-by-name.yaml", l.ns)...)...)
+}
+
+// workers returns an error unless n workers are ready, half of them of each kind.
+func (l *loop) workers(t *testing.T, n int64) error {
+	t.Helper()
+	return errors.Join(l.ready(t, "cluster.x-k8s.io", "MachineDeployment", "uat-workers", n/2), l.ready(t, "cluster.x-k8s.io", "MachineDeployment", "uat-workers-by-name", n/2))
 }
 
 // upToDate returns an error unless all machines of the control plane are of the present generation.
@@ -204,31 +234,4 @@ func (l *loop) gone(t *testing.T, name string) {
 		}
 		return err
 	})
-}
-
-// deleteCluster deletes the cluster: no machine and no address is left.
-func (l *loop) deleteCluster(t *testing.T) {
-	t.Helper()
-	u := l.object("cluster.x-k8s.io", "Cluster")
-	u.SetName("uat")
-	if err := management.Client.Delete(t.Context(), u); err != nil {
-		t.Fatal(err)
-	}
-	l.await(t, "the cluster is deleted", 10*time.Minute, func() error {
-		if err := management.Client.Get(t.Context(), client.ObjectKey{Namespace: l.ns, Name: "uat"}, u); !apierrors.IsNotFound(err) {
-			return errors.Join(errors.New("the Cluster is there"), err)
-		}
-		return nil
-	})
-	addresses := &unstructured.UnstructuredList{}
-	addresses.SetGroupVersionKind(schema.GroupVersionKind{Group: "ipam.cluster.x-k8s.io", Version: "v1beta2", Kind: "IPAddressList"})
-	l.await(t, "all addresses are free", time.Minute, func() error {
-		if err := management.Client.List(t.Context(), addresses, client.InNamespace(l.ns)); err != nil || len(addresses.Items) > 0 {
-			return errors.Join(fmt.Errorf("%d addresses are allocated", len(addresses.Items)), err)
-		}
-		return nil
-	})
-	if on := l.hypervisor.Guests(); len(on) > 0 {
-		t.Errorf("%d machines are on", len(on))
-	}
 }

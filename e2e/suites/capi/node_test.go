@@ -3,6 +3,7 @@ package capi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/vipd-io/vipd/e2e/capi"
 	"github.com/vipd-io/vipd/e2e/kubeadm"
@@ -18,19 +21,30 @@ import (
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 
+// vmTemplate is a template in the vCenter, and older one with an older version of Kubernetes.
+const (
+	vmTemplate      = "Alma-Clusterconfigtemplate"
+	olderVMTemplate = vmTemplate + "-older"
+)
+
 // bootTimeout bounds the time until a machine has booted and kubeadm has run there.
 const bootTimeout = 5 * time.Minute
 
 // TestNode: CAPV makes the machine of a KubeadmControlPlane from vipd, and a machine of the lab boots
 // from exactly what CAPV wrote for the guest. At first the IP pool has no gateway, as many have, and
-// kubeadm stops. The doctor says so on the node and in the management cluster, and with the doctor's
-// remedy, kubeadm init succeeds, and the VIP answers.
+// kubeadm stops, so nobody has the VIP: CAPV says "cluster is not reachable" and "no route to host". The
+// doctor names the cause on the node and in the management cluster, and with the doctor's remedy,
+// kubeadm init succeeds, the VIP answers, and Cluster API reaches the cluster.
 func TestNode(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)
 	l, h := newHypervisor(t, ns)
+	if err := l.PlugSelf(250); err != nil {
+		t.Fatal(err)
+	}
 	objects := clusterOf(t, ns)
 	unstructured.RemoveNestedField(objects[poolKind].Object, "spec", "gateway")
+	objects["KubeadmControlPlane"].Object["spec"].(object)["replicas"] = int64(1)
 	createCluster(t, objects)
 
 	first := applied(t, h, "")
@@ -38,10 +52,17 @@ func TestNode(t *testing.T) {
 		t.Fatalf("kubeadm without a default route: %v\n%s", first.Err, first.Output)
 	}
 	onNode := diagnosis{remedy: make(map[string][]string)}
-	out, _ := first.Machine.Run(t.Context(), binaries.Lab.Vipd, "doctor", "--preflight", "--address", vip, "-o", "json") // ends with a status
+	out, _ := first.Machine().Run(t.Context(), binaries.Lab.Vipd, "doctor", "--preflight", "--address", vip, "-o", "json") // ends with a status
 	onNode.read(t, []byte(out))
 	if !slices.Contains(onNode.found, "D01 no gateway delivered") {
 		t.Errorf("the doctor on the node finds %q", onNode.found)
+	}
+	for _, program := range []string{"capv", "capi-core"} {
+		awaitLog(t, program, ns, `cluster is not reachable: Get "https://192.168.35.100:6443/`)
+		awaitLog(t, program, ns, "dial tcp 192.168.35.100:6443: connect: no route to host")
+	}
+	if d := runDoctor(t, nil, "--worker", "--address", vip, "--only", "D14"); !slices.Contains(d.found, "D14 nobody") {
+		t.Errorf("the doctor in the network of the management cluster finds %q", d.found)
 	}
 	d := diagnose(t, management.Kubeconfig(), ns, dnsName)
 	if !slices.Contains(d.found, "D11 no gateway") {
@@ -58,6 +79,26 @@ func TestNode(t *testing.T) {
 	if err := wait.Until(ctx, 100*time.Millisecond, func() (bool, error) { return l.Reachable(ctx), nil }); err != nil {
 		t.Errorf("wait for the VIP to answer: %v", err)
 	}
+	eventually(t, "Cluster API to reach the cluster", func() (struct{}, error) { return struct{}{}, connected(t.Context(), ns) })
+}
+
+// connected returns an error unless Cluster API reaches a cluster.
+func connected(ctx context.Context, ns string) error {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(schema.GroupVersionKind{Group: "cluster.x-k8s.io", Version: "v1beta2", Kind: "Cluster"})
+	if err := management.Client.Get(ctx, client.ObjectKey{Namespace: ns, Name: uat}, u); err != nil {
+		return err
+	}
+	conditions, _, err := unstructured.NestedSlice(u.Object, "status", "conditions")
+	for _, c := range conditions {
+		if c, ok := c.(object); ok && c["type"] == "RemoteConnectionProbe" {
+			if c["status"] == "True" {
+				return nil
+			}
+			return fmt.Errorf("%v: %v", c["reason"], c["message"])
+		}
+	}
+	return errors.Join(errors.New("the Cluster has no condition RemoteConnectionProbe"), err)
 }
 
 // newHypervisor starts a lab in which the machines of a namespace run.
@@ -74,12 +115,15 @@ func newHypervisor(t *testing.T, ns string) (*lab.Lab, *capi.Hypervisor) {
 		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
+		if left, err := lab.Left(l.Name); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %q, %v", left, err)
+		}
 	})
-	template, err := kubeadm.NewTemplate(t.Context(), l, binaries.Lab)
+	template, err := kubeadm.NewTemplate(t.Context(), l, binaries.Lab, "v")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &capi.Hypervisor{VCenter: management.VCenter, Template: template, Log: t.Logf, Mine: func(vm capi.VM) bool {
+	h := &capi.Hypervisor{VCenter: management.VCenter, Templates: map[string]*kubeadm.Template{vmTemplate: template}, Log: t.Logf, Mine: func(vm capi.VM) bool {
 		mine, err := machines(t.Context(), ns)
 		return err == nil && slices.Contains(mine, vm.Name) // else at the next look
 	}}

@@ -22,6 +22,8 @@ type machine struct {
 	MACs      []string
 	// Address is what the guest reported, "" for nothing.
 	Address string
+	// Template is the name of what it was cloned from.
+	Template string
 }
 
 // handler serves:
@@ -103,6 +105,9 @@ func describe(vm mo.VirtualMachine) machine {
 	for _, o := range vm.Config.ExtraConfig {
 		if key, ok := strings.CutPrefix(o.GetOptionValue().Key, "guestinfo."); ok {
 			m.Guestinfo[key] = fmt.Sprint(o.GetOptionValue().Value)
+		}
+		if o.GetOptionValue().Key == clonedFrom {
+			m.Template = fmt.Sprint(o.GetOptionValue().Value)
 		}
 	}
 	for _, d := range vm.Config.Hardware.Device {

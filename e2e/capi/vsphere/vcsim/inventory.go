@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/url"
 
 	"github.com/vmware/govmomi"
@@ -19,8 +20,10 @@ import (
 const (
 	datacenter   = "Eshare-SRVs"
 	resourcePool = "CAPI_ClusterRP"
-	templateName = "Alma-Clusterconfigtemplate"
 )
+
+// templates are machines to clone: one for each of two versions of Kubernetes.
+var templates = []string{"Alma-Clusterconfigtemplate", "Alma-Clusterconfigtemplate-older"}
 
 // folders are one below the other.
 var folders = []string{"UAT-Servers", "ClusterServers"}
@@ -34,7 +37,7 @@ type vCenter struct {
 // newVCenter starts the simulator at an address.
 func newVCenter(ctx context.Context, address string) (*vCenter, error) {
 	model := simulator.VPX()
-	model.Host, model.Cluster, model.Machine, model.Portgroup = 1, 0, 1, 0
+	model.Host, model.Cluster, model.Machine, model.Portgroup = 1, 0, len(templates), 0
 	if err := model.Create(); err != nil {
 		return nil, err
 	}
@@ -55,22 +58,24 @@ func newVCenter(ctx context.Context, address string) (*vCenter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(machines) != 1 {
-		return nil, errors.New("the simulator's model has not one machine")
+	if len(machines) != len(templates) {
+		return nil, fmt.Errorf("the simulator's model has %d machines", len(machines))
 	}
-	if err := v.makeTemplate(ctx, machines[0], model.Service.Context.Map); err != nil {
-		return nil, err
+	for i, name := range templates {
+		if err := v.makeTemplate(ctx, machines[i], name, model.Service.Context.Map); err != nil {
+			return nil, err
+		}
 	}
 	return v, v.makePlaces(ctx, finder)
 }
 
 // makeTemplate makes a machine the template, the clones of which get the configuration that was asked
 // for.
-func (v *vCenter) makeTemplate(ctx context.Context, machine *object.VirtualMachine, registry *simulator.Registry) error {
+func (v *vCenter) makeTemplate(ctx context.Context, machine *object.VirtualMachine, name string, registry *simulator.Registry) error {
 	if err := await(ctx)(machine.PowerOff(ctx)); err != nil {
 		return err
 	}
-	if err := await(ctx)(machine.Rename(ctx, templateName)); err != nil {
+	if err := await(ctx)(machine.Rename(ctx, name)); err != nil {
 		return err
 	}
 	if err := machine.MarkAsTemplate(ctx); err != nil {

@@ -12,6 +12,9 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
+// clonedFrom is the extra configuration with the name of the template of a clone.
+const clonedFrom = "vcsim.template"
+
 // template is a machine the clones of which have the extra configuration that was asked for. The
 // simulator's own method sets the configuration on a copy of the clone, and loses it
 // (simulator/virtual_machine.go, CloneVMTask, v0.51.0).
@@ -29,7 +32,7 @@ func (t *template) CloneVMTask(ctx *simulator.Context, req *types.CloneVM_Task) 
 	}
 	// The request must not wait for its own task.
 	go func() {
-		if err := t.configure(context.Background(), body.Res.Returnval, req.Spec.Config.ExtraConfig); err != nil {
+		if err := t.configure(context.Background(), body.Res.Returnval, append(req.Spec.Config.ExtraConfig, &types.OptionValue{Key: clonedFrom, Value: t.Name})); err != nil {
 			log.Printf("configure clone: %v", err)
 		}
 	}()
