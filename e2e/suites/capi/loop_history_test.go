@@ -121,23 +121,23 @@ func (o observation) moves() (out []move) {
 	return out
 }
 
-// withdrawals returns why a holder left the VIP for a while, and remained the holder, or became that again: nobody
-// else claimed the Lease.
+// withdrawals returns why a holder left the VIP for a while, and became the holder again: nobody else
+// claimed the Lease.
 func (o observation) withdrawals() (causes []string) {
 	for _, c := range o.changes {
-		if c.Kind == "left" && (c.Term >= o.after.term || c.Cause != o.lastCause(c.Term)) {
+		if c.Kind == "left" && (c.Term >= o.after.term || c.at != o.lastLeft(c.Term)) {
 			causes = append(causes, c.node+": "+c.Cause)
 		}
 	}
 	return causes
 }
 
-// lastCause returns why the holder of a term left the VIP at last.
-func (o observation) lastCause(term int) (cause string) {
+// lastLeft returns when the holder of a term left the VIP for the last time.
+func (o observation) lastLeft(term int) (at record.Time) {
 	for _, c := range o.changes {
 		if c.Kind == "left" && c.Term == term {
-			cause = c.Cause
+			at = c.at
 		}
 	}
-	return cause
+	return at
 }
