@@ -2,6 +2,7 @@ package capi_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/vipd-io/vipd/e2e/capi"
 )
@@ -31,7 +35,8 @@ func TestLoopNameWithoutRecord(t *testing.T) {
 	if !strings.Contains(g.Output, noSuchHost) {
 		t.Errorf("kubeadm on the worker does not say %q:\n%s", noSuchHost, g.Output)
 	}
-	awaitLog(t, "capi-core", l.ns, "Waiting for a Node with spec.providerID vsphere://"+g.VM.UUID+" to exist")
+	t.Logf("kubeadm on %s:\n%s", g.VM.Name, g.Output)
+	l.awaitCondition(t, g.VM.Name, "Waiting for a Node with spec.providerID vsphere://"+g.VM.UUID+" to exist")
 
 	worker := l.askDoctor(t, g, "--worker")
 	first := l.askDoctor(t, l.guest(l.lease(t).holder))
@@ -80,6 +85,22 @@ func (l *loop) failedWorker(t *testing.T) *capi.Guest {
 		t.Fatalf("kubeadm on %s succeeded without a record of the name:\n%s", g.VM.Name, g.Output)
 	}
 	return g
+}
+
+// awaitCondition waits until a condition of a Machine says something.
+func (l *loop) awaitCondition(t *testing.T, name, text string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%q in a condition of %s", text, name), func() (struct{}, error) {
+		u := l.object("cluster.x-k8s.io", "Machine")
+		err := management.Client.Get(t.Context(), client.ObjectKey{Namespace: l.ns, Name: name}, u)
+		conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+		for _, c := range conditions {
+			if strings.Contains(fmt.Sprint(c.(object)["message"]), text) {
+				return struct{}{}, nil
+			}
+		}
+		return struct{}{}, errors.Join(fmt.Errorf("its conditions are %v", conditions), err)
+	})
 }
 
 // askDoctor runs the doctor on a machine.
