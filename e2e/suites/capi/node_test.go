@@ -58,8 +58,7 @@ func TestNode(t *testing.T) {
 		t.Errorf("the doctor on the node finds %q", onNode.found)
 	}
 	for _, program := range []string{"capv", "capi-core"} {
-		awaitLog(t, program, ns, `cluster is not reachable: Get "https://192.168.35.100:6443/`)
-		awaitLog(t, program, ns, "dial tcp 192.168.35.100:6443: connect: no route to host")
+		awaitLog(t, program, ns, `cluster is not reachable: Get \"https://192.168.35.100:6443/?timeout=5s\": dial tcp 192.168.35.100:6443: connect: no route to host`)
 	}
 	if d := runDoctor(t, nil, "--worker", "--address", vip, "--only", "D14"); !slices.Contains(d.found, "D14 nobody") {
 		t.Errorf("the doctor in the network of the management cluster finds %q", d.found)
