@@ -32,7 +32,7 @@ func TestLoopUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newLoop(t)
-	if l.hypervisor.Templates[olderVMTemplate], err = kubeadm.NewTemplate(t.Context(), l.lab, older, "o"); err != nil {
+	if l.hypervisor.Templates[olderVMTemplate], err = kubeadm.NewTemplate(t.Context(), l.lab, older, "old"); err != nil {
 		t.Fatal(err)
 	}
 	objects := clusterOf(t, l.ns)
