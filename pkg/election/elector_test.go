@@ -807,7 +807,7 @@ func TestReleaseWithoutCallerAndSuccessor(t *testing.T) {
 
 func TestIneligibleNodeDoesNotCampaign(t *testing.T) {
 	inBubble(t, func(c *cluster) {
-		n := c.join("n1")
+		n := c.joinWith("n1", func(string) leasetest.Fault { return leasetest.Fault{Before: 10 * time.Millisecond} }) // join campaigns
 		n.elector.SetCandidate(c.t.Context(), Candidate{MAC: "mac-of-n1"})
 		time.Sleep(time.Minute)
 		for _, l := range c.server.History() {
