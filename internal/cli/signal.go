@@ -8,21 +8,30 @@ import (
 	"syscall"
 )
 
-// nextSignal returns a channel that is closed by the first signal to end that comes after ctx has
-// ended. The signal after that one has its default action.
+// nextSignal returns a channel that is closed by the signal to end that follows the one that ends
+// ctx. The signal after that one has its default action. nextSignal catches signals from its call
+// on, so that none has its default action between the two.
 func nextSignal(ctx context.Context) (came <-chan struct{}, release func()) {
-	signals, closed, released := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signals, closed, released := make(chan os.Signal, 2), make(chan struct{}), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	expected := 2
+	if ctx.Err() != nil {
+		expected = 1
+	}
+	var waits sync.WaitGroup
+	waits.Go(func() {
 		defer signal.Stop(signals)
-		select {
-		case <-signals:
-			close(closed)
-		case <-released:
+		for range expected {
+			select {
+			case <-signals:
+			case <-released:
+				return
+			}
 		}
+		close(closed)
 	})
 	return closed, sync.OnceFunc(func() {
-		stop()
 		close(released)
+		waits.Wait()
 	})
 }

@@ -44,8 +44,10 @@ type Config struct {
 	StatusAddress string
 	// ProbeInterval is 0 for no probes.
 	ProbeInterval time.Duration
-	LogFormat     string
-	LogLevel      string
+	// GracePeriod is how long this process may take to end.
+	GracePeriod time.Duration
+	LogFormat   string
+	LogLevel    string
 }
 
 // Fence selects how the kernel ends the holding if this process cannot.
@@ -83,6 +85,7 @@ func Parse(v Values) (Config, error) {
 	if s, _ := p.get("probe-interval"); s != "off" {
 		c.ProbeInterval = p.duration("probe-interval")
 	}
+	c.GracePeriod = p.duration("grace-period")
 	c.APIServer = p.apiServer(c)
 	c.Peers = p.peers(c)
 	c.Preferred = p.preferred()

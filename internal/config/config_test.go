@@ -25,7 +25,7 @@ func TestParseDefaults(t *testing.T) {
 		Addresses: []netip.Addr{netip.MustParseAddr("192.168.35.100")}, Port: 6443,
 		Kubeconfigs: []string{"/etc/kubernetes/admin.conf"}, APIServer: "127.0.0.1:6443",
 		LeaseNamespace: "kube-system", LeaseName: "plndr-cp-lock", MaxLeaseDuration: 40 * time.Second, LeaseDuration: 3 * time.Second,
-		Fence: FenceAuto, StatusAddress: "127.0.0.1:2112", ProbeInterval: time.Second, LogFormat: "json", LogLevel: "info",
+		Fence: FenceAuto, StatusAddress: "127.0.0.1:2112", ProbeInterval: time.Second, GracePeriod: 10 * time.Second, LogFormat: "json", LogLevel: "info",
 	}
 	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" {
 		t.Errorf("Parse (-want +got):\n%s", d)

@@ -42,6 +42,7 @@ var Settings = []Setting{
 	{Name: "fence", Default: "auto", Usage: "auto, nftables or lifetime: what ends the address if this process cannot"},
 	{Name: "status-address", Default: "127.0.0.1:2112", Usage: "host:port to serve the status on, or off"},
 	{Name: "probe-interval", Default: "1s", Usage: "how often a standby probes the address, to measure outages, or off"},
+	{Name: "grace-period", Default: "10s", Usage: "terminationGracePeriodSeconds of the pod: a holder that is told to end keeps the address for another node until 2s before the end of that time"},
 	{Name: "log-format", Default: "json", Usage: "json or console"},
 	{Name: "log-level", Default: "info", Usage: "debug, info, warn or error"},
 }

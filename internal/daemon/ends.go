@@ -3,29 +3,26 @@ package daemon
 import (
 	"context"
 	"time"
-
-	"github.com/vipd-io/vipd/internal/manifest"
 )
 
 // Ends says how a process ends after its context has ended: each Manager waits for the next holder, but
-// for no longer than waitForNext, and no longer once Now is closed (docs/adr/0020).
+// for no longer than until ending before the end of the grace period, and no longer once Now is closed (docs/adr/0020).
 type Ends struct {
 	// Now is closed to end without the next holder; nil is never closed.
 	Now <-chan struct{}
 }
 
-// waitForNext is how long a holder that is told to end keeps the VIP for the next holder. A kubelet that
-// replaces a static pod starts the new one 10 to 15 s after the old one was told to end (backOffPeriod
-// in pkg/kubelet), and up to 18 s after it on the busy machine of the lab. The rest of the pod's grace period is for the
-// end itself, which takes a second, and two while the kernel hangs.
-const waitForNext = manifest.GracePeriod - 2*time.Second
+// ending is the part of the grace period for the end itself, which takes a second, and two while the
+// kernel hangs.
+const ending = 2 * time.Second
 
-// after calls end when ctx ends, and stop when there is nothing to wait for any more. Cancel manage, which
+// after calls end when ctx ends, and stop when there is nothing to wait for any more, or after the
+// given time. Cancel manage, which
 // stop may do, to end what after started.
-func (e Ends) after(ctx, manage context.Context, end, stop func()) {
+func (e Ends) after(ctx, manage context.Context, wait time.Duration, end, stop func()) {
 	context.AfterFunc(ctx, func() {
 		end()
-		last := time.NewTimer(waitForNext)
+		last := time.NewTimer(wait)
 		defer last.Stop()
 		select {
 		case <-last.C:
@@ -44,7 +41,7 @@ func (n *node) run(ctx context.Context, ends Ends) error {
 	for _, g := range n.groups {
 		managers = append(managers, g.manager.Run)
 	}
-	ends.after(ctx, manage, func() {
+	ends.after(ctx, manage, n.config.GracePeriod-ending, func() {
 		for _, g := range n.groups {
 			g.manager.End()
 		}

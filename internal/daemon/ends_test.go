@@ -15,7 +15,7 @@ func TestEnds(t *testing.T) {
 		second time.Duration // 0 for none
 		want   time.Duration
 	}{
-		"no second signal": {want: waitForNext},
+		"no second signal": {want: 28 * time.Second},
 		"second signal":    {second: 3 * time.Second, want: 3 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -23,7 +23,7 @@ func TestEnds(t *testing.T) {
 				ctx, first := context.WithCancel(t.Context())
 				now, manage, stopped := make(chan struct{}), t.Context(), make(chan struct{})
 				var told time.Time
-				Ends{Now: now}.after(ctx, manage, func() { told = time.Now() }, func() { close(stopped) })
+				Ends{Now: now}.after(ctx, manage, 28*time.Second, func() { told = time.Now() }, func() { close(stopped) })
 				time.Sleep(time.Minute)
 				began := time.Now()
 				first()
@@ -45,7 +45,7 @@ func TestManagersEndByThemselves(t *testing.T) {
 		ctx, first := context.WithCancel(t.Context())
 		manage, ended := context.WithCancel(t.Context())
 		stopped := make(chan struct{})
-		Ends{}.after(ctx, manage, ended, func() { close(stopped) })
+		Ends{}.after(ctx, manage, 28*time.Second, ended, func() { close(stopped) })
 		began := time.Now()
 		first()
 		<-stopped

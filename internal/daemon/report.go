@@ -63,7 +63,7 @@ func inForce(c config.Config, t election.Timing) map[string]string {
 		"address": strings.Join(addresses, ","), "port": strconv.Itoa(int(c.Port)), "interface": c.Interface, "node-name": c.Node,
 		"kubeconfig": strings.Join(c.Kubeconfigs, ":"), "apiserver": c.APIServer, "peer": strings.Join(c.Peers, ","), "preferred": strings.Join(c.Preferred, ","),
 		"lease-namespace": c.LeaseNamespace, "lease-name": c.LeaseName, "lease-duration": t.Lease.String(), "max-lease-duration": c.MaxLeaseDuration.String(), "renew-interval": t.Renew.String(),
-		"manifests": c.Manifests, "fence": string(c.Fence), "status-address": c.StatusAddress, "probe-interval": probe,
+		"manifests": c.Manifests, "fence": string(c.Fence), "status-address": c.StatusAddress, "probe-interval": probe, "grace-period": c.GracePeriod.String(),
 		"log-format": c.LogFormat, "log-level": c.LogLevel,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -48,9 +49,21 @@ const (
 	LockDir = "/run/vipd"
 )
 
-// GracePeriod is how long kubelet waits for the pod to end. It is long enough for another node's kubelet to
-// replace its own pod meanwhile, see daemon.Ends.
-const GracePeriod = 30 * time.Second
+// gracePeriod is how long kubelet waits for the pod to end, unless the settings say otherwise. A kubelet
+// that replaces a static pod starts the new one 10 to 15 s after the old one was told to end
+// (backOffPeriod in pkg/kubelet), and up to 18 s after it on a busy machine: for so long, the pod
+// keeps the VIP for the pod of another node (docs/adr/0020).
+const gracePeriod = 30 * time.Second
+
+// gracePeriod returns the grace period of the settings, rounded up to the seconds of a pod.
+func (p Pod) gracePeriod() time.Duration {
+	for _, s := range p.Settings {
+		if d, err := time.ParseDuration(s.Value); s.Name == "grace-period" && err == nil {
+			return (d + time.Second - 1).Truncate(time.Second)
+		}
+	}
+	return gracePeriod
+}
 
 //go:embed pod.yaml.tmpl
 var podText string
@@ -76,7 +89,7 @@ func (p Pod) data() map[string]any {
 	return map[string]any{
 		"Name": cmp.Or(p.Name, "vipd"), "Image": p.Image, "Address": p.Address, "Env": p.environment(), "Probe": p.probe(),
 		"Own": len(p.Kubeconfigs) == 0, "Mounts": p.mounts(), "PKI": cmp.Or(p.PKI, p.distribution().PKI), "DefaultPKI": DefaultPKI,
-		"Manifests": p.distribution().Manifests, "State": StateDir, "Locks": LockDir, "GracePeriod": int(GracePeriod / time.Second),
+		"Manifests": p.distribution().Manifests, "State": StateDir, "Locks": LockDir, "GracePeriod": int(p.gracePeriod() / time.Second),
 	}
 }
 
@@ -128,7 +141,11 @@ func (p Pod) environment() (out []Setting) {
 	if len(kubeconfigs) == 0 {
 		kubeconfigs = []string{Kubeconfig}
 	}
-	for _, s := range append([]Setting{{"kubeconfig", strings.Join(kubeconfigs, ":")}, {"manifests", p.distribution().Manifests}}, p.Settings...) {
+	own := []Setting{{"kubeconfig", strings.Join(kubeconfigs, ":")}, {"manifests", p.distribution().Manifests}, {"grace-period", gracePeriod.String()}}
+	own = slices.DeleteFunc(own, func(s Setting) bool {
+		return s.Name == "grace-period" && slices.ContainsFunc(p.Settings, func(t Setting) bool { return t.Name == s.Name })
+	})
+	for _, s := range append(own, p.Settings...) {
 		out = append(out, Setting{Name: envName(s.Name), Value: s.Value})
 	}
 	return out

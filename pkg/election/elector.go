@@ -386,7 +386,7 @@ func (e *Elector) plan(now boottime.Instant) (op, boottime.Instant) {
 	// A stalled watch looks like a silent holder: read.
 	stale := max(e.view.at, e.readAt).Add(e.staleAfter())
 	claim := e.claimFrom(now)
-	if from, may := e.acceptFrom(); may && from < claim && from <= max(now, stale) {
+	if from, may := e.acceptFrom(now); may && from < claim && from <= max(now, stale) {
 		return opAccept, max(e.retryAt, from)
 	}
 	if e.view.lease != nil && e.candidate.Eligible && claim <= max(now, stale) {

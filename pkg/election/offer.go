@@ -103,9 +103,13 @@ func (e *Elector) observeAcceptance(l *coordinationv1.Lease) {
 // a Lease that became free at the moment at which the offer was first observed. A candidate does not
 // write after another candidate or a person, before the holder has written again: each write makes
 // all candidates wait anew.
-func (e *Elector) acceptFrom() (from boottime.Instant, may bool) {
+//
+// A candidate that is about to end repeats only an acceptance whose outcome it does not know. Nobody
+// accepts from a holder that is silent: the acceptance would prolong the wait for the lease.
+func (e *Elector) acceptFrom(now boottime.Instant) (from boottime.Instant, may bool) {
 	c, b := e.candidate, e.bid
-	if b.seen == (offer{}) || !c.Eligible || c.Ending || requested(e.view.lease) {
+	silent := now.Sub(e.view.at) > 2*e.opts.Timing.Renew
+	if b.seen == (offer{}) || !c.Eligible || c.Ending && b.pledge != b.seen || silent || requested(e.view.lease) {
 		return 0, false
 	}
 	from = max(b.at.Add(c.HoldBack+c.Yield), c.NotBefore)
@@ -158,10 +162,9 @@ func (e *Elector) handleAcceptance(r result) {
 		}
 	case overtaken(r.err): // by the holder, or by another candidate
 		e.mustRead = true
-		e.bid.pledge, e.bid.sent = offer{}, 0
-		s := e.status
-		s.Pledged = false
-		e.notify(s)
+		// The pledge stays until the offer is over: the newer version may be this node's acceptance, of
+		// which a server lost the answer.
+		e.bid.sent = 0
 	default:
 		e.mustRead = true
 		e.failed(r.err)

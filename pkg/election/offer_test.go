@@ -193,3 +193,86 @@ func TestStrangeAcceptances(t *testing.T) {
 		}
 	})
 }
+
+// TestAcceptanceWithoutAnAnswer: a server writes the acceptance and loses the answer, and the next one
+// answers that the version is not the newest. The candidate keeps its word.
+func TestAcceptanceWithoutAnAnswer(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n1, n2, n3 := three(c)
+		n3.ready(Candidate{Ending: true})
+		writes := 0
+		n2.client.SetFault(func(verb string) leasetest.Fault {
+			if verb != "update" {
+				return leasetest.Fault{}
+			}
+			if writes++; writes == 1 {
+				return leasetest.Fault{Lose: errors.New("connection reset by peer")}
+			}
+			return leasetest.Fault{}
+		})
+		n1.elector.Offer(c.t.Context())
+		time.Sleep(50 * time.Millisecond)
+		if len(n1.acceptors()) == 0 || !n2.latest().Pledged {
+			t.Errorf("accepted by %q, %+v", n1.acceptors(), n2.latest())
+		}
+	})
+}
+
+// TestAcceptanceThatWasNotWritten: a candidate that does not know whether its acceptance was written
+// writes it again, also when it is about to end meanwhile; a candidate that accepted nothing does not.
+func TestAcceptanceThatWasNotWritten(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n1, n2, n3 := three(c)
+		n3.ready(Candidate{Ending: true})
+		n2.client.SetFault(func(verb string) leasetest.Fault {
+			if verb == "update" {
+				return leasetest.Fault{Refuse: errors.New("etcdserver: request timed out")}
+			}
+			return leasetest.Fault{}
+		})
+		n1.elector.Offer(c.t.Context())
+		time.Sleep(50 * time.Millisecond)
+		n2.client.SetFault(nil)
+		n2.ready(Candidate{Ending: true})
+		time.Sleep(5 * time.Second)
+		if d := cmp.Diff([]string{"n2"}, n1.acceptors()[:min(1, len(n1.acceptors()))]); d != "" {
+			t.Errorf("accepted (-want +got):\n%s", d)
+		}
+	})
+}
+
+// TestNobodyAcceptsFromASilentHolder: what a dead holder offered costs no more than its lease.
+func TestNobodyAcceptsFromASilentHolder(t *testing.T) {
+	took := make(map[bool]time.Duration)
+	for _, offers := range []bool{false, true} {
+		inBubble(t, func(c *cluster) {
+			n1, n2, n3 := three(c)
+			n2.ready(Candidate{HoldBack: 2900 * time.Millisecond})
+			n3.ready(Candidate{HoldBack: 2900 * time.Millisecond})
+			if offers {
+				n1.elector.Offer(c.t.Context())
+				time.Sleep(time.Millisecond)
+			}
+			n1.crash()
+			_, took[offers] = c.awaitHolder("n1", 30*time.Second)
+		})
+	}
+	if took[true] > took[false]+500*time.Millisecond {
+		t.Errorf("taken after %s, and after %s without an offer", took[true], took[false])
+	}
+}
+
+// TestNoReportAfterAnAcceptance: no write of a candidate follows a write of another candidate.
+func TestNoReportAfterAnAcceptance(t *testing.T) {
+	inBubble(t, func(c *cluster) {
+		n1, _, n3 := three(c)
+		n1.elector.Offer(c.t.Context())
+		time.Sleep(10 * time.Millisecond)
+		n1.crash()
+		k := &KubeStore{API: n3.client, Namespace: "kube-system", Name: leaseName, Establish: time.Second}
+		written, err := k.ReportUnreached(c.t.Context(), "n1", 1, "n3")
+		if written || err != nil {
+			t.Errorf("written %t, %v", written, err)
+		}
+	})
+}

@@ -48,7 +48,7 @@ func (k *KubeStore) ReportUnreached(ctx context.Context, holder string, term int
 		return false, err
 	}
 	r := parse(l)
-	if !r.noted || r.holder != holder || r.term != term || l.Annotations[UnreachedAnnotation] != "" || l.Annotations[MoveAnnotation] != "" {
+	if !r.noted || r.holder != holder || r.term != term || requested(l) {
 		return false, nil
 	}
 	text, err := json.Marshal(unreached{By: by, Holder: holder, Term: term})

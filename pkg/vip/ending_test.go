@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -153,5 +154,78 @@ func TestEndOfACandidate(t *testing.T) {
 			t.Errorf("Run = %v after %s", err, time.Since(began))
 		}
 		w.expect("ends", "campaign a", "campaign a ending", "no campaign a", "give back", "clear")
+	})
+}
+
+// TestEndWhileRemoveFails: an end that End began takes no longer than one that Stop began.
+func TestEndWhileRemoveFails(t *testing.T) {
+	for name, prep := range map[string]func(*world) func(){
+		"lone":     func(w *world) func() { return func() {} },
+		"accepted": func(w *world) func() { w.beside(); return func() { w.manager.Accepted("n3") } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				w := holding(t)
+				after := prep(w)
+				w.removeErr, w.divertErr = errKernel, errKernel
+				began := time.Now()
+				w.manager.End()
+				w.pass(time.Millisecond)
+				after()
+				stop := time.AfterFunc(28*time.Second, w.stop)
+				defer stop.Stop()
+				stopped := false
+				for !stopped {
+					select {
+					case err := <-w.done:
+						stopped = true
+						t.Logf("Run = %v after %s", err, time.Since(began))
+						if !errors.Is(err, ErrNotWithdrawn) || time.Since(began) > time.Second {
+							t.Errorf("Run = %v after %s", err, time.Since(began))
+						}
+					default:
+						// the elector goes on renewing meanwhile
+						w.grant(1, hold)
+						w.pass(500 * time.Millisecond)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestEndByEndWhileAllHangs is TestEndWhileAllHangs for an end that End began.
+func TestEndByEndWhileAllHangs(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		w := holding(t)
+		release := w.hanging("look", "divert", "remove", "permit", "forbid", "clear", "intact", "repair")
+		began := time.Now()
+		w.manager.End()
+		stop := time.AfterFunc(28*time.Second, w.stop)
+		defer stop.Stop()
+		err := <-w.done
+		if took := time.Since(began); took > 1500*time.Millisecond {
+			t.Errorf("Run = %v after %s", err, took)
+		}
+		release()
+	})
+}
+
+// TestEndWhileWithdrawing: so does the end of a node that cannot remove its address.
+func TestEndWhileWithdrawing(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		w := holding(t)
+		w.beside()
+		w.removeErr = errKernel
+		w.lost("n2")
+		w.pass(time.Second)
+		began := time.Now()
+		w.manager.End()
+		stop := time.AfterFunc(28*time.Second, w.stop)
+		defer stop.Stop()
+		err := <-w.done
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("Run = %v after %s", err, took)
+		}
 	})
 }

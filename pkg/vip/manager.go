@@ -248,7 +248,9 @@ func (m *Manager) Turns() uint64 { return m.turns.Load() }
 func (m *Manager) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	wish, stop := ctx, ctx.Done()
+	wish, endWish := context.WithCancel(ctx)
+	defer endWish()
+	stop := wish.Done()
 	calls, endCalls := outlive(wish, endTimeout)
 	defer endCalls()
 	withdrawal, endWithdrawal := outlive(wish, withdrawTimeout)
@@ -275,6 +277,10 @@ func (m *Manager) Run(ctx context.Context) error {
 		m.takeInputs(ctx)
 		if m.ending.Swap(false) {
 			m.end(ctx)
+		}
+		if m.state.Stopping && stop != nil {
+			endWish() // the end has a time of its own, whatever began it
+			stop, stopBy = nil, m.now().Add(withdrawBudget)
 		}
 		if m.look.Swap(false) || m.now().Sub(looked) >= m.state.lookInterval() {
 			m.observe(ctx)

@@ -174,7 +174,7 @@ func TestStepFromAnyHistory(t *testing.T) {
 				v := drawServing(t)
 				before := k.state
 				k.handle(t, v)
-				if before.Phase == Holding && k.state.Phase != Holding && k.now < before.Grant.Until && before.DownSince == 0 &&
+				if before.Phase == Holding && k.state.Phase != Holding && k.now < before.Grant.Until && before.DownSince == 0 && !before.Ending &&
 					before.Broken == "" && !slices.ContainsFunc(v.Peers, func(p Peer) bool { return p.Ready }) {
 					t.Fatalf("left although no peer serves: %+v", v)
 				}
