@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -93,8 +94,19 @@ func removeCgroup(dir string) error {
 			<-ticker.C
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove control group %s: %w", g, err)
+			return fmt.Errorf("remove control group %s: %w; processes in it: %q", g, err, inCgroup(g))
 		}
 	}
 	return nil
+}
+
+// inCgroup describes the processes in a control group: number, name, state (proc(5)).
+func inCgroup(dir string) (out []string) {
+	procs, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	for pid := range strings.FieldsSeq(string(procs)) {
+		stat, _ := os.ReadFile("/proc/" + pid + "/stat") // a process may end meanwhile
+		words := strings.Fields(string(stat))
+		out = append(out, strings.Join(words[:min(3, len(words))], " "))
+	}
+	return out
 }

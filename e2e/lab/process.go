@@ -21,7 +21,7 @@ var ErrNotRunning = errors.New("process is not running")
 
 // killTimeout bounds the wait for a killed process, which takes long only for one that hangs in the
 // kernel.
-const killTimeout = 10 * time.Second
+const killTimeout = time.Minute
 
 // A Process is a command in a host's network namespace that can be started repeatedly. It is safe
 // for concurrent use.
