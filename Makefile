@@ -44,6 +44,10 @@ demo: deps-demo ## watch failovers in a real control plane on this machine (root
 demo-doctor: deps-demo-doctor ## show the output of vipd doctor for three faults, in a minute (root)
 	@hack/lab demo-doctor
 
+.PHONY: demo-capi
+demo-capi: deps-demo-capi ## watch Cluster API and CAPV make a control plane behind the VIP, two workers, and a rollout (root)
+	@hack/lab build && cd e2e && go test -c -vet=off -o ../bin/demo-capi ./suites/capi && cd suites/capi && ../../../bin/demo-capi -test.run '^TestDemo$$' -demo
+
 .PHONY: bench
 bench: deps-bench ## measure vipd and keepalived, RUNS=10 times, in AT_MOST=1h; writes docs/benchmarks (root)
 	hack/lab bench --runs $(RUNS) --at-most $(AT_MOST) --write ../docs/benchmarks --readme ../README.md

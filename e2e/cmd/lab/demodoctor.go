@@ -12,6 +12,7 @@ import (
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
 	"github.com/vipd-io/vipd/e2e/suites/doctor"
+	"github.com/vipd-io/vipd/e2e/testkit/screen"
 )
 
 // demoDoctorFaults are the faults of the demo of the doctor.
@@ -23,20 +24,20 @@ func newDemoDoctor(out *os.File) *cobra.Command {
 		Short: "Show what vipd doctor says of three faults that are really made",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s := newScreen(out)
-			s.line("Starting three control-plane nodes: real etcd and kube-apiserver %s, and vipd.", lab.KubernetesVersion())
+			s := screen.New(out)
+			s.Line("Starting three control-plane nodes: real etcd and kube-apiserver %s, and vipd.", lab.KubernetesVersion())
 			return lab.With(cmd.Context(), failover.LabOptions, func(l *lab.Lab) error { return demoDoctor(cmd.Context(), s, l) })
 		},
 	}
 }
 
-func demoDoctor(ctx context.Context, s *screen, l *lab.Lab) error {
+func demoDoctor(ctx context.Context, s *screen.Screen, l *lab.Lab) error {
 	site, err := doctor.New(ctx, l)
 	if err != nil {
 		return err
 	}
-	s.line("\n%s", s.bold("All is well"))
-	if err := s.runDoctor(ctx, site, l.Nodes[0].Host, nil); err != nil {
+	s.Line("\n%s", s.Bold("All is well"))
+	if err := runDoctor(ctx, s, site, l.Nodes[0].Host, nil); err != nil {
 		return err
 	}
 	for i, name := range demoDoctorFaults {
@@ -44,18 +45,18 @@ func demoDoctor(ctx context.Context, s *screen, l *lab.Lab) error {
 		if err != nil {
 			return err
 		}
-		s.line("\n%s", s.bold(fmt.Sprintf("%d. %s", i+1, f.Title)))
-		s.line("   What people see: %s", f.Seen)
-		if err := s.show(ctx, site, f); err != nil {
+		s.Line("\n%s", s.Bold(fmt.Sprintf("%d. %s", i+1, f.Title)))
+		s.Line("   What people see: %s", f.Seen)
+		if err := showFault(ctx, s, site, f); err != nil {
 			return err
 		}
 	}
-	s.line("\nMended again. Ending the lab; nothing of it stays on this machine.")
+	s.Line("\nMended again. Ending the lab; nothing of it stays on this machine.")
 	return nil
 }
 
 // show makes a fault, runs the doctor, and undoes the fault.
-func (s *screen) show(ctx context.Context, site *doctor.Site, f doctor.Fault) (err error) {
+func showFault(ctx context.Context, s *screen.Screen, site *doctor.Site, f doctor.Fault) (err error) {
 	undo, on, args, err := f.Make(ctx, site)
 	if undo != nil {
 		defer func() { err = errors.Join(err, undo(context.WithoutCancel(ctx))) }()
@@ -63,18 +64,18 @@ func (s *screen) show(ctx context.Context, site *doctor.Site, f doctor.Fault) (e
 	if err != nil {
 		return err
 	}
-	return s.runDoctor(ctx, site, on, args)
+	return runDoctor(ctx, s, site, on, args)
 }
 
-func (s *screen) runDoctor(ctx context.Context, site *doctor.Site, on *lab.Host, args []string) error {
+func runDoctor(ctx context.Context, s *screen.Screen, site *doctor.Site, on *lab.Host, args []string) error {
 	text, exit, err := site.Consult(ctx, on, args...)
 	if err != nil {
 		return err
 	}
-	s.line("   %s$ vipd doctor %s", on.Name, strings.Join(args, " "))
+	s.Line("   %s$ vipd doctor %s", on.Name, strings.Join(args, " "))
 	for line := range strings.Lines(text) {
-		s.line("   | %s", strings.TrimRight(line, "\n"))
+		s.Line("   | %s", strings.TrimRight(line, "\n"))
 	}
-	s.line("   exit status %d", exit)
+	s.Line("   exit status %d", exit)
 	return nil
 }
