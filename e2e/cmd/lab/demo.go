@@ -11,7 +11,7 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/testkit/screen"
+	"github.com/vipd-io/vipd/e2e/screen"
 )
 
 // demoFaults are the faults of the demo.

@@ -11,8 +11,8 @@ import (
 
 	"github.com/vipd-io/vipd/e2e/failover"
 	"github.com/vipd-io/vipd/e2e/lab"
+	"github.com/vipd-io/vipd/e2e/screen"
 	"github.com/vipd-io/vipd/e2e/suites/doctor"
-	"github.com/vipd-io/vipd/e2e/testkit/screen"
 )
 
 // demoDoctorFaults are the faults of the demo of the doctor.

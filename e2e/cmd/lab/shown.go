@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/vipd-io/vipd/e2e/lab"
-	"github.com/vipd-io/vipd/e2e/testkit/screen"
+	"github.com/vipd-io/vipd/e2e/screen"
 )
 
 // holders draws the nodes, the one with the address filled.

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/vipd-io/vipd/e2e/judge/analyse"
-	"github.com/vipd-io/vipd/e2e/testkit/screen"
+	"github.com/vipd-io/vipd/e2e/screen"
 	"github.com/vipd-io/vipd/e2e/testkit/wait"
 )
 

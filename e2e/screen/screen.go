@@ -60,10 +60,14 @@ func (s *Screen) colour(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// Bold, Green and Red return the text in that form, where the screen has one.
-func (s *Screen) Bold(text string) string  { return s.colour("1", text) }
+// Bold returns the text in bold type, where the screen has that.
+func (s *Screen) Bold(text string) string { return s.colour("1", text) }
+
+// Green returns the text in green, where the screen has colours.
 func (s *Screen) Green(text string) string { return s.colour("32", text) }
-func (s *Screen) Red(text string) string   { return s.colour("31", text) }
+
+// Red returns the text in red, where the screen has colours.
+func (s *Screen) Red(text string) string { return s.colour("31", text) }
 
 // Follow draws the status again and again until stop is called, which waits for the last update.
 func (s *Screen) Follow(ctx context.Context, draw func() string) (stop func()) {
