@@ -49,9 +49,10 @@ func TestGroupOfTwoFamilies(t *testing.T) {
 	must(t, err)
 	g.both(now)
 	must(t, g.processes[now].Start())
+	g.serves(now, first4) // before that, a signal may end the process before it has begun anything
 
 	for n, p := range g.processes {
-		_, err := p.Stop(5 * time.Second)
+		_, err := lab.StopNow(p, 5*time.Second)
 		must(t, err)
 		rules, err := n.Run(t.Context(), "nft", "list", "tables")
 		must(t, err)

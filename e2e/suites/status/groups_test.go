@@ -135,7 +135,7 @@ func TestGroups(t *testing.T) {
 		t.Errorf("the group of %s moved to %s when %s was killed", asked.Name, now.Name, stays.Name)
 	}
 	must(t, g.processes[stays].Start())
-	g.serves(stays) // before that, a signal may end the process before it has begun anything
+	g.serves(stays, staying) // before that, a signal may end the process before it has begun anything
 	if now := g.holder(staying, nil); now != taken {
 		t.Errorf("%s took the address back from %s", now.Name, taken.Name)
 	}
@@ -153,13 +153,13 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// serves waits until the process serves its status.
-func (g *groups) serves(on *lab.Node) {
+// serves waits until the process serves the status of a group.
+func (g *groups) serves(on *lab.Node, group netip.Addr) {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), 30*time.Second)
 	defer cancel()
 	must(g.t, wait.Until(ctx, 20*time.Millisecond, func() (bool, error) {
-		_, err := on.Run(ctx, "curl", "-sS", "--fail", "http://127.0.0.1:2113/status?vip="+staying.String())
+		_, err := on.Run(ctx, "curl", "-sS", "--fail", "http://127.0.0.1:2113/status?vip="+group.String())
 		return err == nil, nil
 	}))
 }
