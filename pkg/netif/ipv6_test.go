@@ -68,28 +68,3 @@ func source(t *testing.T, ns *nstest.NS, to string) net.IP {
 	must(t, err)
 	return routes[0].Src
 }
-
-// TestKernelRemovesIPv6ByItself: the lifetime ends an IPv6 address as well, and not before its time.
-func TestKernelRemovesIPv6ByItself(t *testing.T) {
-	_, h := node(t)
-	changed := watch(t, h)
-	now, err := h.Snapshot()
-	must(t, err)
-	start := time.Now()
-	must(t, h.Put(now, Place{Addr: vip6, Link: index(t, h)}, time.Second))
-	for {
-		found, err := find(h, vip6)
-		must(t, err)
-		if len(found) == 0 {
-			break
-		}
-		select {
-		case <-changed:
-		case <-time.After(10 * time.Second):
-			t.Fatal("the address outlived its lifetime by 9s")
-		}
-	}
-	if d := time.Since(start); d < 900*time.Millisecond {
-		t.Errorf("removed after %v, before its time", d)
-	}
-}
