@@ -96,7 +96,7 @@ func (a *announcing) watch(index int, mac net.HardwareAddr) {
 // Announce implements vip.Announcer.
 func (a *announcing) Announce(p vip.Places) {
 	for _, f := range a.families {
-		if t, ok := a.target(f, p); ok {
+		if t, ok := f.target(p); ok {
 			f.announcer.Announce(t)
 		}
 	}
@@ -119,7 +119,10 @@ func (a *announcing) Defend() {
 // Probe implements vip.Announcer.
 func (a *announcing) Probe(p vip.Places) {
 	for _, f := range a.families {
-		if t, ok := a.target(f, p); ok {
+		if t, ok := f.target(p); ok {
+			if now, err := a.snapshot(); err == nil {
+				t.Own = linkLocal(now, t.Index)
+			}
 			f.announcer.Probe(t)
 		}
 	}
@@ -130,7 +133,7 @@ func (a *announcing) Inquire(p vip.Places) { a.inquiry.start(p) }
 
 // target returns what to announce. All places are on one link, see network.Look. ok is false for a
 // link without a MAC, which is not usable.
-func (a *announcing) target(f *family, p vip.Places) (t announce.Target, ok bool) {
+func (f *family) target(p vip.Places) (t announce.Target, ok bool) {
 	l := p.First()
 	mac, err := net.ParseMAC(l.MAC)
 	t = announce.Target{Index: l.Index, MAC: mac}
@@ -138,9 +141,6 @@ func (a *announcing) target(f *family, p vip.Places) (t announce.Target, ok bool
 		if f.has(at.Addr) {
 			t.Addresses = append(t.Addresses, at.Addr)
 		}
-	}
-	if now, err := a.snapshot(); err == nil {
-		t.Own = linkLocal(now, l.Index)
 	}
 	return t, err == nil && len(t.Addresses) > 0
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // Ends says how a process ends after its context has ended: each Manager waits for the next holder, but
-// for no longer than until ending before the end of the grace period, and no longer once Now is closed (docs/adr/0020).
+// not after Now is closed, and not in the last part of the grace period, see ending (docs/adr/0020).
 type Ends struct {
 	// Now is closed to end without the next holder; nil is never closed.
 	Now <-chan struct{}
@@ -17,8 +17,7 @@ type Ends struct {
 const ending = 2 * time.Second
 
 // after calls end when ctx ends, and stop when there is nothing to wait for any more, or after the
-// given time. Cancel manage, which
-// stop may do, to end what after started.
+// given time. Cancel manage, which stop may do, to end what after started.
 func (e Ends) after(ctx, manage context.Context, wait time.Duration, end, stop func()) {
 	context.AfterFunc(ctx, func() {
 		end()

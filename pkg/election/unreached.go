@@ -55,8 +55,7 @@ func (k *KubeStore) ReportUnreached(ctx context.Context, holder string, term int
 	if err != nil {
 		return false, fmt.Errorf("encode annotation: %w", err)
 	}
-	metav1.SetMetaDataAnnotation(&l.ObjectMeta, UnreachedAnnotation, string(text))
-	if _, err = k.update(ctx, l); overtaken(err) {
+	if _, err = k.Annotate(ctx, l, map[string]string{UnreachedAnnotation: string(text)}); overtaken(err) {
 		return false, nil // the holder or another node was faster
 	}
 	return err == nil, err

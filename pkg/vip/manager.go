@@ -244,7 +244,8 @@ func (m *Manager) Holds() bool {
 func (m *Manager) Turns() uint64 { return m.turns.Load() }
 
 // Run runs until ctx ends, or after End until another node can take the addresses over. Run then
-// withdraws the addresses, confirms that they are gone, and gives the grant back, in this order. The Election must run until Run has returned.
+// withdraws the addresses, confirms that they are gone, and gives the grant back, in this order. The
+// Election must run until Run has returned.
 func (m *Manager) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
