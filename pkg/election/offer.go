@@ -18,16 +18,6 @@ import (
 // holder removes the annotation with the next write.
 const AcceptedAnnotation = "vipd.io/accepted"
 
-// acceptance is the content of AcceptedAnnotation. It counts for one holder in one term.
-type acceptance struct {
-	By     string `json:"by"`
-	Holder string `json:"holder"`
-	Term   int    `json:"term"`
-}
-
-// maxAcceptance is the maximum length of the annotation, in bytes.
-const maxAcceptance = 1024
-
 // offer is what a holder offers: the Lease in one term. The zero offer is none.
 type offer struct {
 	holder string
@@ -36,15 +26,7 @@ type offer struct {
 
 // acceptedBy returns the candidate that accepts the offer, "" for none.
 func (o offer) acceptedBy(l *coordinationv1.Lease) string {
-	if l == nil {
-		return ""
-	}
-	var a acceptance
-	text := l.Annotations[AcceptedAnnotation]
-	if len(text) > maxAcceptance || json.Unmarshal([]byte(text), &a) != nil || a.Holder != o.holder || a.Term != o.term {
-		return ""
-	}
-	return truncate(a.By)
+	return toldBy(l, AcceptedAnnotation, o.holder, o.term)
 }
 
 // offered returns what another holder offers, the zero offer for nothing.
@@ -131,11 +113,6 @@ func (e *Elector) staleAfter() time.Duration {
 	return e.opts.Timing.Lease * 2 / 3
 }
 
-// requested tells whether somebody has asked the holder for anything since the holder's last write.
-func requested(l *coordinationv1.Lease) bool {
-	return l.Annotations[AcceptedAnnotation] != "" || l.Annotations[UnreachedAnnotation] != "" || l.Annotations[MoveAnnotation] != ""
-}
-
 // accept returns the annotation that accepts the present offer. From now on, the holder may release the
 // Lease for this node.
 func (e *Elector) accept() map[string]string {
@@ -144,7 +121,7 @@ func (e *Elector) accept() map[string]string {
 	s := e.status
 	s.Pledged = true
 	e.notify(s)
-	text, err := json.Marshal(acceptance{By: e.view.self.Node, Holder: b.pledge.holder, Term: b.pledge.term})
+	text, err := json.Marshal(told{By: e.view.self.Node, Holder: b.pledge.holder, Term: b.pledge.term})
 	if err != nil {
 		panic("encode annotation: " + err.Error()) // strings and ints
 	}

@@ -14,27 +14,9 @@ import (
 // holder holds (docs/adr/0017). The holder removes the annotation with the next write.
 const UnreachedAnnotation = "vipd.io/unreached"
 
-// unreached is the content of UnreachedAnnotation. It counts for one holder in one term.
-type unreached struct {
-	By     string `json:"by"`
-	Holder string `json:"holder"`
-	Term   int    `json:"term"`
-}
-
-// maxUnreached is the maximum length of the annotation, in bytes.
-const maxUnreached = 1024
-
 // unreachedBy returns the node that does not reach this holder in this term, "" for none.
 func unreachedBy(l *coordinationv1.Lease, holder string, term int) string {
-	if l == nil {
-		return ""
-	}
-	var u unreached
-	text := l.Annotations[UnreachedAnnotation]
-	if len(text) > maxUnreached || json.Unmarshal([]byte(text), &u) != nil || u.Holder != holder || u.Term != term {
-		return ""
-	}
-	return truncate(u.By)
+	return toldBy(l, UnreachedAnnotation, holder, term)
 }
 
 // ReportUnreached tells the holder of a term that the node by does not reach what the holder holds.
@@ -51,7 +33,7 @@ func (k *KubeStore) ReportUnreached(ctx context.Context, holder string, term int
 	if !r.noted || r.holder != holder || r.term != term || requested(l) {
 		return false, nil
 	}
-	text, err := json.Marshal(unreached{By: by, Holder: holder, Term: term})
+	text, err := json.Marshal(told{By: by, Holder: holder, Term: term})
 	if err != nil {
 		return false, fmt.Errorf("encode annotation: %w", err)
 	}

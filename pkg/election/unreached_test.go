@@ -94,7 +94,7 @@ func TestReportsDoNotAddUp(t *testing.T) {
 func TestUnreachedThatIsNone(t *testing.T) {
 	for value, want := range map[string]string{
 		"": "", "n2": "", `{"by":"n2","holder":"n1","term":7}`: "n2", `{"by":"n2","holder":"n3","term":7}`: "", `{"by":"n2","holder":"n1","term":8}`: "",
-		`{"by":"` + strings.Repeat("a", maxUnreached) + `","holder":"n1","term":7}`: "", `{"by":3}`: "",
+		`{"by":"` + strings.Repeat("a", maxTold) + `","holder":"n1","term":7}`: "", `{"by":3}`: "",
 	} {
 		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{UnreachedAnnotation: value}}}
 		if got := unreachedBy(l, "n1", 7); got != want {
